@@ -1,0 +1,1 @@
+"""Where replicas run: the contract and its implementations."""

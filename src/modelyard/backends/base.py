@@ -1,0 +1,136 @@
+"""The contract that every backend keeps; `tests/backends/contract.py` checks it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
+from modelyard.domain.model import Artifact
+from modelyard.domain.node import Node
+from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A model and the environment to load it in."""
+
+    artifact: Artifact
+    path: Path
+    """Directory that holds the artifact's files."""
+    interpreter: str
+    """Python program of the runtime."""
+    runtime: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything a backend must know to start one replica."""
+
+    key: Key
+    replica: str
+    revision: int
+    model: str
+    version: str
+    spec: DeploymentSpec
+    guest: Guest
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    gpus: tuple[int, ...] = ()
+
+
+class TaskKind:
+    """What a one-off guest process is asked."""
+
+    INSPECT = "inspect"
+    """Load the model, say what it is, answer the sample if there is one."""
+    TEST = "test"
+    """Load the model and answer one request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One question to a guest that runs in a fresh process and is gone afterwards."""
+
+    kind: str
+    guest: Guest
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """For a test: `{"inputs": {name: nested lists}}` or `{"rows": …}`."""
+    timeout_seconds: float = 120.0
+    memory_bytes: int = 0
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a task."""
+
+    result: Mapping[str, Any] | None
+    """None when it failed."""
+    failure: Failure | None = None
+    stdout: str = ""
+    stderr: str = ""
+    device: str = ""
+    """Such as `ONNX Runtime device: CPU`."""
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line a replica wrote."""
+
+    replica: str
+    text: str
+
+
+class Backend(Protocol):
+    """Somewhere that replicas can run."""
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """The machines there are, with their capacity."""
+
+    async def observe(self, key: Key) -> tuple[Replica, ...]:
+        """What runs now. Asks the outside world; never a cache of intentions."""
+
+    async def keys(self) -> frozenset[Key]:
+        """Every deployment that something runs for, wanted or not: how orphans are found."""
+
+    async def start(self, launch: Launch) -> None:
+        """Begin a replica and return. Starting one that exists is nothing."""
+
+    async def drain(self, key: Key, replica: str) -> None:
+        """Mark a replica as leaving: it goes on answering, and observes as draining."""
+
+    async def stop(self, key: Key, replica: str) -> None:
+        """Tell a replica to finish what it has and exit. Idempotent."""
+
+    async def kill(self, key: Key, replica: str) -> None:
+        """End a replica at once and remove what is left of it, also when it is dead already."""
+
+    async def run(self, task: Task) -> Answer:
+        """Ask a guest in a process of its own, which is gone when this returns."""
+
+    def logs(self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False) -> AsyncIterator[LogLine]:
+        """Lines of all replicas or one, oldest first; `follow` goes on with what comes."""
+
+    async def close(self) -> None:
+        """Let go of resources of this process; replicas go on."""
+
+
+class Environments(Protocol):
+    """Where runtimes are built and kept."""
+
+    async def host(self) -> RuntimeStatus:
+        """The interpreter that Modelyard runs in, with its packages."""
+
+    async def observe(self, runtime: Runtime) -> RuntimeStatus:
+        """How far a runtime is, from what is on disk and which builds run."""
+
+    async def build(self, runtime: Runtime) -> None:
+        """Begin to build a runtime and return. Idempotent while a build runs."""
+
+    async def remove(self, runtime: Runtime, *, others: Sequence[RuntimeSpec] = ()) -> None:
+        """Forget a runtime; its environment goes unless another shares the lock."""

@@ -1,0 +1,1 @@
+"""What is true: the platform's types and decisions, free of input and output."""

@@ -1,0 +1,257 @@
+"""What a deployment is: desired state, numbered revisions, observed replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from modelyard.domain import naming, quantity, wire
+from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.runtime import AUTO
+
+
+class Stage(StrEnum):
+    """Which of a deployment's three lives this is; part of its identity."""
+
+    PRODUCTION = "production"
+    TEST = "test"
+    DEBUG = "debug"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Identity of a deployment."""
+
+    project: str
+    name: str
+    stage: Stage = Stage.PRODUCTION
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.service}"
+
+    @property
+    def service(self) -> str:
+        """The name within the project: `churn`, `churn@test`."""
+        return self.name if self.stage is Stage.PRODUCTION else f"{self.name}@{self.stage.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one replica asks for; requests and limits are the same."""
+
+    __pydantic_config__: ClassVar[Any] = wire.STRICT
+
+    cpu: str = "0"
+    """Cores as a decimal, `0.5` or `500m`; 0 reserves nothing."""
+    memory: str = "0"
+    """Bytes such as `512Mi` or `1Gi`; 0 reserves nothing and sets no limit."""
+    gpu: str = "0"
+    """Whole GPUs, exclusively."""
+
+    def __post_init__(self) -> None:
+        quantity.parse_cpu(self.cpu, "resources.cpu")
+        quantity.parse_memory(self.memory, "resources.memory")
+        quantity.parse_gpus(self.gpu, "resources.gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """The desired state: written by users, never by reconcilers."""
+
+    __pydantic_config__: ClassVar[Any] = wire.STRICT
+
+    model: str
+    """The version to serve, `name@3`; `name`, `name@latest` and `name@alias` are pinned when applied."""
+    artifact: str = ""
+    """Which of a version's several models to serve; empty when it has one."""
+    runtime: str = AUTO
+    """Name of a runtime, `host`, or `auto`."""
+    replicas: int = 1
+    """How many replicas to keep ready. Zero means offline."""
+    resources: Resources = field(default_factory=Resources)
+    env: dict[str, str] = field(default_factory=dict)
+    """Environment of the model's process."""
+    config_files: dict[str, str] = field(default_factory=dict)
+    """File name to text; readable below `MODELYARD_CONFIG_DIR`."""
+    max_surge: int = 1
+    """How many replicas above `replicas` a rollout may start."""
+    start_timeout_seconds: float = 120.0
+    """How long a replica may load before it counts as hung."""
+    request_timeout_seconds: float = 60.0
+    """Deadline of a request that brings none of its own."""
+    drain_seconds: float = 30.0
+    """How long a leaving replica may finish what it has begun."""
+    public: bool = False
+    """Answer whoever reaches the front door, without a token."""
+    queue_size: int = 64
+    """Requests that may wait for the model before the next is turned away with 503."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            FieldError(f"spec.{name}", f"must be {rule}, got {value}")
+            for name, value, rule, ok in (
+                ("replicas", self.replicas, "between 0 and 1000", 0 <= self.replicas <= 1000),
+                ("max_surge", self.max_surge, "between 1 and 100", 1 <= self.max_surge <= 100),
+                ("queue_size", self.queue_size, "between 1 and 100000", 1 <= self.queue_size <= 100_000),
+                *(
+                    (name, value, f"between {low} and 86400 seconds", low <= value <= 86_400)
+                    for name, value, low in (
+                        ("start_timeout_seconds", self.start_timeout_seconds, 1),
+                        ("request_timeout_seconds", self.request_timeout_seconds, 0.01),
+                        ("drain_seconds", self.drain_seconds, 0),
+                    )
+                ),
+            )
+            if not ok
+        ]
+        wrong += naming.env_errors(self.env, "spec.env")
+        wrong += naming.file_name_errors(self.config_files, "spec.config_files")
+        if wrong:
+            raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An immutable snapshot of what a deployment runs or ran."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    project: str
+    name: str
+    stage: Stage
+    number: int
+    spec: DeploymentSpec
+    """With the model pinned to a version number and the runtime resolved to a name."""
+    reason: str
+    """Why it was made: `deploy`, `restart`, `rollback to 2`."""
+    created_at: datetime
+    created_by: str
+
+
+class Phase(StrEnum):
+    """What one replica is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    UNREADY = "unready"
+    """It was ready and is not now: its worker died, hangs or is being restarted."""
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why something failed; `reason` is one of `explain.CATALOGUE`."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One observed replica: what a backend saw, not what anyone wished."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    name: str
+    revision: int
+    phase: Phase
+    address: str = ""
+    """Where the gateway reaches it: `unix:/path` or `ip:port`."""
+    pid: int = 0
+    started_at: float = 0.0
+    """Seconds since the epoch, as all times of a replica."""
+    draining_since: float = 0.0
+    stopping_since: float = 0.0
+    failure: Failure | None = None
+    worker_restarts: int = 0
+    memory_bytes: int = 0
+    gpus: tuple[int, ...] = ()
+    cpu_millis: int = 0
+    """Reserved, as `memory_reserved`; what the accounting holds for it."""
+    memory_reserved: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One statement about a resource, with a stable CamelCase reason."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    type: str
+    ok: bool | None
+    reason: str
+    message: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashes:
+    """How often replicas of a revision failed, so that back-off survives a restart."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    revision: int = 0
+    count: int = 0
+    last_at: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentStatus:
+    """What reconcilers found and did."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    ready_replicas: int = 0
+    good_revision: int = 0
+    """The newest revision that was wholly ready; the one to fall back to."""
+    failed_revision: int = 0
+    """A revision that never became ready; the good one serves until the next change."""
+    progress_since: float = 0.0
+    """When the rollout of the wanted revision began to make no progress."""
+    crashes: Crashes = field(default_factory=Crashes)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A model version kept running as a service."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    project: str
+    name: str
+    stage: Stage = Stage.PRODUCTION
+    id: int = 0
+    """A small number that never changes and is never reused."""
+    generation: int = 1
+    """Grows with every edit of the spec."""
+    revision: int = 1
+    """Grows only when what runs changes; scaling keeps it."""
+    spec: DeploymentSpec
+    status: DeploymentStatus = field(default_factory=DeploymentStatus)
+    token_serial: int = 1
+    """Rotating the service's token raises it."""
+    created_at: datetime
+    created_by: str = ""
+    deleting: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The deployment's identity."""
+        return Key(self.project, self.name, self.stage)
+
+    @property
+    def wanted_revision(self) -> int:
+        """The revision that should run: the newest, or the last good one after it failed."""
+        fell_back = self.status.failed_revision == self.revision and self.status.good_revision
+        return self.status.good_revision if fell_back else self.revision

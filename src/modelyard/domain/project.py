@@ -1,0 +1,46 @@
+"""What a project is: the tenant that owns models, runtimes and deployments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from modelyard.domain import naming, wire
+
+
+class Trust(StrEnum):
+    """How far a project trusts model files that can run code while they load."""
+
+    NEVER = "never"
+    SCAN = "scan"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSpec:
+    """What an administrator decides about a project."""
+
+    __pydantic_config__: ClassVar[Any] = wire.STRICT
+
+    description: str = ""
+    """A sentence for people."""
+    trust: Trust = Trust.SCAN
+    """Pickles: `never` refuses them, `scan` admits what the allow-list knows, `full` admits all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A tenant; its name is also the route slug in addresses."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    name: str
+    spec: ProjectSpec
+    generation: int = 1
+    created_at: datetime
+    deleting: bool = False
+
+    def __post_init__(self) -> None:
+        naming.require_name(self.name, "name")

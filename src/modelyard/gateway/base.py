@@ -1,0 +1,45 @@
+"""The contract of a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelyard.domain.deployment import Failure
+from modelyard.domain.endpoint import Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteStatistics:
+    """Counters of one route since the gateway started."""
+
+    name: str
+    requests: int = 0
+    responses: tuple[tuple[str, int], ...] = ()
+    """Class such as `2xx` to count."""
+    p50_seconds: float | None = None
+    p99_seconds: float | None = None
+    active: int = 0
+
+
+class Gateway(Protocol):
+    """A proxy at the door that sends requests to replicas."""
+
+    async def publish(self, routes: Sequence[Route]) -> None:
+        """Make these the routes; nothing in flight is lost. Idempotent."""
+
+    async def routed(self) -> frozenset[str]:
+        """Names of the replicas that the running gateway may still send requests to.
+
+        Asked of the gateway itself; while it cannot be asked, the last published ones.
+        """
+
+    async def statistics(self) -> tuple[RouteStatistics, ...]:
+        """Per-route counters, empty while the gateway is away."""
+
+    async def ensure(self) -> Failure | None:
+        """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""
+
+    async def close(self, *, stop: bool) -> None:
+        """Let go of the gateway; with `stop`, end it."""
