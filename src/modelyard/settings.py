@@ -1,0 +1,179 @@
+"""One typed tree of settings: file < environment < flags; read by the composition root only."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from modelyard.domain.errors import FieldError, Invalid
+
+PREFIX = "MODELYARD_"
+FILE_NAME = "modelyard.toml"
+_STRICT: dict[str, object] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The front door."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    host: str = "127.0.0.1"
+    """Address the front door listens on; one beyond loopback needs `insecure` or a user with a password."""
+    port: int = 8080
+    """Port of the front door: console, API and inference."""
+    domain: str = "localhost"
+    """Services answer at `NAME.service.DOMAIN`."""
+    insecure: bool = False
+    """Listen beyond loopback although neither TLS nor users protect the door."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Where records are kept."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    url: str = ""
+    """`postgresql://…`; empty means SQLite in the data directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What this machine offers; empty means what it has."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    cpu: str = ""
+    """Cores such as `4` or `3.5`."""
+    memory: str = ""
+    """Bytes such as `16Gi`."""
+    gpus: int = -1
+    """How many of its GPUs; -1 means all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtimes:
+    """How environments for models are built."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    index_url: str = ""
+    """Package index to build from; empty means what uv is configured for."""
+    offline: bool = False
+    """Never ask an index; build only from what is cached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may take."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    upload: str = "50Gi"
+    """Bytes of one published version."""
+    request: str = "64Mi"
+    """Bytes of one inference request, after decompression."""
+    test_timeout_seconds: float = 120.0
+    """How long validation or a test of a model may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of one installation."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    server: Server = field(default_factory=Server)
+    store: Store = field(default_factory=Store)
+    node: Node = field(default_factory=Node)
+    runtimes: Runtimes = field(default_factory=Runtimes)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each `section.key` where its value came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+_ADAPTER = TypeAdapter(Settings)
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """The data directory: `MODELYARD_HOME`, else `~/.modelyard`."""
+    return Path(environ.get(f"{PREFIX}HOME") or Path.home() / ".modelyard").expanduser().resolve()
+
+
+def load(directory: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+    """Settings of the data directory `directory`; `flags` are `section.key` to value.
+
+    Raises Invalid naming the setting, where it came from and what is wrong with it.
+    """
+    merged: dict[str, Any] = {}
+    origins = dict.fromkeys(names(), "default")
+    for origin, values in (
+        (FILE_NAME, _from_file(directory / FILE_NAME)),
+        ("environment", _from_environment(environ)),
+        ("flag", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        for name, value in values.items():
+            section, _, key = name.partition(".")
+            merged.setdefault(section, {})[key] = value
+            origins[name] = origin
+    try:
+        return Loaded(_ADAPTER.validate_python(merged), origins)
+    except ValidationError as error:
+        raise _invalid(error, origins) from None
+
+
+def names() -> tuple[str, ...]:
+    """Every setting as `section.key`."""
+    default = Settings()
+    sections = ((section.name, getattr(default, section.name)) for section in fields(Settings))
+    return tuple(f"{section}.{key.name}" for section, made in sections for key in fields(made))
+
+
+def values(settings: Settings) -> dict[str, Any]:
+    """Every setting as `section.key` to its value."""
+    pairs = (name.split(".") for name in names())
+    return {f"{section}.{key}": getattr(getattr(settings, section), key) for section, key in pairs}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{FILE_NAME} cannot be read: {error}") from None
+    scalars = [name for name, section in document.items() if not isinstance(section, dict)]
+    if scalars:
+        raise Invalid(f"{FILE_NAME}: `{scalars[0]}` must stand in a section, such as `[server]`")
+    return {f"{section}.{key}": value for section, keys in document.items() for key, value in keys.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name.removeprefix(PREFIX).lower().replace("__", ".", 1): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and "__" in name
+    }
+
+
+def _invalid(error: ValidationError, origins: Mapping[str, str]) -> Invalid:
+    wrong = []
+    for line in error.errors():
+        name = ".".join(str(part) for part in line["loc"])
+        origin = origins.get(name, FILE_NAME)
+        wrong.append(
+            FieldError(name, f"{line['msg']} (from {origin}; `modelyard config show` lists all settings)")
+        )
+    return Invalid("; ".join(f"{each.path}: {each.message}" for each in wrong), errors=wrong)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Resolve one set of dependencies into a lock file with hashes: lock.sh UV run|dev|bootstrap
+set -euo pipefail
+uv=$1 set=$2
+common=(--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet)
+case $set in
+  bootstrap) printf 'uv\nhatchling\neditables\n' | "$uv" pip compile - "${common[@]}" -o locks/bootstrap.lock ;;
+  run) "$uv" pip compile pyproject.toml --extra all "${common[@]}" -o locks/run.lock ;;
+  dev) "$uv" pip compile pyproject.toml --all-extras --group dev --constraint locks/run.lock "${common[@]}" -o locks/dev.lock ;;
+  *) echo "unknown set: $set" >&2; exit 2 ;;
+esac
