@@ -36,6 +36,18 @@ class Key:
         """The name within the project: `churn`, `churn@test`."""
         return self.name if self.stage is Stage.PRODUCTION else f"{self.name}@{self.stage.value}"
 
+    @classmethod
+    def parse(cls, text: str, *, project: str = "default", path: str = "service") -> Key:
+        """Read `[PROJECT/]NAME[@STAGE]`; `project` is for a text without one; Invalid names `path`."""
+        before, slash, rest = text.rpartition("/")
+        name, _, stage = rest.partition("@")
+        naming.require_name(before if slash else project, path)
+        naming.require_name(name, path)
+        if "@" in rest and stage not in tuple(Stage):
+            message = f"{ascii(stage[:40])} is not a stage; write one of {', '.join(Stage)} after the `@`"
+            raise Invalid(f"{path}: {message}", errors=(FieldError(path, message),))
+        return cls(before if slash else project, name, Stage(stage or Stage.PRODUCTION))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
