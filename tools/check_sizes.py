@@ -27,7 +27,12 @@ def problems() -> list[str]:
     """One line for each limit that is broken."""
     source = sorted(Path("src").rglob("*.py"))
     lengths = {path: len(path.read_text().splitlines()) for path in source}
-    everything = [*source, *Path("tests").rglob("*.py"), *Path("bench").rglob("*.py"), *Path("tools").rglob("*.py")]
+    everything = [
+        *source,
+        *Path("tests").rglob("*.py"),
+        *Path("bench").rglob("*.py"),
+        *Path("tools").rglob("*.py"),
+    ]
     found = [
         f"{path}: {count} lines, at most {FILE_LINES}"
         for path in everything
@@ -40,7 +45,11 @@ def problems() -> list[str]:
     p99 = sizes[int(len(sizes) * 0.99)]
     if p99[0] > FUNCTION_LINES_P99:
         found.append(f"99th percentile of functions has {p99[0]} lines, at most {FUNCTION_LINES_P99}")
-    found += [f"{place}: {size} lines, at most {FUNCTION_LINES_MAX}" for size, place in sizes if size > FUNCTION_LINES_MAX]
+    found += [
+        f"{place}: {size} lines, at most {FUNCTION_LINES_MAX}"
+        for size, place in sizes
+        if size > FUNCTION_LINES_MAX
+    ]
     return found
 
 

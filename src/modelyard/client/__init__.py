@@ -1,0 +1,1 @@
+"""The SDK: everything the platform does, from Python, over HTTP only."""

@@ -1,0 +1,169 @@
+"""Models and versions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from modelyard.client import capture, decode, metrics, progress
+from modelyard.client._async.transport import AsyncTransport
+from modelyard.domain import naming
+from modelyard.domain.model import Function, Model, ModelVersion, PublishSpec, Signature
+from modelyard.domain.views import TestResult
+
+
+class AsyncModels:
+    """The models of one project."""
+
+    def __init__(self, transport: AsyncTransport, project: str) -> None:
+        self._transport = transport
+        self._path = f"/projects/{project}/models"
+
+    async def publish(
+        self,
+        model: Any,
+        spec: PublishSpec,
+        *,
+        x_test: Any = None,
+        y_test: Any = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> ModelVersion:
+        """Upload a fitted object, a class, a path, or a dict of such, as a new version.
+
+        What `spec` leaves open is read off the object and the test data. `on_progress` gets bytes sent and
+        bytes in all. Raises Refused when the model does not pass the scan or validation.
+        """
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as directory, ExitStack() as opened:
+            captured = capture.capture(model, Path(directory))
+            said = said_of(model, spec, captured, x_test, y_test)
+            files = progress.opened(captured.files, opened, on_progress)
+            response = await self._transport.send(
+                "POST",
+                self._path,
+                files=[
+                    ("spec", (None, orjson.dumps(decode.plain(said)), "application/json")),
+                    *(("file", (name, file, "application/octet-stream")) for name, file in files),
+                ],
+            )
+        return decode.one(ModelVersion, orjson.loads(response.content))
+
+    async def list(self) -> tuple[Model, ...]:
+        """All models, by name."""
+        return decode.items(Model, await self._transport.call("GET", self._path, params={"limit": 1000}))
+
+    async def get(self, name: str) -> Model:
+        """One model."""
+        return decode.one(Model, await self._transport.call("GET", f"{self._path}/{name}"))
+
+    async def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All versions of a model, newest first."""
+        path = f"{self._path}/{name}/versions"
+        return decode.items(ModelVersion, await self._transport.call("GET", path, params={"limit": 1000}))
+
+    async def version(self, ref: str) -> ModelVersion:
+        """One version, by `name`, `name@3`, `name@alias` or `name@label`."""
+        return decode.one(ModelVersion, await self._transport.call("GET", self._version_path(ref)))
+
+    async def update(self, name: str, *, description: str) -> Model:
+        """Change the words about a model."""
+        body = {"description": description}
+        return decode.one(Model, await self._transport.call("PATCH", f"{self._path}/{name}", json=body))
+
+    async def update_version(self, ref: str, **changes: Any) -> ModelVersion:
+        """Change `description`, `label` or `metrics` of a version; its files never change."""
+        return decode.one(
+            ModelVersion, await self._transport.call("PATCH", self._version_path(ref), json=changes)
+        )
+
+    async def set_alias(self, name: str, alias: str, version: str) -> Model:
+        """Point an alias at a version."""
+        body = {"version": version}
+        document = await self._transport.call("PUT", f"{self._path}/{name}/aliases/{alias}", json=body)
+        return decode.one(Model, document)
+
+    async def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias."""
+        await self._transport.call("DELETE", f"{self._path}/{name}/aliases/{alias}")
+
+    async def delete(self, ref: str) -> None:
+        """Delete a model, or with `name@version` one version; refused while a deployment uses it."""
+        parsed = naming.parse_model_ref(ref)
+        named = "@" in ref or ":" in ref
+        await self._transport.call(
+            "DELETE", self._version_path(ref) if named else f"{self._path}/{parsed.name}"
+        )
+
+    async def download(self, ref: str, directory: Path, *, artifact: str = "") -> tuple[Path, ...]:
+        """Write the files of a version, or of one of its artifacts, below `directory`."""
+        version = await self.version(ref)
+        chosen = [each for each in version.artifacts if artifact in ("", each.name)]
+        written = []
+        for each in chosen:
+            for file in each.files:
+                target = directory / (each.name if len(chosen) > 1 else "") / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = f"{self._version_path(version.ref)}/artifacts/{each.name}/files/{file.path}"
+                async with self._transport.stream(source) as response:
+                    with target.open("wb") as out:
+                        async for chunk in response.aiter_bytes():
+                            out.write(chunk)
+                written.append(target)
+        return tuple(written)
+
+    async def test(
+        self,
+        ref: str,
+        body: dict[str, Any],
+        *,
+        runtime: str = "",
+        artifact: str = "",
+        timeout_seconds: float = 120.0,
+    ) -> TestResult:
+        """Answer one request in a process that is gone afterwards; `body` has `inputs` or `rows`, or neither."""
+        options = {"runtime": runtime, "artifact": artifact, "timeout_seconds": timeout_seconds}
+        path = f"{self._version_path(ref)}/test"
+        document = await self._transport.call("POST", path, json={**body, **options})
+        return decode.one(TestResult, document)
+
+    async def validate(self, ref: str) -> ModelVersion:
+        """Check a version again: its checksums, the scan, and a load in a process of its own."""
+        return decode.one(
+            ModelVersion, await self._transport.call("POST", f"{self._version_path(ref)}/validate")
+        )
+
+    def _version_path(self, ref: str) -> str:
+        parsed = naming.parse_model_ref(ref)
+        return f"{self._path}/{parsed.name}/versions/{parsed.selector}"
+
+
+def said_of(
+    model: Any, spec: PublishSpec, captured: capture.Captured, x_test: Any, y_test: Any
+) -> PublishSpec:
+    """The publisher's words, completed by what the object and the test data say."""
+    function = spec.function or metrics.function_of(model, y_test)
+    sample, signature = capture.sample_of(x_test)
+    signature = spec.signature or signature
+    targets = capture.targets_of(y_test)
+    if targets:
+        known = signature or Signature(sample=sample)
+        signature = Signature(
+            inputs=known.inputs, targets=targets, outputs=known.outputs, sample=known.sample
+        )
+    return PublishSpec(
+        name=spec.name,
+        format=spec.format,
+        label=spec.label,
+        description=spec.description,
+        metrics=spec.metrics or metrics.evaluate(model, x_test, y_test, function),
+        requirements=spec.requirements if spec.requirements.packages else captured.requirements,
+        source_run=spec.source_run,
+        function=None if function is Function.UNKNOWN else function,
+        signature=signature,
+        sample=spec.sample if spec.sample is not None else sample,
+        artifacts=spec.artifacts or dict(captured.artifacts),
+    )

@@ -1,0 +1,155 @@
+"""Runtimes, projects, members, users, tokens, nodes and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.client import decode
+from modelyard.client._async.transport import AsyncTransport
+from modelyard.domain.access import Member, Role, Token, User, Verb
+from modelyard.domain.event import Event
+from modelyard.domain.node import Node
+from modelyard.domain.project import Project, ProjectSpec
+from modelyard.domain.runtime import Runtime, RuntimeSpec
+
+
+class AsyncRuntimes:
+    """The environments of one project."""
+
+    def __init__(self, transport: AsyncTransport, project: str) -> None:
+        self._transport = transport
+        self._path = f"/projects/{project}/runtimes"
+
+    async def list(self) -> tuple[Runtime, ...]:
+        """All runtimes, `host` first."""
+        return decode.items(Runtime, await self._transport.call("GET", self._path, params={"limit": 1000}))
+
+    async def get(self, name: str) -> Runtime:
+        """One runtime with its status."""
+        return decode.one(Runtime, await self._transport.call("GET", f"{self._path}/{name}"))
+
+    async def apply(self, name: str, spec: RuntimeSpec) -> Runtime:
+        """Create or replace; building begins at once."""
+        document = await self._transport.call("PUT", f"{self._path}/{name}", json=decode.plain(spec))
+        return decode.one(Runtime, document)
+
+    async def build(self, name: str) -> Runtime:
+        """Build again after a failure."""
+        return decode.one(Runtime, await self._transport.call("POST", f"{self._path}/{name}/build"))
+
+    async def delete(self, name: str) -> None:
+        """Forget a runtime; refused while a deployment uses it."""
+        await self._transport.call("DELETE", f"{self._path}/{name}")
+
+
+class AsyncProjects:
+    """Projects and their members."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> tuple[Project, ...]:
+        """Every project that the caller may see."""
+        return decode.items(Project, await self._transport.call("GET", "/projects", params={"limit": 1000}))
+
+    async def get(self, name: str) -> Project:
+        """One project."""
+        return decode.one(Project, await self._transport.call("GET", f"/projects/{name}"))
+
+    async def apply(self, name: str, spec: ProjectSpec) -> Project:
+        """Create or replace."""
+        document = await self._transport.call("PUT", f"/projects/{name}", json=decode.plain(spec))
+        return decode.one(Project, document)
+
+    async def delete(self, name: str) -> None:
+        """Delete an empty project."""
+        await self._transport.call("DELETE", f"/projects/{name}")
+
+    async def members(self, name: str) -> tuple[Member, ...]:
+        """Who is in it, and as what."""
+        return decode.items(Member, await self._transport.call("GET", f"/projects/{name}/members"))
+
+    async def set_member(self, name: str, user: str, role: Role) -> Member:
+        """Give a user a role."""
+        document = await self._transport.call(
+            "PUT", f"/projects/{name}/members/{user}", json={"role": role.value}
+        )
+        return decode.one(Member, document)
+
+    async def remove_member(self, name: str, user: str) -> None:
+        """Take a user out."""
+        await self._transport.call("DELETE", f"/projects/{name}/members/{user}")
+
+    async def events(self, name: str, *, limit: int = 100) -> tuple[Event, ...]:
+        """What happened in it, newest first."""
+        document = await self._transport.call("GET", f"/projects/{name}/events", params={"limit": limit})
+        return decode.items(Event, document)
+
+
+class AsyncAccounts:
+    """Users and tokens."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def users(self) -> tuple[User, ...]:
+        """Everybody."""
+        return decode.items(User, await self._transport.call("GET", "/users", params={"limit": 1000}))
+
+    async def create_user(
+        self, name: str, *, password: str | None = None, administrator: bool = False
+    ) -> User:
+        """A new account; without a password it can only use tokens and login links."""
+        body = {"name": name, "password": password, "administrator": administrator}
+        return decode.one(User, await self._transport.call("POST", "/users", json=body))
+
+    async def update_user(self, name: str, **changes: Any) -> User:
+        """Change `password`, `administrator` or `disabled`."""
+        return decode.one(User, await self._transport.call("PATCH", f"/users/{name}", json=changes))
+
+    async def delete_user(self, name: str) -> None:
+        """Remove an account with its tokens."""
+        await self._transport.call("DELETE", f"/users/{name}")
+
+    async def tokens(self) -> tuple[Token, ...]:
+        """The caller's tokens; everybody's for an administrator."""
+        return decode.items(Token, await self._transport.call("GET", "/tokens"))
+
+    async def create_token(
+        self,
+        *,
+        description: str = "",
+        scope: tuple[Verb, ...] = (),
+        days: float | None = None,
+        user: str = "",
+    ) -> tuple[Token, str]:
+        """A new token and its secret, which is shown this once only."""
+        body = {
+            "description": description,
+            "scope": [verb.value for verb in scope],
+            "days": days,
+            "user": user,
+        }
+        document = await self._transport.call("POST", "/tokens", json=body)
+        return decode.one(Token, document["token"]), str(document["secret"])
+
+    async def revoke_token(self, id: str) -> None:
+        """End a token at once."""
+        await self._transport.call("DELETE", f"/tokens/{id}")
+
+    async def login(self, user: str, password: str) -> str:
+        """A token for a user who knows the password."""
+        document = await self._transport.call("POST", "/login", json={"user": user, "password": password})
+        return str(document["secret"])
+
+    async def login_link(self, *, user: str = "") -> str:
+        """A URL that logs a browser in once, within ten minutes."""
+        return str((await self._transport.call("POST", "/login-links", json={"user": user}))["url"])
+
+    async def whoami(self) -> User:
+        """The account in use."""
+        return decode.one(User, await self._transport.call("GET", "/whoami"))
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """The machines, with capacity."""
+        return decode.items(Node, await self._transport.call("GET", "/nodes"))

@@ -1,0 +1,125 @@
+"""Deployments: desired state, verbs, waiting, logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from modelyard.client import decode, waiting
+from modelyard.client._sync.transport import Transport
+from modelyard.domain.deployment import DeploymentSpec, Revision
+from modelyard.domain.event import Event
+from modelyard.domain.explain import Explanation
+from modelyard.domain.views import DeploymentView
+
+
+class Deployments:
+    """The deployments of one project; names may carry a stage, `churn@test`."""
+
+    def __init__(self, transport: Transport, project: str) -> None:
+        self._transport = transport
+        self._path = f"/projects/{project}/deployments"
+
+    def list(self) -> tuple[DeploymentView, ...]:
+        """All deployments, by name."""
+        return decode.items(DeploymentView, self._transport.call("GET", self._path, params={"limit": 1000}))
+
+    def get(self, name: str) -> DeploymentView:
+        """One deployment with its status."""
+        return self._view("GET", name)
+
+    def apply(
+        self, name: str, spec: DeploymentSpec, *, generation: int | None = None, dry_run: bool = False
+    ) -> DeploymentView:
+        """Create or replace; with `generation`, only if nobody changed it since. Answers with the token."""
+        headers = {"if-match": f'"{generation}"'} if generation is not None else None
+        params = {"dry_run": "true"} if dry_run else None
+        path = f"{self._path}/{name}"
+        document = self._transport.call("PUT", path, json=decode.plain(spec), headers=headers, params=params)
+        return decode.one(DeploymentView, document)
+
+    def patch(self, name: str, changes: dict[str, Any]) -> DeploymentView:
+        """Merge changes into the spec."""
+        return self._view("PATCH", name, json=changes)
+
+    def delete(self, name: str) -> None:
+        """Take it offline and forget it; asynchronous, see `wait_gone`."""
+        self._transport.call("DELETE", f"{self._path}/{name}")
+
+    def scale(self, name: str, replicas: int) -> DeploymentView:
+        """Change the number of replicas; nothing is restarted."""
+        return self._view("POST", f"{name}/scale", json={"replicas": replicas})
+
+    def restart(self, name: str) -> DeploymentView:
+        """Replace every replica, one surge at a time, without losing a request."""
+        return self._view("POST", f"{name}/restart")
+
+    def roll_back(self, name: str, *, revision: int | None = None) -> DeploymentView:
+        """Make what an earlier revision ran (the one before, if not said) the newest revision."""
+        return self._view("POST", f"{name}/rollback", json={} if revision is None else {"revision": revision})
+
+    def copy(self, name: str, to: str) -> DeploymentView:
+        """An offline copy under another name."""
+        return self._view("POST", f"{name}/copy", json={"name": to})
+
+    def token(self, name: str) -> str:
+        """The token that opens this service."""
+        return str((self._transport.call("GET", f"{self._path}/{name}/token"))["token"])
+
+    def rotate_token(self, name: str) -> str:
+        """A new token; the old one stops working."""
+        return str((self._transport.call("POST", f"{self._path}/{name}/token"))["token"])
+
+    def history(self, name: str) -> tuple[Revision, ...]:
+        """All revisions, newest first."""
+        return decode.items(Revision, self._transport.call("GET", f"{self._path}/{name}/history"))
+
+    def events(self, name: str) -> tuple[Event, ...]:
+        """What happened to it, newest first."""
+        return decode.items(Event, self._transport.call("GET", f"{self._path}/{name}/events"))
+
+    def explain(self, name: str) -> Explanation:
+        """Why it is as it is, stage by stage, with remedies."""
+        return decode.one(Explanation, self._transport.call("GET", f"{self._path}/{name}/explain"))
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """Requests, answers by class and latency as the gateway counted them."""
+        answer: dict[str, Any] = self._transport.call("GET", f"{self._path}/{name}/metrics")
+        return answer
+
+    def logs(
+        self, name: str, *, tail: int = 100, replica: str = "", follow: bool = False
+    ) -> Iterator[tuple[str, str]]:
+        """Pairs of replica and line, oldest first; `follow` goes on with what comes."""
+        params = {"tail": tail, "replica": replica, "follow": "1" if follow else None}
+        with self._transport.stream(f"{self._path}/{name}/logs", params=params) as response:
+            for line in response.iter_lines():
+                parsed = waiting.log_line(line)
+                if parsed is not None:
+                    yield parsed
+
+    def wait(self, name: str, *, timeout_seconds: float = 180.0) -> DeploymentView:
+        """Until the newest generation is wholly ready.
+
+        Raises Refused with the cause and the remedy when it fails, TimedOut when time is up.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            view = self.get(name)
+            if waiting.is_settled(view):
+                return view
+            if waiting.is_failed(view) or time.monotonic() > deadline:
+                raise waiting.ended(view, self.explain(name), timeout_seconds)
+            time.sleep(waiting.INTERVAL_SECONDS)
+
+    def wait_gone(self, name: str, *, timeout_seconds: float = 60.0) -> None:
+        """Until a deleted deployment is gone with all its replicas. Raises TimedOut."""
+        deadline = time.monotonic() + timeout_seconds
+        while name in {view.service for view in self.list()}:
+            if time.monotonic() > deadline:
+                raise waiting.still_there(name, timeout_seconds)
+            time.sleep(waiting.INTERVAL_SECONDS)
+
+    def _view(self, method: str, path: str, *, json: Any = None) -> DeploymentView:
+        return decode.one(DeploymentView, self._transport.call(method, f"{self._path}/{path}", json=json))

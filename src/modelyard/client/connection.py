@@ -1,0 +1,79 @@
+"""Where the platform is and who is asking: arguments, then environment, then what `login` or `up` left."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+LOGIN_FILE = "client.toml"
+SERVER_FILE = "server.json"
+TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach one installation."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Connection(url={self.url!r})"
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """The data directory of this user: `MODELYARD_HOME`, else `~/.modelyard`."""
+    return Path(environ.get("MODELYARD_HOME") or Path.home() / ".modelyard").expanduser()
+
+
+def resolve(url: str | None, token: str | None, environ: Mapping[str, str]) -> Connection:
+    """The connection to use.
+
+    The administrator token of a local installation is only ever offered to that installation's own URL.
+    """
+    directory = home(environ)
+    login = _login(directory)
+    local = _local_url(directory)
+    chosen = (url or environ.get("MODELYARD_URL") or login.get("url") or local or DEFAULT_URL).rstrip("/")
+    if token or environ.get("MODELYARD_TOKEN"):
+        return Connection(chosen, token or environ["MODELYARD_TOKEN"])
+    if login.get("url", "").rstrip("/") == chosen and login.get("token"):
+        return Connection(chosen, login["token"])
+    if local and chosen == local.rstrip("/"):
+        return Connection(chosen, _read(directory / TOKEN_FILE))
+    return Connection(chosen, "")
+
+
+def save_login(connection: Connection, environ: Mapping[str, str]) -> Path:
+    """Remember a login for later calls, readable by this user only."""
+    path = home(environ) / LOGIN_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+    path.chmod(0o600)
+    path.write_text(f"url = {json.dumps(connection.url)}\ntoken = {json.dumps(connection.token)}\n")
+    return path
+
+
+def _login(directory: Path) -> dict[str, str]:
+    try:
+        return {str(k): str(v) for k, v in tomllib.loads(_read(directory / LOGIN_FILE)).items()}
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _local_url(directory: Path) -> str:
+    try:
+        return str(json.loads(_read(directory / SERVER_FILE) or "{}").get("url", ""))
+    except (json.JSONDecodeError, AttributeError):
+        return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,42 @@
+"""Keyword arguments to specs, with errors that name the argument."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from modelyard.domain.deployment import DeploymentSpec
+from modelyard.domain.errors import FieldError, Invalid
+
+T = TypeVar("T")
+_RESOURCES = ("cpu", "memory", "gpu")
+
+
+def build(kind: type[T], given: Mapping[str, Any]) -> T:
+    """A spec from keyword arguments. Raises Invalid naming each argument that is unknown or wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        known = ", ".join(each.name for each in dataclasses.fields(kind))  # type: ignore[arg-type]
+        wrong = [
+            FieldError(
+                ".".join(str(part) for part in line["loc"]), _message(line["msg"], line["type"], known)
+            )
+            for line in error.errors()
+        ]
+        raise Invalid("; ".join(f"{each.path}: {each.message}" for each in wrong), errors=wrong) from None
+
+
+def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
+    """A deployment's spec; cpu, memory and gpu may be given beside the other fields, as numbers or text."""
+    resources = {name: str(given[name]) for name in _RESOURCES if given.get(name) is not None}
+    rest = {name: value for name, value in given.items() if name not in _RESOURCES and value is not None}
+    return build(DeploymentSpec, {"model": ref, **({"resources": resources} if resources else {}), **rest})
+
+
+def _message(message: str, kind: str, known: str) -> str:
+    unknown = kind in ("unexpected_keyword_argument", "extra_forbidden")
+    return f"no such argument; there are {known}" if unknown else message

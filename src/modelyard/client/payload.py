@@ -1,0 +1,101 @@
+"""From what a user holds (rows, arrays, tables) to a request, and from the answer back to the like."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from modelyard.domain.errors import FieldError, Invalid
+
+_DTYPES = {
+    "BOOL": "?", "UINT8": "u1", "UINT16": "u2", "UINT32": "u4", "UINT64": "u8", "INT8": "i1", "INT16": "i2",
+    "INT32": "i4", "INT64": "i8", "FP16": "f2", "FP32": "f4", "FP64": "f8",
+}  # fmt: skip
+
+
+def is_table(rows: Any) -> bool:
+    """A pandas DataFrame."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(rows, pandas.DataFrame)
+
+
+def is_rows(rows: Any) -> bool:
+    """A list of records, or one record whose values are scalars or text."""
+    return isinstance(rows, list) and bool(rows) and isinstance(rows[0], Mapping)
+
+
+def rows_request(rows: Any) -> dict[str, Any]:
+    """The body of `…/predict` for records or a table."""
+    if is_table(rows):
+        return {"columns": [str(name) for name in rows.columns], "data": rows.to_numpy().tolist()}
+    return {"rows": rows}
+
+
+def tensors_request(rows: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The body of `…/infer` for arrays, checked against the model's declared inputs."""
+    given = rows if isinstance(rows, Mapping) else {_only(inputs): rows}
+    declared = {each["name"]: each for each in inputs}
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        message = f"the model has no input `{unknown[0]}`; its inputs are {', '.join(declared)}"
+        raise Invalid(message, errors=[FieldError(f"rows.{unknown[0]}", message)])
+    return {"inputs": [_tensor(name, given[name], declared[name]) for name in given]}
+
+
+def test_request(rows: Any) -> dict[str, Any]:
+    """The body of a model test; empty means the recorded sample."""
+    if rows is None:
+        return {}
+    if is_table(rows):
+        return {"rows": rows_request(rows)}
+    if isinstance(rows, Mapping):
+        return {"inputs": {name: np.asarray(value).tolist() for name, value in rows.items()}}
+    return {"rows": rows if is_rows(rows) else np.asarray(rows).tolist()}
+
+
+def arrays(answer: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of an inference answer as arrays by name; text comes as `str`."""
+    return {each["name"]: _array(each) for each in answer["outputs"]}
+
+
+def table(answer: Mapping[str, Any]) -> Any:
+    """A split answer as a DataFrame."""
+    split = answer["result"]
+    return importlib.import_module("pandas").DataFrame(split["data"], columns=split["columns"])
+
+
+def _only(inputs: list[dict[str, Any]]) -> str:
+    if len(inputs) == 1:
+        return str(inputs[0]["name"])
+    names = ", ".join(str(each["name"]) for each in inputs)
+    message = f"the model has several inputs ({names}); give a dict of name to array, a DataFrame or records"
+    raise Invalid(message, errors=[FieldError("rows", message)])
+
+
+def _tensor(name: str, value: Any, declared: Mapping[str, Any]) -> dict[str, Any]:
+    datatype = str(declared["datatype"])
+    array = np.asarray(value)
+    if datatype == "BYTES":
+        texts = [each.decode() if isinstance(each, bytes) else str(each) for each in array.ravel().tolist()]
+        return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": texts}
+    try:
+        array = array.astype(_DTYPES[datatype], casting="same_kind" if array.dtype.kind != "O" else "unsafe")
+    except (TypeError, ValueError) as error:
+        message = f"input `{name}` is {datatype}: {error}"
+        raise Invalid(message, errors=[FieldError(f"rows.{name}", message)]) from None
+    return {
+        "name": name,
+        "datatype": datatype,
+        "shape": list(array.shape),
+        "data": np.ascontiguousarray(array).ravel(),
+    }
+
+
+def _array(output: Mapping[str, Any]) -> np.ndarray:
+    datatype = output["datatype"]
+    dtype: Any = object if datatype == "BYTES" else _DTYPES[datatype]
+    return np.array(output["data"], dtype=dtype).reshape(output["shape"])
