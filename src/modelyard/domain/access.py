@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.errors import Forbidden, Unauthenticated
 
 
 class Role(StrEnum):
@@ -105,3 +106,59 @@ class Token:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked: bool = False
+
+
+_OPERATOR = frozenset({Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST})
+_DEVELOPER = _OPERATOR | {Verb.PUBLISH, Verb.DEPLOY}
+
+PERMITTED: dict[Role, frozenset[Verb]] = {
+    Role.VIEWER: frozenset({Verb.READ}),
+    Role.OPERATOR: _OPERATOR,
+    Role.DEVELOPER: _DEVELOPER,
+    Role.OWNER: _DEVELOPER | {Verb.GRANT},
+}
+"""What each role may do in its project."""
+
+
+def may(actor: Actor, verb: Verb, resource: Resource) -> bool:
+    """Whether the actor may do this; a token's scope narrows what its user may, administrators' too."""
+    if verb is Verb.ANYONE:
+        return True
+    if not actor.name or (actor.scope is not None and verb not in actor.scope):
+        return False
+    if actor.administrator:
+        return True
+    if verb is Verb.SELF:
+        return resource.owner in ("", actor.name)
+    if not resource.project:
+        return verb is Verb.READ
+    role = actor.roles.get(resource.project)
+    return role is not None and verb in PERMITTED[role]
+
+
+def require(actor: Actor, verb: Verb, resource: Resource) -> None:
+    """Nothing when the actor may; else raises Unauthenticated or Forbidden, with what would help."""
+    if may(actor, verb, resource):
+        return
+    if not actor.name:
+        raise Unauthenticated(
+            "no valid token came with the request; log in with `modelyard login`, "
+            "or send one as `Authorization: Bearer TOKEN`"
+        )
+    if actor.scope is not None and verb not in actor.scope:
+        scope = ", ".join(sorted(actor.scope)) or "nothing"
+        raise Forbidden(f"this token is limited to {scope}; use one whose scope has `{verb}`")
+    raise Forbidden(_refusal(actor, verb, resource))
+
+
+def _refusal(actor: Actor, verb: Verb, resource: Resource) -> str:
+    """Why a named actor may not, and whom to ask."""
+    if verb is Verb.SELF:
+        return f"{actor.name} may not change what belongs to somebody else; ask an administrator"
+    roles = [role.value for role, verbs in PERMITTED.items() if verb in verbs]
+    if not resource.project or not roles:
+        return f"{actor.name} may not {verb} the platform; ask an administrator"
+    return (
+        f"{actor.name} may not {verb} in project {resource.project}; "
+        f"ask one of its owners for the role {' or '.join(roles)}"
+    )

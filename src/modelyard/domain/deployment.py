@@ -44,7 +44,7 @@ class Key:
         naming.require_name(before if slash else project, path)
         naming.require_name(name, path)
         if "@" in rest and stage not in tuple(Stage):
-            message = f"{ascii(stage[:40])} is not a stage; write one of {', '.join(Stage)} after the `@`"
+            message = f"{stage[:40]!a} is not a stage; write one of {', '.join(Stage)} after the `@`"
             raise Invalid(f"{path}: {message}", errors=(FieldError(path, message),))
         return cls(before if slash else project, name, Stage(stage or Stage.PRODUCTION))
 
@@ -180,6 +180,10 @@ class Replica:
     """Seconds since the epoch, as all times of a replica."""
     draining_since: float = 0.0
     stopping_since: float = 0.0
+    phase_since: float = 0.0
+    """When the platform first saw it in this phase; `rollout.remember` fills it."""
+    node: str = ""
+    """Where it runs; empty where there is but one node."""
     failure: Failure | None = None
     worker_restarts: int = 0
     memory_bytes: int = 0
@@ -231,6 +235,11 @@ class DeploymentStatus:
     progress_since: float = 0.0
     """When the rollout of the wanted revision began to make no progress."""
     crashes: Crashes = field(default_factory=Crashes)
+    """Of the wanted revision."""
+    good_crashes: Crashes = field(default_factory=Crashes)
+    """Of the good revision, while it serves in place of the wanted one."""
+    failed: Failure | None = None
+    """Why `failed_revision` failed."""
     warnings: tuple[str, ...] = ()
 
 

@@ -1,0 +1,224 @@
+"""What is said about a deployment: its next status, its conditions, and its state in one word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from modelyard.domain import crashes as crash_records
+from modelyard.domain import rollout
+from modelyard.domain.deployment import (
+    Condition,
+    Crashes,
+    Deployment,
+    DeploymentStatus,
+    Failure,
+    Phase,
+    Replica,
+)
+from modelyard.domain.placement import Unfit
+from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+
+MOST_FAILURES = 3
+"""So often a new revision may fail before the good one takes its place again."""
+
+
+class State(StrEnum):
+    """A deployment in one word."""
+
+    OFFLINE = "Offline"
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    DEGRADED = "Degraded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a reconcile found beside the replicas."""
+
+    actions: tuple[rollout.Action, ...] = ()
+    """What `rollout.plan` said for the same observation."""
+    routed: frozenset[str] = frozenset()
+    runtime: RuntimeStatus | None = None
+    """Of the wanted revision's runtime; None when there is no such runtime."""
+    unfit: Unfit | None = None
+    """Why replicas that are wanted have no place."""
+    gateway: Failure | None = None
+
+
+def next_status(
+    deployment: Deployment, observed: Sequence[Replica], facts: Facts, *, now: float
+) -> DeploymentStatus:
+    """The status to record after a reconcile: counts, the good and the failed revision, conditions."""
+    replicas = rollout.remember(deployment.status.replicas, observed, now=now)
+    failures = {a.replica: a.failure for a in facts.actions if isinstance(a, rollout.Kill) and a.failure}
+    wanted, status = deployment.wanted_revision, deployment.status
+    whole = _is_whole(deployment, replicas, wanted)
+    records = [
+        crash_records.count(deployment, replicas, failures, revision=revision, now=now)
+        for revision in (wanted, 0 if status.good_revision == wanted else status.good_revision)
+    ]
+    progress_since = 0.0 if whole else _progress_since(deployment, replicas, facts, now)
+    failed = _failed(deployment, records[0], facts, now - progress_since if progress_since else 0.0)
+    standing = status.failed if status.failed_revision == deployment.revision else None
+    next_one = replace(
+        status,
+        observed_generation=deployment.generation,
+        replicas=tuple(_after_kill(r, failures) for r in replicas),
+        ready_replicas=sum(r.phase is Phase.READY for r in replicas),
+        good_revision=wanted if whole else status.good_revision,
+        failed_revision=deployment.revision if failed or standing else 0,
+        failed=failed or standing,
+        progress_since=now if failed else progress_since,
+        crashes=records[0],
+        good_crashes=records[1],
+    )
+    after = replace(deployment, status=next_one)
+    return replace(next_one, conditions=conditions(after, facts, now=now))
+
+
+def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Condition, ...]:
+    """Ready, Progressing, Scheduled, RuntimeReady and Routed; `since` stays while a statement stays."""
+    before = {(c.type, c.ok, c.reason): c.since for c in deployment.status.conditions}
+    said = (
+        _ready(deployment),
+        _progressing(deployment, now),
+        _scheduled(facts),
+        _runtime_ready(facts.runtime),
+        _routed(deployment, facts),
+    )
+    return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
+
+
+def state(deployment: Deployment) -> State:
+    """The deployment in one word, from its recorded status."""
+    status, want = deployment.status, rollout.wanted_replicas(deployment)
+    said = {c.type: c for c in status.conditions}
+    if deployment.deleting:
+        return State.DELETING
+    if want == 0:
+        return State.OFFLINE
+    if status.ready_replicas:
+        return State.RUNNING if status.ready_replicas >= want else State.DEGRADED
+    if any(c.ok is False for c in (said.get("RuntimeReady"), said.get("Progressing")) if c):
+        return State.FAILED
+    waiting = any(c is None or not c.ok for c in (said.get("Scheduled"), said.get("RuntimeReady")))
+    return State.PENDING if waiting else State.STARTING
+
+
+def _is_whole(deployment: Deployment, replicas: Sequence[Replica], revision: int) -> bool:
+    want = rollout.wanted_replicas(deployment)
+    return 0 < want <= sum(r.phase is Phase.READY for r in replicas if r.revision == revision)
+
+
+def _progress_since(
+    deployment: Deployment, replicas: Sequence[Replica], facts: Facts, now: float
+) -> float:
+    """When the rollout last came nearer to its end; waiting for room or for a build is not its fault."""
+    status = deployment.status
+    building = facts.runtime and facts.runtime.state in (RuntimeState.PENDING, RuntimeState.BUILDING)
+    ready, before = (
+        sum(r.phase is Phase.READY for r in some if r.revision == deployment.wanted_revision)
+        for some in (replicas, status.replicas)
+    )
+    edited = status.observed_generation != deployment.generation
+    idle = rollout.wanted_replicas(deployment) == 0
+    anew = not status.progress_since or status.progress_since > now
+    moved = ready > before or edited or idle or anew
+    return now if moved or building or facts.unfit else status.progress_since
+
+
+def _failed(deployment: Deployment, record: Crashes, facts: Facts, stuck_seconds: float) -> Failure | None:
+    """Why the newest revision is given up now, in favour of the good one; None when it is not."""
+    newest, good = deployment.revision, deployment.status.good_revision
+    if deployment.wanted_revision != newest or good in (0, newest):
+        return None
+    limit = progress_deadline_seconds(deployment)
+    if record.count < MOST_FAILURES and stuck_seconds <= limit:
+        return None
+    slow = f"revision {newest} did not become ready within {limit:g} s"
+    runtime = facts.runtime
+    if runtime and runtime.state is RuntimeState.FAILED and not record.failure:
+        return Failure(reason=runtime.reason or "RuntimeBuildFailed", message=runtime.message)
+    return record.failure or Failure(reason="LoadTimeout", message=slow)
+
+
+def progress_deadline_seconds(deployment: Deployment) -> float:
+    """How long a rollout may come no nearer to its end: time for two whole attempts."""
+    return 2 * (deployment.spec.start_timeout_seconds + rollout.START_GRACE_SECONDS) + 10
+
+
+def _after_kill(r: Replica, failures: Mapping[str, Failure]) -> Replica:
+    """As it is after the plan's kill, so that its failure is not counted again."""
+    return replace(r, phase=Phase.FAILED, failure=failures[r.name]) if r.name in failures else r
+
+
+def _ready(deployment: Deployment) -> Condition:
+    ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
+    message = f"{ready} of {want} replicas are ready"
+    if want == 0:
+        return Condition(type="Ready", ok=False, reason="Offline", message="no replicas are wanted")
+    if ready >= want:
+        return Condition(type="Ready", ok=True, reason="AllReady", message=message)
+    return Condition(type="Ready", ok=False, reason="SomeReady" if ready else "NoneReady", message=message)
+
+
+def _progressing(deployment: Deployment, now: float) -> Condition:
+    status, newest = deployment.status, deployment.revision
+    record = status.crashes
+    reason, ok, message = "RollingOut", None, f"revision {deployment.wanted_revision} is being rolled out"
+    if status.failed:
+        reason, ok = "RolledBack", False
+        message = (
+            f"revision {newest} failed ({status.failed.reason}: {status.failed.message}); "
+            f"revision {status.good_revision} serves instead"
+        )
+    elif record.count >= MOST_FAILURES and record.failure:
+        reason, ok = "CrashLoop", False
+        message = f"failed {record.count} times: {record.failure.reason}: {record.failure.message}"
+    elif not status.progress_since or rollout.wanted_replicas(deployment) == 0:
+        reason, ok, message = "RolledOut", True, f"revision {newest} is what runs"
+    elif now - status.progress_since > progress_deadline_seconds(deployment):
+        limit = f"{progress_deadline_seconds(deployment):g} s"
+        reason, ok = "ProgressDeadlineExceeded", False
+        message = f"revision {newest} came no nearer to being ready for {limit}"
+    return Condition(type="Progressing", ok=ok, reason=reason, message=message)
+
+
+def _scheduled(facts: Facts) -> Condition:
+    if facts.unfit is None:
+        return Condition(type="Scheduled", ok=True, reason="Scheduled")
+    return Condition(type="Scheduled", ok=False, reason="InsufficientResources", message=facts.unfit.message)
+
+
+def _runtime_ready(runtime: RuntimeStatus | None) -> Condition:
+    if runtime is None:
+        message = "the runtime of this revision does not exist"
+        return Condition(type="RuntimeReady", ok=False, reason="RuntimeMissing", message=message)
+    match runtime.state:
+        case RuntimeState.READY:
+            return Condition(type="RuntimeReady", ok=True, reason="RuntimeReady")
+        case RuntimeState.FAILED:
+            reason = runtime.reason or "RuntimeBuildFailed"
+            return Condition(type="RuntimeReady", ok=False, reason=reason, message=runtime.message)
+        case RuntimeState.PENDING | RuntimeState.BUILDING:
+            message = runtime.message or "the runtime is being built"
+            return Condition(type="RuntimeReady", ok=None, reason="RuntimeBuilding", message=message)
+
+
+def _routed(deployment: Deployment, facts: Facts) -> Condition:
+    """Whether the gateway sends requests to everything that is ready."""
+    if facts.gateway:
+        return Condition(type="Routed", ok=False, reason=facts.gateway.reason, message=facts.gateway.message)
+    ready = {r.name for r in deployment.status.replicas if r.phase is Phase.READY}
+    if not ready:
+        return Condition(type="Routed", ok=False, reason="NothingReady", message="no replica is ready")
+    if ready <= facts.routed:
+        return Condition(type="Routed", ok=True, reason="Routed")
+    known = len(ready & facts.routed)
+    message = f"the gateway has taken up {known} of {len(ready)} ready replicas"
+    return Condition(type="Routed", ok=bool(known) or None, reason="Publishing", message=message)

@@ -1,0 +1,231 @@
+"""How a deployment moves towards its spec. Pure: facts in, actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+
+from modelyard.domain import crashes, naming
+from modelyard.domain.deployment import Deployment, Failure, Phase, Replica
+from modelyard.domain.placement import Placement
+
+START_GRACE_SECONDS = 10.0
+"""How long past its start timeout a replica may still say itself why it does not load."""
+
+STOP_GRACE_SECONDS = 5.0
+"""How long past its drain time a stopping replica may take to exit."""
+
+UNRESPONSIVE_SECONDS = 10.0
+"""How long a front may be silent before its replica is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a replica of a revision at a place that has room for it."""
+
+    replica: str
+    revision: int
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Mark a replica as leaving: the gateway stops choosing it while it goes on answering."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Tell a replica to finish what it has and exit."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End what is left of a replica at once."""
+
+    replica: str
+    failure: Failure | None = None
+    """Why, when it failed; None for one that was leaving and took too long."""
+
+
+_POLL_SECONDS = 0.5
+_UNEXPLAINED = Failure(reason="StartFailed", message="the replica ended without saying why")
+_STUCK = Failure(reason="WorkerHung", message="the replica did not become ready again")
+
+Action = Start | Drain | Stop | Kill
+
+
+def plan(
+    deployment: Deployment,
+    observed: Sequence[Replica],
+    *,
+    routed: frozenset[str],
+    now: float,
+    launches: Mapping[int, Sequence[Placement]],
+) -> tuple[Action, ...]:
+    """The next steps; empty when there is nothing to do but wait.
+
+    Level-triggered: it depends only on the spec, the recorded status and on what is there now, so it may be
+    called at any time, any number of times, by anyone. `routed` are the replicas that the gateway may still
+    send requests to; `launches` are the places that fit now, by revision (the wanted one, and the good one
+    while it differs; nothing for a revision whose runtime is not ready). Actions are in order of execution.
+    """
+    replicas = remember(deployment.status.replicas, observed, now=now)
+    scene = _Scene.of(deployment, replicas, routed)
+    kills = tuple(_kills(deployment, replicas, routed, now))
+    leave = tuple(_leave(scene, {kill.replica for kill in kills}))
+    return (*kills, *leave, *_starts(deployment, scene, kills, launches=launches, now=now))
+
+
+def remember(
+    previous: Sequence[Replica], observed: Sequence[Replica], *, now: float
+) -> tuple[Replica, ...]:
+    """The observed replicas, with when each was first seen in its phase, from what was recorded before."""
+    before = {(r.name, r.started_at, r.phase): r.phase_since for r in previous}
+    return tuple(
+        replace(r, phase_since=min(before.get((r.name, r.started_at, r.phase), now), now)) for r in observed
+    )
+
+
+def look_again_seconds(
+    deployment: Deployment, observed: Sequence[Replica], *, now: float
+) -> float | None:
+    """After how long time alone may change the plan; None when only a change in the world can."""
+    replicas = remember(deployment.status.replicas, observed, now=now)
+    due = [limit - age for r in replicas for age, limit in _patience(deployment, r, now)]
+    due += [_POLL_SECONDS for r in replicas if r.phase in (Phase.DRAINING, Phase.FAILED)]
+    wait = crashes.wait_seconds(crashes.record(deployment, deployment.wanted_revision), now)
+    due += [wait] if wait else []
+    return min((seconds if seconds > 0 else _POLL_SECONDS for seconds in due), default=None)
+
+
+def wanted_replicas(deployment: Deployment) -> int:
+    """How many replicas there should be."""
+    return 0 if deployment.deleting else deployment.spec.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """The observed replicas by what they mean for the rollout, least useful first."""
+
+    want: int
+    target: int
+    routed: frozenset[str]
+    replicas: tuple[Replica, ...]
+    new: tuple[Replica, ...]
+    """Of the wanted revision, and staying."""
+    old: tuple[Replica, ...]
+    """Of other revisions, and not yet leaving."""
+
+    @classmethod
+    def of(cls, deployment: Deployment, replicas: tuple[Replica, ...], routed: frozenset[str]) -> _Scene:
+        """Sort the replicas out."""
+        staying = [r for r in replicas if r.phase in (Phase.STARTING, Phase.READY, Phase.UNREADY)]
+        staying.sort(key=lambda r: r.name, reverse=True)
+        staying.sort(key=lambda r: (r.phase is Phase.READY, r.name in routed, r.phase is Phase.STARTING))
+        target = deployment.wanted_revision
+        return cls(
+            wanted_replicas(deployment),
+            target,
+            routed,
+            replicas,
+            tuple(r for r in staying if r.revision == target),
+            tuple(r for r in staying if r.revision != target),
+        )
+
+    @property
+    def keep_old(self) -> int:
+        """How many old ones must stay: a new one relieves an old one once the gateway has taken it up."""
+        serving = sum(r.phase is Phase.READY and r.name in self.routed for r in self.new)
+        return max(self.want - serving, 0)
+
+
+def _kills(
+    deployment: Deployment, replicas: Sequence[Replica], routed: frozenset[str], now: float
+) -> Iterator[Kill]:
+    """What has failed, and what has used up its time."""
+    for r in replicas:
+        overdue = any(age > limit for age, limit in _patience(deployment, r, now))
+        if r.phase is Phase.FAILED:
+            yield Kill(r.name, r.failure or _UNEXPLAINED)
+        elif overdue and r.phase is Phase.STOPPING:
+            yield Kill(r.name)
+        elif overdue and r.phase is Phase.STARTING:
+            seconds = deployment.spec.start_timeout_seconds
+            message = f"the model did not load within {seconds:g} s"
+            yield Kill(r.name, Failure(reason="LoadTimeout", message=message))
+        elif overdue and r.name not in routed:
+            yield Kill(r.name, r.failure or _STUCK)
+
+
+def _patience(deployment: Deployment, r: Replica, now: float) -> Iterator[tuple[float, float]]:
+    """How many seconds the replica has been in a phase that must end, and how many it may be."""
+    loading = deployment.spec.start_timeout_seconds + START_GRACE_SECONDS
+    match r.phase:
+        case Phase.STARTING:
+            yield _age(r.started_at, r, now), loading
+        case Phase.UNREADY:
+            silent = r.failure is not None and r.failure.reason == "FrontUnresponsive"
+            yield _age(r.phase_since, r, now), UNRESPONSIVE_SECONDS if silent else loading
+        case Phase.STOPPING:
+            yield _age(r.stopping_since, r, now), deployment.spec.drain_seconds + STOP_GRACE_SECONDS
+        case Phase.READY | Phase.DRAINING | Phase.FAILED:
+            return
+
+
+def _age(claimed: float, r: Replica, now: float) -> float:
+    """Seconds since `claimed`; since the phase was first seen when that is unknown or in the future."""
+    return now - (claimed if 0 < claimed <= now else r.phase_since)
+
+
+def _leave(scene: _Scene, killed: set[str]) -> Iterator[Action]:
+    """Take one step with everything that has to go: drain, and stop what gets no requests any more."""
+    surplus = [*scene.new[: max(len(scene.new) - scene.want, 0)]]
+    surplus += scene.old[: max(len(scene.old) - scene.keep_old, 0)]
+    for r in surplus:
+        if r.name in killed:
+            continue
+        # One that never answered can stop at once; the others must first be out of the gateway's hands.
+        yield Stop(r.name) if r.phase is Phase.STARTING and r.name not in scene.routed else Drain(r.name)
+    for r in scene.replicas:
+        if r.phase is Phase.DRAINING and r.name not in scene.routed:
+            yield Stop(r.name)
+
+
+def _starts(
+    deployment: Deployment,
+    scene: _Scene,
+    kills: Sequence[Kill],
+    *,
+    launches: Mapping[int, Sequence[Placement]],
+    now: float,
+) -> tuple[Start, ...]:
+    """New replicas of the wanted revision; else the good one's, while it must stand in for the wanted."""
+    failures = {kill.replica: kill.failure for kill in kills if kill.failure}
+    live = sum(r.phase is not Phase.FAILED for r in scene.replicas)
+    room = scene.want + deployment.spec.max_surge - live
+    taken = scene.routed.union(r.name for r in chain(scene.replicas, deployment.status.replicas))
+    lacking = [(scene.target, scene.want - len(scene.new))]
+    good = deployment.status.good_revision
+    if good not in (0, scene.target):
+        lacking.append((good, scene.keep_old - len(scene.old)))
+    for revision, missing in lacking:
+        record = crashes.count(deployment, scene.replicas, failures, revision=revision, now=now)
+        held_back = crashes.wait_seconds(record, now) > 0
+        places = launches.get(revision, ())[: 0 if held_back else max(min(missing, room), 0)]
+        if places:
+            names = islice(_names(deployment, revision, taken), len(places))
+            return tuple(Start(name, revision, place) for name, place in zip(names, places, strict=True))
+    return ()
+
+
+def _names(deployment: Deployment, revision: int, taken: frozenset[str]) -> Iterator[str]:
+    """Deterministic names, so that starting twice collides instead of duplicating."""
+    for ordinal in count():
+        name = naming.replica_name(deployment.name, id=deployment.id, revision=revision, ordinal=ordinal)
+        if name not in taken:
+            yield name
