@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +13,7 @@ from modelyard.domain.deployment import DeploymentSpec
 from modelyard.domain.errors import FieldError, Invalid
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 _RESOURCES = ("cpu", "memory", "gpu")
 
 
@@ -35,6 +37,15 @@ def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
     resources = {name: str(given[name]) for name in _RESOURCES if given.get(name) is not None}
     rest = {name: value for name, value in given.items() if name not in _RESOURCES and value is not None}
     return build(DeploymentSpec, {"model": ref, **({"resources": resources} if resources else {}), **rest})
+
+
+def build_enum(kind: type[E], value: str, path: str) -> E:
+    """A member of an enumeration. Raises Invalid that lists the members."""
+    try:
+        return kind(value)
+    except ValueError:
+        message = f"{value!r} is none of {', '.join(kind)}"
+        raise Invalid(f"{path}: {message}", errors=[FieldError(path, message)]) from None
 
 
 def _message(message: str, kind: str, known: str) -> str:

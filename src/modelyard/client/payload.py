@@ -57,6 +57,15 @@ def test_request(rows: Any) -> dict[str, Any]:
     return {"rows": rows if is_rows(rows) else np.asarray(rows).tolist()}
 
 
+def raw_test_request(document: Any) -> dict[str, Any]:
+    """The body of a model test from JSON: rows, a split table, or a mapping of input name to values."""
+    if document is None:
+        return {}
+    if isinstance(document, dict) and "columns" not in document:
+        return document if set(document) <= {"inputs", "rows"} else {"inputs": document}
+    return {"rows": document}
+
+
 def arrays(answer: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The outputs of an inference answer as arrays by name; text comes as `str`."""
     return {each["name"]: _array(each) for each in answer["outputs"]}

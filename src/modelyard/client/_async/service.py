@@ -49,6 +49,17 @@ class AsyncService:
         request = payload.tensors_request(rows, await self.inputs())
         return payload.arrays(await self._post(f"/v2/models/{self.view.name}/infer", request))
 
+    async def predict_json(self, document: Any) -> Any:
+        """Answer JSON with JSON: records, a split table, an inference request, or inputs by name."""
+        if isinstance(document, dict) and isinstance(document.get("inputs"), list):
+            return await self._post(f"/v2/models/{self.view.name}/infer", document)
+        if payload.is_rows(document):
+            return await self._post("/predict", payload.rows_request(document))
+        if isinstance(document, dict) and "data" in document:
+            return await self._post("/predict", document)
+        answer = await self.predict(document)
+        return {name: values.tolist() for name, values in answer.items()}
+
     async def inputs(self) -> list[dict[str, Any]]:
         """The model's declared inputs: name, datatype, shape."""
         if self._inputs is None:

@@ -120,7 +120,7 @@ class Models:
         artifact: str = "",
         timeout_seconds: float = 120.0,
     ) -> TestResult:
-        """Answer one request in a process that is gone afterwards; `body` has `inputs` or `rows`, or neither."""
+        """Answer one request in a process of its own; `body` has `inputs`, `rows` or nothing."""
         options = {"runtime": runtime, "artifact": artifact, "timeout_seconds": timeout_seconds}
         path = f"{self._version_path(ref)}/test"
         document = self._transport.call("POST", path, json={**body, **options})

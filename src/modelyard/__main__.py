@@ -1,0 +1,5 @@
+"""`python -m modelyard` is the command line."""
+
+from modelyard.cli.app import main
+
+main()

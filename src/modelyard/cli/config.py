@@ -1,0 +1,76 @@
+"""`config …` and `doctor`: the settings in force, and whether this machine has what it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard import settings
+from modelyard.cli import context, output
+
+group = typer.Typer(no_args_is_help=True, help="Settings.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(group, name="config")
+    app.command()(doctor)
+
+
+@group.command()
+def show(
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from")] = False,
+) -> None:
+    """Every setting of the platform on this machine, with its value."""
+    loaded = settings.load(settings.home(os.environ), os.environ, {})
+    values = settings.values(loaded.settings)
+    if context.current().output != "table":
+        return output.data({n: {"value": v, "origin": loaded.origins[n]} for n, v in values.items()})
+    width = max(len(name) for name in values)
+    for name, value in values.items():
+        note = f"   ({loaded.origins[name]})" if origin else ""
+        sys.stdout.write(f"{name:<{width}} = {value!r}{note}\n")
+
+
+def doctor() -> None:
+    """Check this machine: Python, disk, port, data directory; each with a remedy."""
+    loaded = settings.load(settings.home(os.environ), os.environ, {})
+    checks = [
+        ("python", *_python()),
+        ("data directory", *_directory(settings.home(os.environ))),
+        ("front door", *_port(loaded.settings.server.host, loaded.settings.server.port)),
+    ]
+    if context.current().output != "table":
+        output.data([{"check": name, "ok": ok, "message": text} for name, ok, text in checks])
+    else:
+        for name, ok, text in checks:
+            sys.stdout.write(f"{'ok  ' if ok else 'FAIL'}  {name}: {text}\n")
+    raise typer.Exit(0 if all(ok for _, ok, _ in checks) else 1)
+
+
+def _python() -> tuple[bool, str]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return sys.version_info >= (3, 11), f"{version}, needs 3.11 or newer"
+
+
+def _directory(home: Path) -> tuple[bool, str]:
+    existing = next(each for each in (home, *home.parents) if each.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    if not os.access(existing, os.W_OK):
+        return False, f"{home} cannot be written; set MODELYARD_HOME to a directory that can"
+    return free > 1, f"{home}, {free:.1f} GiB free" + ("" if free > 1 else "; free some space")
+
+
+def _port(host: str, port: int) -> tuple[bool, str]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((host, port)) != 0:
+            return True, f"{host}:{port} is free"
+    running = (settings.home(os.environ) / "server.json").exists()
+    return running, f"{host}:{port} is taken" + (" by Modelyard" if running else "; start with --port")

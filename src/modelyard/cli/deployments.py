@@ -1,0 +1,73 @@
+"""`deployment …`: the rest of what one can do with services."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from modelyard.cli import context, output, services
+from modelyard.cli.services import Name
+
+group = typer.Typer(no_args_is_help=True, help="Services: list, show, copy, tokens, events.")
+EVENT: list[output.Column] = [
+    ("at", lambda e: f"{e.at:%Y-%m-%d %H:%M:%S}"),
+    ("kind", lambda e: e.kind),
+    ("name", lambda e: e.name),
+    ("reason", lambda e: e.reason),
+    ("by", lambda e: e.actor),
+    ("message", lambda e: e.message),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(group, name="deployment")
+
+
+@group.command("list")
+def list_deployments() -> None:
+    """All services of the project."""
+    with context.client() as client:
+        output.rows(client.deployments.list(), services.ROW)
+
+
+@group.command()
+def show(name: Name) -> None:
+    """One service with its status."""
+    with context.client() as client:
+        output.show(client.deployments.get(name), services.STATUS)
+
+
+@group.command()
+def delete(name: Name) -> None:
+    """The same as `undeploy`."""
+    services.undeploy(name)
+
+
+@group.command()
+def copy(name: Name, to: Annotated[str, typer.Argument(help="Name of the copy")]) -> None:
+    """Make an offline copy under another name."""
+    with context.client() as client:
+        output.show(client.deployments.copy(name, to), services.STATUS)
+
+
+@group.command()
+def token(
+    name: Name,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Make a new one; the old one stops working")
+    ] = False,
+) -> None:
+    """The token that opens this service."""
+    with context.client() as client:
+        secret = client.deployments.rotate_token(name) if rotate else client.deployments.token(name)
+    sys.stdout.write(f"{secret}\n")
+
+
+@group.command()
+def events(name: Name) -> None:
+    """What happened to it, newest first."""
+    with context.client() as client:
+        output.rows(client.deployments.events(name), EVENT)

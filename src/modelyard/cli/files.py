@@ -1,0 +1,91 @@
+"""Reading what users hand over on the command line: JSON, CSV, YAML."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelyard.domain.errors import FieldError, Invalid
+
+
+def given(data: str | None, file: Path | None) -> Any:
+    """The value of `-d JSON` or `-f FILE` (`-` is standard input); None when neither was given."""
+    if data is not None and file is not None:
+        raise _invalid("--data", "give either -d or -f, not both")
+    if data is not None:
+        return parse_json(data, "--data")
+    if file is None:
+        return None
+    if file.suffix == ".csv":
+        return _csv(file)
+    return parse_json(read(file), str(file))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """JSON from text. Raises Invalid with line and column."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _invalid(name, f"not JSON at {where}: {error.msg}") from None
+
+
+def parse_yaml(file: Path) -> list[Any]:
+    """The documents of a YAML or JSON file. Raises Invalid."""
+    try:
+        return [document for document in yaml.safe_load_all(read(file)) if document is not None]
+    except yaml.YAMLError as error:
+        raise _invalid(str(file), f"not YAML: {error}") from None
+
+
+def read(file: Path) -> str:
+    """The text of a file, or of standard input for `-`. Raises Invalid."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(str(file), f"cannot be read: {error}") from None
+
+
+def pairs(values: list[str], name: str) -> dict[str, str]:
+    """`KEY=VALUE` options; an `=` in the value is kept. Raises Invalid."""
+    split = [value.partition("=") for value in values]
+    wrong = [key for key, equals, _ in split if not equals]
+    if wrong:
+        raise _invalid(name, f"`{wrong[0]}` has no `=`; write {name} KEY=VALUE")
+    return {key: value for key, _, value in split}
+
+
+def seconds(text: str, name: str) -> float:
+    """A duration such as `60`, `60s`, `5m` or `1h`. Raises Invalid."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        value = float(number) * units[unit]
+    except ValueError:
+        raise _invalid(name, f"{text} is not a duration; write it as 60s, 5m or 1h") from None
+    if not 0 < value < 1e7:
+        raise _invalid(name, f"{text} is not a usable duration; write it as 60s, 5m or 1h")
+    return value
+
+
+def _csv(file: Path) -> list[dict[str, Any]]:
+    reader = csv.DictReader(read(file).splitlines())
+    return [{key: _number(value) for key, value in row.items()} for row in reader]
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except (TypeError, ValueError):
+            continue
+    return text
+
+
+def _invalid(name: str, message: str) -> Invalid:
+    return Invalid(f"{name}: {message}", errors=[FieldError(name, message)])

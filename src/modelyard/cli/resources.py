@@ -1,0 +1,156 @@
+"""`runtime …`, `project …`, `node …`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli import context, output
+from modelyard.cli.deployments import EVENT
+from modelyard.client import options
+from modelyard.domain import quantity
+from modelyard.domain.access import Role
+from modelyard.domain.project import ProjectSpec
+from modelyard.domain.runtime import RuntimeSpec
+
+runtimes = typer.Typer(no_args_is_help=True, help="Environments that models run in.")
+projects = typer.Typer(no_args_is_help=True, help="Projects, their members and events.")
+nodes = typer.Typer(no_args_is_help=True, help="Machines.")
+_RUNTIME: list[output.Column] = [
+    ("name", lambda r: r.name),
+    ("state", lambda r: r.status.state),
+    ("kind", lambda r: r.spec.kind),
+    ("python", lambda r: r.status.python or r.spec.python),
+    ("automatic", lambda r: "yes" if r.automatic else ""),
+    ("packages", lambda r: ", ".join(r.spec.packages)),
+    ("message", lambda r: r.status.message),
+]
+_PROJECT: list[output.Column] = [
+    ("name", lambda p: p.name),
+    ("trust", lambda p: p.spec.trust),
+    ("description", lambda p: p.spec.description),
+]
+_MEMBER: list[output.Column] = [("user", lambda m: m.user), ("role", lambda m: m.role)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(runtimes, name="runtime")
+    app.add_typer(projects, name="project")
+    app.add_typer(nodes, name="node")
+
+
+@runtimes.command("list")
+def list_runtimes() -> None:
+    """All runtimes of the project."""
+    with context.client() as client:
+        output.rows(client.runtimes.list(), _RUNTIME)
+
+
+@runtimes.command("show")
+def show_runtime(name: str) -> None:
+    """One runtime with what is installed in it."""
+    with context.client() as client:
+        output.show(client.runtimes.get(name), _RUNTIME)
+
+
+@runtimes.command("create")
+def create_runtime(
+    name: str,
+    package: Annotated[list[str], typer.Option(help="Requirement such as scikit-learn==1.5.2; repeat")],
+    python: Annotated[str, typer.Option(help="Interpreter such as 3.11")] = "",
+    kind: Annotated[str, typer.Option(help="service or worker")] = "service",
+    description: Annotated[str, typer.Option(help="A sentence for people")] = "",
+) -> None:
+    """Define a runtime; building begins at once."""
+    given = {"packages": tuple(package), "python": python, "kind": kind, "description": description}
+    with context.client() as client:
+        output.show(client.runtimes.apply(name, options.build(RuntimeSpec, given)), _RUNTIME)
+
+
+@runtimes.command("build")
+def build_runtime(name: str) -> None:
+    """Build again after a failure."""
+    with context.client() as client:
+        output.show(client.runtimes.build(name), _RUNTIME)
+
+
+@runtimes.command("delete")
+def delete_runtime(name: str) -> None:
+    """Forget a runtime; refused while a service uses it."""
+    with context.client() as client:
+        client.runtimes.delete(name)
+    context.notes().print(f"deleted {name}")
+
+
+@projects.command("list")
+def list_projects() -> None:
+    """Every project that you may see."""
+    with context.client() as client:
+        output.rows(client.projects.list(), _PROJECT)
+
+
+@projects.command("show")
+def show_project(name: str) -> None:
+    """One project."""
+    with context.client() as client:
+        output.show(client.projects.get(name), _PROJECT)
+
+
+@projects.command("create")
+def create_project(
+    name: str,
+    description: Annotated[str, typer.Option(help="A sentence for people")] = "",
+    trust: Annotated[str, typer.Option(help="Model files that can run code: never, scan or full")] = "scan",
+) -> None:
+    """Create a project, or change it."""
+    spec = options.build(ProjectSpec, {"description": description, "trust": trust})
+    with context.client() as client:
+        output.show(client.projects.apply(name, spec), _PROJECT)
+
+
+@projects.command("delete")
+def delete_project(name: str) -> None:
+    """Delete an empty project."""
+    with context.client() as client:
+        client.projects.delete(name)
+    context.notes().print(f"deleted {name}")
+
+
+@projects.command("members")
+def members(
+    name: str,
+    set_: Annotated[str, typer.Option("--set", help="USER=owner|developer|operator|viewer")] = "",
+    remove: Annotated[str, typer.Option(help="USER to take out")] = "",
+) -> None:
+    """Who is in a project; `--set` and `--remove` change it."""
+    with context.client() as client:
+        if set_:
+            user, _, role = set_.partition("=")
+            client.projects.set_member(name, user, options.build_enum(Role, role, "--set"))
+        if remove:
+            client.projects.remove_member(name, remove)
+        output.rows(client.projects.members(name), _MEMBER)
+
+
+@projects.command("events")
+def events(name: str, limit: Annotated[int, typer.Option(help="How many")] = 50) -> None:
+    """What happened in a project, newest first."""
+    with context.client() as client:
+        output.rows(client.projects.events(name, limit=limit), EVENT)
+
+
+@nodes.command("list")
+def list_nodes() -> None:
+    """Machines with capacity and GPUs."""
+    columns: list[output.Column] = [
+        ("name", lambda n: n.name),
+        ("classes", lambda n: ",".join(n.classes)),
+        ("cpu", lambda n: n.cpu_millis / 1000),
+        ("memory", lambda n: quantity.format_memory(n.memory_bytes)),
+        ("gpus", lambda n: ", ".join(g.name for g in n.gpus) or "none"),
+        ("memory limits", lambda n: n.enforcement),
+    ]
+    with context.client() as client:
+        output.rows(client.accounts.nodes(), columns)

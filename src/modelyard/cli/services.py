@@ -1,0 +1,214 @@
+"""deploy, predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelyard import Client
+from modelyard.cli import apply_file, context, files, output
+from modelyard.domain.views import DeploymentView
+
+Name = Annotated[str, typer.Argument(help="NAME or NAME@STAGE")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done")]
+Timeout = Annotated[str, typer.Option(help="How long to wait, such as 60s")]
+
+STATUS: list[output.Column] = [
+    ("name", lambda v: v.service),
+    ("state", lambda v: v.state),
+    ("message", lambda v: v.message),
+    ("model", lambda v: v.spec.model),
+    ("runtime", lambda v: v.spec.runtime),
+    ("revision", lambda v: v.revision),
+    ("replicas", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas} ready"),
+    ("url", lambda v: v.url),
+    ("host", lambda v: v.addresses.host),
+    ("warnings", lambda v: "; ".join(v.status.warnings)),
+]
+ROW: list[output.Column] = [
+    ("name", lambda v: v.service),
+    ("state", lambda v: v.state),
+    ("ready", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas}"),
+    ("model", lambda v: v.spec.model),
+    ("revision", lambda v: v.revision),
+    ("url", lambda v: v.url),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    commands = (deploy, predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy)
+    for command in commands:
+        app.command()(command)
+
+
+def deploy(
+    ref: Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")] = "",
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="YAML with kind: Deployment")] = None,
+    name: Annotated[str, typer.Option(help="Name of the service")] = "",
+    replicas: Annotated[int | None, typer.Option(help="How many; 0 is offline")] = None,
+    cpu: Annotated[str | None, typer.Option(help="Cores per replica, such as 0.5")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory per replica, such as 512Mi")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Whole GPUs per replica")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime, host, or auto")] = None,
+    artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
+    config_file: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
+    ] = None,
+    public: Annotated[bool | None, typer.Option(help="Answer without a token")] = None,
+    start_timeout: Annotated[str | None, typer.Option(help="How long it may load, such as 120s")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would change and change nothing")] = False,
+    wait: Wait = True,
+    timeout: Timeout = "180s",
+) -> None:
+    """Make a version answer as a service; deploying again replaces it without losing a request."""
+    configs = {
+        key: files.read(Path(path)) for key, path in files.pairs(config_file or [], "--config-file").items()
+    }
+    wanted: dict[str, Any] = {
+        "replicas": replicas,
+        "cpu": cpu,
+        "memory": memory,
+        "gpu": gpu,
+        "runtime": runtime,
+        "artifact": artifact,
+        "env": files.pairs(env or [], "--env") or None,
+        "config_files": configs or None,
+        "public": public,
+        "start_timeout_seconds": None
+        if start_timeout is None
+        else files.seconds(start_timeout, "--start-timeout"),
+    }
+    seconds = files.seconds(timeout, "--timeout")
+    with context.client() as client:
+        for service, spec in apply_file.wanted(ref, name, file, wanted):
+            view = client.deployments.apply(service, spec, dry_run=dry_run)
+            if wait and not dry_run:
+                view = _waited(client, view, seconds)
+            _announce(view)
+
+
+def predict(
+    name: Name,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="Rows or inputs as JSON")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="JSON or CSV file; - is stdin")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Send the model's recorded sample")] = False,
+) -> None:
+    """Ask a service. Records give records; arrays or a mapping of inputs give outputs by name."""
+    rows = files.given(data, file)
+    with context.client() as client:
+        service = client.service(name)
+        if sample:
+            version = client.models.version(service.view.spec.model)
+            rows = version.artifacts[0].signature.sample
+        if rows is None:
+            raise typer.BadParameter("give -d JSON, -f FILE or --sample")
+        answer = service.predict_json(rows)
+    output.data(answer)
+
+
+def status(name: Annotated[str, typer.Argument(help="NAME; all when empty")] = "") -> None:
+    """State, replicas and addresses of one service or all."""
+    with context.client() as client:
+        if not name:
+            return output.rows(client.deployments.list(), ROW)
+        output.show(client.deployments.get(name), STATUS)
+
+
+def explain(name: Name) -> None:
+    """Why a service is as it is: the stage that fails, the cause, the remedy."""
+    with context.client() as client:
+        found = client.deployments.explain(name)
+    if context.current().output != "table":
+        return output.show(found, [])
+    lines = [found.summary]
+    for each in found.findings:
+        lines += [f"  {each.stage}: {each.reason}: {each.message}", f"    remedy: {each.remedy}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes")] = False,
+    tail: Annotated[int, typer.Option(help="Lines per replica to begin with")] = 100,
+    replica: Annotated[str, typer.Option(help="Only this replica")] = "",
+) -> None:
+    """What replicas wrote, merged."""
+    with context.client() as client:
+        for source, line in client.deployments.logs(name, tail=tail, replica=replica, follow=follow):
+            sys.stdout.write(f"[{source}] {line}\n")
+            sys.stdout.flush()
+
+
+def history(name: Name) -> None:
+    """All revisions, newest first: what, who, when."""
+    columns: list[output.Column] = [
+        ("revision", lambda r: r.number),
+        ("model", lambda r: r.spec.model),
+        ("runtime", lambda r: r.spec.runtime),
+        ("reason", lambda r: r.reason),
+        ("by", lambda r: r.created_by),
+        ("at", lambda r: f"{r.created_at:%Y-%m-%d %H:%M:%S}"),
+    ]
+    with context.client() as client:
+        output.rows(client.deployments.history(name), columns)
+
+
+def metrics(name: Name) -> None:
+    """Requests, answers by class, and latency as the gateway counted them."""
+    with context.client() as client:
+        output.data(client.deployments.metrics(name))
+
+
+def rollback(
+    name: Name,
+    revision: Annotated[int | None, typer.Option(help="Revision to go back to; else the one before")] = None,
+    wait: Wait = True,
+    timeout: Timeout = "180s",
+) -> None:
+    """Run what an earlier revision ran."""
+    with context.client() as client:
+        _changed(client, client.deployments.roll_back(name, revision=revision), wait, timeout)
+
+
+def restart(name: Name, wait: Wait = True, timeout: Timeout = "180s") -> None:
+    """Replace every replica without losing a request."""
+    with context.client() as client:
+        _changed(client, client.deployments.restart(name), wait, timeout)
+
+
+def scale(
+    name: Name,
+    replicas: Annotated[int, typer.Option(help="How many to keep ready; 0 is offline")],
+    wait: Wait = True,
+    timeout: Timeout = "180s",
+) -> None:
+    """Change the number of replicas; nothing is restarted."""
+    with context.client() as client:
+        _changed(client, client.deployments.scale(name, replicas), wait, timeout)
+
+
+def undeploy(name: Name, wait: Wait = True, timeout: Timeout = "60s") -> None:
+    """Take a service offline and forget it; its model stays."""
+    with context.client() as client:
+        client.undeploy(name, wait=wait, timeout_seconds=files.seconds(timeout, "--timeout"))
+    context.notes().print(f"undeployed {name}" if wait else f"undeploying {name}")
+
+
+def _changed(client: Client, view: DeploymentView, wait: bool, timeout: str) -> None:
+    _announce(_waited(client, view, files.seconds(timeout, "--timeout")) if wait else view)
+
+
+def _waited(client: Client, view: DeploymentView, seconds: float) -> DeploymentView:
+    with context.notes().status(f"waiting for {view.service} …"):
+        return client.deployments.wait(view.service, timeout_seconds=seconds)
+
+
+def _announce(view: DeploymentView) -> None:
+    for warning in view.status.warnings:
+        context.notes().print(f"warning: {warning}", markup=False)
+    output.show(view, STATUS)
