@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from modelyard.domain import crashes as crash_records
 from modelyard.domain import rollout
@@ -19,21 +18,10 @@ from modelyard.domain.deployment import (
 )
 from modelyard.domain.placement import Unfit
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+from modelyard.domain.views import State
 
 MOST_FAILURES = 3
 """So often a new revision may fail before the good one takes its place again."""
-
-
-class State(StrEnum):
-    """A deployment in one word."""
-
-    OFFLINE = "Offline"
-    PENDING = "Pending"
-    STARTING = "Starting"
-    RUNNING = "Running"
-    DEGRADED = "Degraded"
-    FAILED = "Failed"
-    DELETING = "Deleting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +83,53 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
 
 
 def state(deployment: Deployment) -> State:
-    """The deployment in one word, from its recorded status."""
+    """The deployment in one word, from its recorded status.
+
+    Running means that what was asked for last answers, and nothing older does any more.
+    """
     status, want = deployment.status, rollout.wanted_replicas(deployment)
     said = {c.type: c for c in status.conditions}
+    refused = any(c.ok is False for t, c in said.items() if t in ("Progressing", "RuntimeReady"))
+    waiting = any(said[t].ok is not True for t in ("Scheduled", "RuntimeReady") if t in said) or not said
+    hurt = bool(status.crashes.count) or any(r.phase is Phase.UNREADY for r in status.replicas)
     if deployment.deleting:
         return State.DELETING
     if want == 0:
         return State.OFFLINE
-    if status.ready_replicas:
-        return State.RUNNING if status.ready_replicas >= want else State.DEGRADED
-    if any(c.ok is False for c in (said.get("RuntimeReady"), said.get("Progressing")) if c):
+    if status.ready_replicas == 0:
+        return _without_ready(refused=refused, waiting=waiting, hurt=hurt and status.good_revision != 0)
+    if status.failed or refused or (hurt and status.ready_replicas < want):
+        return State.DEGRADED
+    return _with_ready(deployment, said.get("Routed"))
+
+
+def headline(deployment: Deployment) -> str:
+    """One sentence for people: what it waits for or why it failed; empty when all is well."""
+    said = {c.type: c for c in deployment.status.conditions}
+    order = ("RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed")
+    wrong = [said[t] for t in order if t in said and said[t].ok is not True]
+    failed = [c for c in wrong if c.ok is False and c.type != "Ready"]
+    return next((c.message for c in (*failed, *wrong)), "")
+
+
+def progress_deadline_seconds(deployment: Deployment) -> float:
+    """How long a rollout may come no nearer to its end: time for two whole attempts."""
+    return 2 * (deployment.spec.start_timeout_seconds + rollout.START_GRACE_SECONDS) + 10
+
+
+def _without_ready(*, refused: bool, waiting: bool, hurt: bool) -> State:
+    if refused:
         return State.FAILED
-    waiting = any(c is None or not c.ok for c in (said.get("Scheduled"), said.get("RuntimeReady")))
-    return State.PENDING if waiting else State.STARTING
+    if waiting:
+        return State.PENDING
+    return State.DEGRADED if hurt else State.STARTING
+
+
+def _with_ready(deployment: Deployment, routed: Condition | None) -> State:
+    if routed and routed.ok is False:
+        return State.DEGRADED
+    whole = _is_whole(deployment, deployment.status.replicas, deployment.revision)
+    return State.RUNNING if whole and routed and routed.reason == "Routed" else State.STARTING
 
 
 def _is_whole(deployment: Deployment, replicas: Sequence[Replica], revision: int) -> bool:
@@ -138,18 +160,13 @@ def _failed(deployment: Deployment, record: Crashes, facts: Facts, stuck_seconds
     if deployment.wanted_revision != newest or good in (0, newest):
         return None
     limit = progress_deadline_seconds(deployment)
+    runtime = facts.runtime
+    if runtime and runtime.state is RuntimeState.FAILED and runtime.reason != "IndexUnreachable":
+        return Failure(reason=runtime.reason or "RuntimeBuildFailed", message=runtime.message)
     if record.count < MOST_FAILURES and stuck_seconds <= limit:
         return None
     slow = f"revision {newest} did not become ready within {limit:g} s"
-    runtime = facts.runtime
-    if runtime and runtime.state is RuntimeState.FAILED and not record.failure:
-        return Failure(reason=runtime.reason or "RuntimeBuildFailed", message=runtime.message)
     return record.failure or Failure(reason="LoadTimeout", message=slow)
-
-
-def progress_deadline_seconds(deployment: Deployment) -> float:
-    """How long a rollout may come no nearer to its end: time for two whole attempts."""
-    return 2 * (deployment.spec.start_timeout_seconds + rollout.START_GRACE_SECONDS) + 10
 
 
 def _after_kill(r: Replica, failures: Mapping[str, Failure]) -> Replica:
@@ -214,11 +231,15 @@ def _routed(deployment: Deployment, facts: Facts) -> Condition:
     """Whether the gateway sends requests to everything that is ready."""
     if facts.gateway:
         return Condition(type="Routed", ok=False, reason=facts.gateway.reason, message=facts.gateway.message)
-    ready = {r.name for r in deployment.status.replicas if r.phase is Phase.READY}
+    replicas, wanted = deployment.status.replicas, deployment.wanted_revision
+    ready = {r.name for r in replicas if r.phase is Phase.READY}
     if not ready:
         return Condition(type="Routed", ok=False, reason="NothingReady", message="no replica is ready")
-    if ready <= facts.routed:
-        return Condition(type="Routed", ok=True, reason="Routed")
     known = len(ready & facts.routed)
+    older = {r.name for r in replicas if r.revision != wanted}
+    if known == len(ready) and not older & facts.routed:
+        return Condition(type="Routed", ok=True, reason="Routed")
     message = f"the gateway has taken up {known} of {len(ready)} ready replicas"
+    if older & facts.routed:
+        message += f" and still knows {len(older & facts.routed)} of earlier revisions"
     return Condition(type="Routed", ok=bool(known) or None, reason="Publishing", message=message)

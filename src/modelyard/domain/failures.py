@@ -1,0 +1,192 @@
+"""Every way in which serving a model can fail: what it is called, why it happens, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """The steps from a model to an answer, in order."""
+
+    MODEL = "model"
+    RUNTIME = "runtime"
+    SCHEDULE = "schedule"
+    START = "start"
+    LOAD = "load"
+    READY = "ready"
+    ROUTE = "route"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One failure reason for people."""
+
+    stage: Stage
+    title: str
+    cause: str
+    remedy: str
+    """May hold `{service}`, `{project}`, `{model}`, `{runtime}` and `{memory}`."""
+
+
+CATALOGUE: dict[str, Entry] = {
+    "ModelMissing": Entry(
+        Stage.MODEL,
+        "The model version is gone",
+        "The version that the deployment serves does not exist.",
+        "See what there is with `modelyard model show`, then deploy a version that exists.",
+    ),
+    "ArtifactCorrupt": Entry(
+        Stage.MODEL,
+        "A model file was changed",
+        "A stored file does not have the checksum that it was published with.",
+        "Check the disk, publish the model again and deploy the new version; do not trust the old file.",
+    ),
+    "UnsafeContent": Entry(
+        Stage.MODEL,
+        "The model file could run code",
+        "The file refers to code that is not on the allow-list.",
+        "Save the model as ONNX or skops, or have the trust of project {project} set to `full`.",
+    ),
+    "RuntimeMissing": Entry(
+        Stage.RUNTIME,
+        "The runtime does not exist",
+        "The deployment names a runtime that the project does not have.",
+        "Create it with `modelyard runtime create {runtime}`, or deploy with `--runtime auto`.",
+    ),
+    "RuntimeBuildFailed": Entry(
+        Stage.RUNTIME,
+        "The runtime could not be built",
+        "Its packages could not be resolved or installed.",
+        "Mend the packages of runtime {runtime} as the message says, or deploy with another `--runtime`.",
+    ),
+    "IndexUnreachable": Entry(
+        Stage.RUNTIME,
+        "The package index cannot be reached",
+        "The machine is offline, or the index is away.",
+        "Connect the machine or set `runtimes.index_url` to a mirror, then build again with "
+        "`modelyard runtime build {runtime}`; or deploy with a `--runtime` that is built already.",
+    ),
+    "InterpreterMissing": Entry(
+        Stage.RUNTIME,
+        "There is no such Python",
+        "The runtime asks for a Python version that is not installed and cannot be fetched.",
+        "Install that Python, or leave `python` of runtime {runtime} empty to use Modelyard's own.",
+    ),
+    "InsufficientResources": Entry(
+        Stage.SCHEDULE,
+        "Nothing has room for it",
+        "No node has as much free CPU, memory or GPUs as a replica asks for.",
+        "Ask for less (`--cpu`, `--memory`, `--gpu`), or scale down or undeploy another service; "
+        "`modelyard node list` shows what is free.",
+    ),
+    "StartFailed": Entry(
+        Stage.START,
+        "The replica could not be started",
+        "Its process ended before it could say anything.",
+        "Read `modelyard logs {service}`; then `modelyard restart {service}`.",
+    ),
+    "PortInUse": Entry(
+        Stage.START,
+        "The replica's address is taken",
+        "Another program listens where the replica should.",
+        "End the other program; the replica is started again by itself.",
+    ),
+    "DiskFull": Entry(
+        Stage.START,
+        "The disk is full",
+        "Nothing more can be written to the data directory.",
+        "Free space on the disk of the data directory; the replica is started again by itself.",
+    ),
+    "PermissionDenied": Entry(
+        Stage.START,
+        "A file may not be used",
+        "The platform's user may not read or write something that the replica needs.",
+        "Give the user that runs Modelyard the rights to the file that the message names.",
+    ),
+    "ModelLoadFailed": Entry(
+        Stage.LOAD,
+        "The model does not load",
+        "The library that should read the model raised an error.",
+        "Try it with `modelyard test {model}` and read the error; publish a mended version and deploy that.",
+    ),
+    "MissingPackage": Entry(
+        Stage.LOAD,
+        "A package is missing",
+        "The model imports a package that its runtime does not have.",
+        "Publish the model with the package in its requirements, or deploy with a `--runtime` that has it.",
+    ),
+    "VersionMismatch": Entry(
+        Stage.LOAD,
+        "The library has another version",
+        "The model was made with another version of its library than the runtime has.",
+        "Deploy with `--runtime auto` or with a runtime that has the version the model was made with.",
+    ),
+    "LoadTimeout": Entry(
+        Stage.LOAD,
+        "Loading takes too long",
+        "The model was not ready within its start timeout.",
+        "See with `modelyard logs {service}` what it waits for; if it is slow, raise `start_timeout_seconds`.",
+    ),
+    "SignatureMismatch": Entry(
+        Stage.LOAD,
+        "The model is not what it was said to be",
+        "The loaded model takes or gives something else than the version's signature says.",
+        "Publish the model again with its true signature, or without one, and deploy the new version.",
+    ),
+    "UserCodeFailed": Entry(
+        Stage.LOAD,
+        "The model's own code failed",
+        "The code that was published with the model raised an error.",
+        "Mend the code where the message says, publish it again and deploy the new version.",
+    ),
+    "OutOfMemory": Entry(
+        Stage.READY,
+        "It needs more memory than it may have",
+        "The replica was ended because it used more memory than its limit or than the machine has.",
+        "Deploy with more `--memory` (now {memory}), or send smaller batches.",
+    ),
+    "WorkerCrashed": Entry(
+        Stage.READY,
+        "The model's process died",
+        "The process that runs the model ended, for instance by a fault in a native library.",
+        "It is started again by itself; if it goes on, read `modelyard logs {service}` and mend the model.",
+    ),
+    "WorkerHung": Entry(
+        Stage.READY,
+        "The model hangs",
+        "The model's process did not answer in time and was replaced.",
+        "Send smaller requests or raise `request_timeout_seconds`; look for endless loops in its code.",
+    ),
+    "PredictionFailed": Entry(
+        Stage.READY,
+        "A prediction failed",
+        "The model raised an error for a request.",
+        "Compare the request with the model's signature: `modelyard model show {model}`.",
+    ),
+    "FrontCrashed": Entry(
+        Stage.READY,
+        "The serving process died",
+        "The process that answers for the replica ended unexpectedly.",
+        "It is replaced by itself; if it goes on, read `modelyard logs {service}`.",
+    ),
+    "FrontUnresponsive": Entry(
+        Stage.READY,
+        "The serving process is silent",
+        "The process that answers for the replica gives no sign of life.",
+        "It is replaced by itself; if it goes on, look whether the machine is overloaded.",
+    ),
+    "GatewayUnavailable": Entry(
+        Stage.ROUTE,
+        "The gateway is away",
+        "The proxy at the front door does not run or does not answer.",
+        "It is started again by itself; if it goes on, read its log in the data directory.",
+    ),
+    "GatewayPortInUse": Entry(
+        Stage.ROUTE,
+        "The front door's port is taken",
+        "Another program listens on the port of the front door.",
+        "End the other program, or start Modelyard with another `--port`.",
+    ),
+}
+"""By reason; the reasons are stable and part of the API."""
