@@ -126,7 +126,7 @@ CATALOGUE: dict[str, Entry] = {
         Stage.LOAD,
         "Loading takes too long",
         "The model was not ready within its start timeout.",
-        "See with `modelyard logs {service}` what it waits for; if it is slow, raise `start_timeout_seconds`.",
+        "See in `modelyard logs {service}` what it waits for; if it is slow, raise `start_timeout_seconds`.",
     ),
     "SignatureMismatch": Entry(
         Stage.LOAD,
