@@ -23,6 +23,15 @@ class RouteStatistics:
     active: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where the gateway listens for clients."""
+
+    host: str = "127.0.0.1"
+    """An IP address, or `localhost`."""
+    port: int = 8080
+
+
 class Gateway(Protocol):
     """A proxy at the door that sends requests to replicas."""
 

@@ -1,0 +1,1 @@
+"""Envoy as the gateway, configured by files that it watches."""

@@ -1,0 +1,101 @@
+"""Asking a running Envoy over its admin socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from modelyard.domain.errors import Unavailable
+
+_SUFFIXES = {
+    "listeners": "listener_manager.lds",
+    "clusters": "cluster_manager.cds",
+    "routes": "http.front.rds.front",
+}
+_SECONDS = 5.0
+
+
+class Admin:
+    """The admin interface at one Unix socket; every question raises Unavailable while nobody answers."""
+
+    def __init__(self, socket: Path) -> None:
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=str(socket), verify=False),
+            base_url="http://envoy",
+            timeout=_SECONDS,
+            trust_env=False,
+        )
+
+    async def ready(self) -> bool:
+        """Whether Envoy is up and has read its listeners, clusters and routes."""
+        response = await self._send("GET", "/listeners?format=json")
+        listening = bool(response.json().get("listener_statuses"))
+        return listening and (await self._send("GET", "/ready")).status_code == 200
+
+    async def versions(self) -> dict[str, str]:
+        """Document (`listeners`, `clusters`, `routes`) to the version that Envoy works by."""
+        stats = await self.stats("version_text$")
+        return {name: str(stats.get(f"{stat}.version_text", "")) for name, stat in _SUFFIXES.items()}
+
+    async def rejections(self) -> int:
+        """How many documents Envoy refused since its start."""
+        stats = await self.stats("update_rejected$")
+        return sum(int(value) for value in stats.values())
+
+    async def stats(self, pattern: str) -> dict[str, int | str]:
+        """Counters, gauges and texts whose name matches `pattern`."""
+        found = (await self._stats(pattern)).json()["stats"]
+        return {stat["name"]: stat["value"] for stat in found if "name" in stat}
+
+    async def quantiles(self, pattern: str) -> dict[str, dict[float, float]]:
+        """Histogram name to percentile (50.0) to value since the start, for those with samples."""
+        found = (await self._stats(pattern)).json()["stats"]
+        histograms = [stat["histograms"] for stat in found if "histograms" in stat]
+        return {name: values for histogram in histograms for name, values in _computed(histogram)}
+
+    async def hosts(self) -> dict[str, str]:
+        """Replica to the cluster it is in, for each that Envoy may still choose."""
+        statuses = (await self._send("GET", "/clusters?format=json")).json().get("cluster_statuses", [])
+        return {
+            host["hostname"]: cluster["name"]
+            for cluster in statuses
+            for host in cluster.get("host_statuses", [])
+            if host.get("hostname")
+        }
+
+    async def post(self, path: str) -> None:
+        """Tell Envoy to do something, such as `/healthcheck/fail`."""
+        await self._send("POST", path)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Admin:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _stats(self, pattern: str) -> httpx2.Response:
+        return await self._send("GET", "/stats", {"format": "json", "usedonly": "", "filter": pattern})
+
+    async def _send(self, method: str, path: str, query: dict[str, str] | None = None) -> httpx2.Response:
+        try:
+            return await self._client.request(method, path, params=query)
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unavailable("the gateway does not answer on its admin socket") from error
+
+
+def _computed(histograms: dict[str, Any]) -> Iterator[tuple[str, dict[float, float]]]:
+    percentiles = histograms["supported_quantiles"]
+    for histogram in histograms["computed_quantiles"]:
+        values = [value["cumulative"] for value in histogram["values"]]
+        if None not in values:
+            yield histogram["name"], dict(zip(percentiles, values, strict=True))

@@ -1,0 +1,119 @@
+"""Envoy at the front door: a process of its own that goes on while the control plane is away."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelyard.domain.deployment import Failure
+from modelyard.domain.endpoint import Route
+from modelyard.domain.errors import Unavailable
+from modelyard.gateway.base import Door, RouteStatistics
+from modelyard.gateway.envoy import files, lifecycle, process, publish, render
+from modelyard.gateway.envoy.admin import Admin
+from modelyard.gateway.envoy.layout import layout
+from modelyard.gateway.envoy.lifecycle import Tuning
+from modelyard.gateway.envoy.statistics import from_stats
+from modelyard.gateway.envoy.table import CONTROL_PLANE
+
+
+class EnvoyGateway:
+    """The gateway of one platform; its files are complete, so a restarted Envoy needs nobody's help.
+
+    `directory` holds configuration and log, `socket_directory` the admin socket; both stay private
+    to their owner. `api_socket` is where the control plane listens. Raises Invalid for a path too
+    long for a socket and for a door that is not an address.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        socket_directory: Path,
+        door: Door,
+        api_socket: Path,
+        domain: str,
+        tuning: Tuning | None = None,
+    ) -> None:
+        version = importlib.metadata.version("modelyard")
+        self._layout = layout(
+            directory, socket_directory, door=door, api_socket=api_socket, domain=domain, version=version
+        )
+        self._tuning = tuning or Tuning()
+        self._admin = Admin(self._layout.admin_socket)
+        self._lock = asyncio.Lock()
+        script = importlib.resources.files("modelyard.gateway.envoy").joinpath("authorize.lua")
+        self._listeners = render.listeners(self._layout, script.read_text(encoding="utf-8"))
+        self._bootstrap = render.bootstrap(self._layout)
+
+    async def publish(self, routes: Sequence[Route]) -> None:
+        """Make these the routes; nothing in flight is lost. Idempotent.
+
+        Returns when the running Envoy works by them; while none runs, they wait on disk. Raises
+        Unavailable when that could not be confirmed.
+        """
+        async with self._lock:
+            if process.find(self._layout) is None:
+                publish.write(self._layout, routes)
+            else:
+                await publish.publish(self._layout, self._admin, routes)
+
+    async def routed(self) -> frozenset[str]:
+        """Names of the replicas the running Envoy may choose; of those on disk while it cannot be asked."""
+        try:
+            return frozenset(await self._admin.hosts())
+        except Unavailable:
+            return frozenset(files.replicas(files.read(self._layout.clusters)))
+
+    async def statistics(self) -> tuple[RouteStatistics, ...]:
+        """Counters per route since Envoy's start, of requests that passed authorization.
+
+        Quantiles have a resolution of one millisecond. Empty while the gateway is away.
+        """
+        names = sorted(files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE})
+        try:
+            counters = await self._admin.stats(r"^cluster\.")
+            quantiles = await self._admin.quantiles(r"\.upstream_rq_time$")
+        except Unavailable:
+            return ()
+        return tuple(from_stats(name, counters, quantiles) for name in names)
+
+    async def ensure(self) -> Failure | None:
+        """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""
+        async with self._lock:
+            try:
+                return await self._ensured()
+            except Unavailable as error:
+                return lifecycle.unavailable(error.message)
+            except OSError as error:
+                return lifecycle.unavailable(f"the gateway cannot be started: {error.strerror}")
+
+    async def close(self, *, stop: bool) -> None:
+        """Let go of Envoy, which goes on; with `stop`, let requests in flight finish and end it."""
+        async with self._lock:
+            running = process.find(self._layout) if stop else None
+            if running is not None:
+                await lifecycle.end(
+                    self._layout, self._admin, running, drain_seconds=self._tuning.drain_seconds
+                )
+            await self._admin.close()
+
+    async def _ensured(self) -> Failure | None:
+        place, tuning = self._layout, self._tuning
+        running = process.find(place)
+        if running is not None and files.read(place.bootstrap) != self._bootstrap:
+            await lifecycle.end(place, self._admin, running, drain_seconds=tuning.drain_seconds)
+            running = None
+        if files.read(place.listeners) != self._listeners:
+            files.prepare(place.directory)
+            files.replace(place.listeners, self._listeners)
+        if running is None:
+            if files.read(place.clusters) is None or files.read(place.routes) is None:
+                publish.write(place, ())
+            return await lifecycle.start(place, self._admin, self._bootstrap, tuning)
+        if await self._admin.ready():
+            return None
+        return lifecycle.unavailable(f"the gateway runs but does not listen; see {place.log}")

@@ -1,0 +1,102 @@
+"""Where one gateway keeps its files and sockets, and what it was told once."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.domain.errors import FieldError, Invalid
+from modelyard.gateway.base import Door
+
+LONGEST_SOCKET_PATH = 99
+"""Bytes; the kernel takes 107, and Envoy and others want room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Everything about one Envoy that does not change while it runs."""
+
+    directory: Path
+    """Configuration, log and the record of the running process."""
+    admin_socket: Path
+    api_socket: Path
+    """Where the control plane listens."""
+    door: Door
+    domain: str
+    version: str
+    """Of the platform, as `GET /v2` tells it."""
+
+    @property
+    def bootstrap(self) -> Path:
+        """What Envoy reads once, at its start."""
+        return self.directory / "bootstrap.json"
+
+    @property
+    def listeners(self) -> Path:
+        """The front door; watched."""
+        return self.directory / "listeners.json"
+
+    @property
+    def clusters(self) -> Path:
+        """Every service with its replicas; watched."""
+        return self.directory / "clusters.json"
+
+    @property
+    def routes(self) -> Path:
+        """Hosts, paths and keys; watched."""
+        return self.directory / "routes.json"
+
+    @property
+    def log(self) -> Path:
+        """Warnings and errors of Envoy."""
+        return self.directory / "envoy.log"
+
+    @property
+    def record(self) -> Path:
+        """Which process runs, so that a restarted control plane adopts it."""
+        return self.directory / "process.json"
+
+
+def layout(
+    directory: Path, sockets: Path, *, door: Door, api_socket: Path, domain: str, version: str
+) -> Layout:
+    """The layout below `directory` and `sockets`; raises Invalid for a path or host that cannot work."""
+    directory = directory.absolute()
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
+    admin_socket = sockets.absolute() / f"envoy-{digest}.sock"
+    _short("gateway.socket_directory", admin_socket)
+    _short("gateway.api_socket", api_socket)
+    return Layout(
+        directory=directory,
+        admin_socket=admin_socket,
+        api_socket=api_socket.absolute(),
+        door=Door(host=_ip(door.host), port=_port(door.port)),
+        domain=domain.lower(),
+        version=version,
+    )
+
+
+def _short(field: str, path: Path) -> None:
+    size = len(str(path).encode())
+    if size > LONGEST_SOCKET_PATH:
+        message = f"is {size} bytes long, and a Unix socket takes {LONGEST_SOCKET_PATH}; use a shorter one"
+        raise Invalid(f"{field}: the path {path} {message}", errors=[FieldError(field, message)])
+
+
+def _ip(host: str) -> str:
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        message = f"must be an IP address such as 127.0.0.1, got {host}"
+        raise Invalid(f"server.host {message}", errors=[FieldError("server.host", message)]) from None
+
+
+def _port(port: int) -> int:
+    if not 1 <= port <= 65_535:
+        message = f"must be between 1 and 65535, got {port}"
+        raise Invalid(f"server.port {message}", errors=[FieldError("server.port", message)])
+    return port

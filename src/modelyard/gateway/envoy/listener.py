@@ -1,0 +1,174 @@
+"""The front door's listener and the answers that Envoy gives by itself: pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.gateway.base import Door
+from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER, LUA
+
+Json = dict[str, Any]
+
+LISTENER = "front"
+ROUTES = "front"
+
+_FILTERS = "type.googleapis.com/envoy.extensions.filters"
+_UNTRUSTED = ("x-forwarded-", "x-envoy-", "x-modelyard-subject", DOOR_HEADER, "forwarded", "x-real-ip")
+"""Prefixes of what only the gateway may say about a client."""
+_GONE = ("UF", "UC", "UR", "URX", "LR", "UO", "UPE", "NC")
+"""Envoy's flags for a replica that could not be reached or went away."""
+
+
+def listener(door: Door, routes: Json, authorize: str) -> Json:
+    """The listener at `door` that takes its routes from the source `routes`."""
+    address: Json = {"address": door.host, "port_value": door.port}
+    if ":" in door.host:
+        address["ipv4_compat"] = True
+    connection_manager = _connection_manager(routes, authorize)
+    return {
+        "name": LISTENER,
+        "address": {"socket_address": address},
+        # Two gateways must never share one port unseen, as the kernel lets them with SO_REUSEPORT.
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
+                            **connection_manager,
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(routes: Json, authorize: str) -> Json:
+    return {
+        "stat_prefix": "front",
+        "codec_type": "AUTO",
+        "rds": {"route_config_name": ROUTES, "config_source": routes},
+        "http_filters": [
+            {
+                "name": LUA,
+                "typed_config": {
+                    "@type": f"{_FILTERS}.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": authorize},
+                },
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{_FILTERS}.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            },
+        ],
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        **_paths_and_headers(),
+        # Uploads and event streams may rest for long; a client that never finishes its headers may not.
+        "stream_idle_timeout": "0s",
+        "request_timeout": "0s",
+        "request_headers_timeout": "60s",
+        "delayed_close_timeout": "1s",
+        "local_reply_config": {"mappers": _local_replies()},
+    }
+
+
+def _paths_and_headers() -> Json:
+    # Headers with underscores are dropped, as nginx does: behind some servers `x_modelyard_subject`
+    # is the same as `x-modelyard-subject`. The request itself goes on.
+    return {
+        "use_remote_address": True,
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.http.early_header_mutation"
+                    ".header_mutation.v3.HeaderMutation",
+                    "mutations": [{"remove_on_match": {"key_matcher": {"prefix": p}}} for p in _UNTRUSTED],
+                },
+            }
+        ],
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {
+            "idle_timeout": "3600s",
+            "headers_with_underscores_action": "DROP_HEADER",
+        },
+    }
+
+
+def _local_replies() -> list[Json]:
+    """What clients read when Envoy answers itself, first match first: always JSON with a code."""
+    malformed = "the request is not well-formed HTTP, or its path has escaped slashes"
+    return [
+        _control_plane_away(),
+        _reply(_flags("UH"), "unavailable", "no replica of this service is ready; try again", retry=True),
+        _reply(_flags(*_GONE), "unavailable", "the replica went away; try again shortly", retry=True),
+        _reply(_flags("UT"), "timed_out", "the service did not answer in time"),
+        _reply(_flags("NR"), "not_found", "there is nothing at this address"),
+        _reply(_status(400), "invalid", malformed),
+        _reply(_status(401), "unauthenticated"),
+        _reply(_status(403), "forbidden"),
+        _reply(_status(404), "not_found"),
+        _reply(_status(408), "timed_out", "the request did not arrive in time"),
+        _reply(_status(413), "too_large", "the request is too large"),
+        _reply(_status(431), "too_large", "the request's headers are too large"),
+        _reply(_status(503), "unavailable", "the gateway cannot serve this now", retry=True),
+    ]
+
+
+def _control_plane_away() -> Json:
+    asked = {"header_filter": {"header": {"name": DOOR_HEADER, "string_match": {"exact": CONTROL_PLANE}}}}
+    away = {"response_flag_filter": {"flags": ["UH", *_GONE]}}
+    return {
+        "filter": {"and_filter": {"filters": [asked, away]}},
+        "status_code": 503,
+        "headers_to_add": [_header("retry-after", "1")],
+        "body_format_override": {
+            "content_type": "application/problem+json",
+            "json_format": {
+                "type": "about:blank",
+                "title": "Unavailable",
+                "status": 503,
+                "code": "unavailable",
+                "detail": "the control plane is not running; services go on answering",
+                "errors": [],
+            },
+        },
+    }
+
+
+def _reply(matches: Json, code: str, text: str = "", *, retry: bool = False) -> Json:
+    """An answer in the error shape of the Open Inference Protocol; without `text` the sender's own counts."""
+    reply: Json = {
+        "filter": matches,
+        "body_format_override": {
+            "json_format": {"error": text or "%LOCAL_REPLY_BODY%", "code": code},
+            "content_type": "application/json",
+        },
+    }
+    if retry:
+        reply["headers_to_add"] = [_header("retry-after", "1")]
+    return reply
+
+
+def _flags(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _status(status: int) -> Json:
+    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"modelyard.reply.{status}"}}
+    return {"status_code_filter": {"comparison": comparison}}
+
+
+def _header(name: str, value: str) -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -1,0 +1,128 @@
+"""The documents Envoy reads, from routes: pure.
+
+Replicas are written into their cluster instead of into endpoint files of their own, because Envoy
+takes one inotify instance for every file it watches and aborts when the user's are used up: 128 by
+default on Linux, which would be the end of the gateway at some hundred services.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from modelyard.domain.endpoint import Route, Target
+from modelyard.gateway.envoy.layout import Layout
+from modelyard.gateway.envoy.listener import ROUTES, listener
+from modelyard.gateway.envoy.table import CONTROL_PLANE, route_table
+
+Json = dict[str, Any]
+
+_TYPES = "type.googleapis.com/envoy"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_WITHOUT_BOUND = 1_000_000
+"""Queues are bounded by the replicas themselves, who know what their model bears."""
+_STATISTICS = (
+    r"^(cluster\.[^.]+\.(upstream_rq_[1-5]xx|upstream_rq_active|upstream_rq_time)"
+    r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.front)\.(version_text|update_rejected)"
+    r"|http\.front\.downstream_rq_active|server\.(live|state))$"
+)
+
+
+def bootstrap(layout: Layout) -> Json:
+    """What Envoy reads at its start: where to look for the rest, and its admin socket."""
+    return {
+        "node": {"id": "modelyard", "cluster": "modelyard"},
+        "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
+        "dynamic_resources": {
+            "cds_config": watched(str(layout.clusters)),
+            "lds_config": watched(str(layout.listeners)),
+        },
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": _STATISTICS}}]}},
+        },
+        "stats_flush_interval": "1s",
+    }
+
+
+def watched(path: str) -> Json:
+    """A configuration source: a file that is replaced by renaming another over it."""
+    return {"path_config_source": {"path": path}, "resource_api_version": "V3"}
+
+
+def listeners(layout: Layout, authorize: str) -> Json:
+    """The front door; `authorize` is the Lua source that judges tokens."""
+    source = watched(str(layout.routes))
+    return document(f"{_TYPES}.config.listener.v3.Listener", [listener(layout.door, source, authorize)])
+
+
+def clusters(routes: Iterable[Route], layout: Layout) -> Json:
+    """One cluster per route, and the control plane's."""
+    control_plane = _cluster(CONTROL_PLANE, [_endpoint("", f"unix:{layout.api_socket}", 1)], "3s")
+    services = [_cluster(r.name, _endpoints(r.targets), "30s") for r in unique(routes)]
+    return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services])
+
+
+def table(routes: Iterable[Route], layout: Layout) -> Json:
+    """Hosts, paths and keys of every route."""
+    rendered = route_table(unique(routes), name=ROUTES, domain=layout.domain, version=layout.version)
+    return document(f"{_TYPES}.config.route.v3.RouteConfiguration", [rendered])
+
+
+def unique(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The routes sorted by name; of several with one name the last counts."""
+    return tuple(sorted({r.name: r for r in routes}.values(), key=lambda r: r.name))
+
+
+def document(type_url: str, resources: Sequence[Json]) -> Json:
+    """A discovery response whose version is the checksum of what it carries."""
+    typed = [{"@type": type_url, **r} for r in sorted(resources, key=lambda r: str(r["name"]))]
+    digest = hashlib.sha256(json.dumps(typed, sort_keys=True).encode()).hexdigest()[:16]
+    return {"version_info": digest, "type_url": type_url, "resources": typed}
+
+
+def _cluster(name: str, endpoints: Sequence[Json], idle: str) -> Json:
+    # `idle` stays below the time after which the other side closes a connection that rests, or
+    # else a request could meet a connection that is just being closed.
+    threshold = {
+        "max_connections": _WITHOUT_BOUND,
+        "max_pending_requests": _WITHOUT_BOUND,
+        "max_requests": _WITHOUT_BOUND,
+        "max_retries": _WITHOUT_BOUND,
+    }
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": {"thresholds": [threshold]},
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                "common_http_protocol_options": {"idle_timeout": idle},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": list(endpoints)}]},
+    }
+
+
+def _endpoints(targets: Sequence[Target]) -> list[Json]:
+    by_address = {t.address: t for t in targets if t.weight > 0}
+    return [_endpoint(t.replica, a, t.weight) for a, t in sorted(by_address.items())]
+
+
+def _endpoint(replica: str, address: str, weight: int) -> Json:
+    # The hostname is what tells which replica an address belongs to when Envoy is asked.
+    endpoint = {"hostname": replica, "address": _address(address)}
+    return {"endpoint": endpoint, "load_balancing_weight": {"value": weight}}
+
+
+def _address(address: str) -> Json:
+    if address.startswith("unix:"):
+        return {"pipe": {"path": address.removeprefix("unix:")}}
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}

@@ -1,0 +1,171 @@
+"""The route table: which host and path lead to which cluster, and who may pass: pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from modelyard.domain.endpoint import Route
+
+Json = dict[str, Any]
+
+CONTROL_PLANE = "control-plane"
+"""Name of the control plane's cluster; no route can have it, since theirs contain a slash."""
+DOOR_HEADER = "x-modelyard-door"
+"""Tells the control plane, and the gateway's own replies, that a request was meant for it."""
+LUA = "envoy.filters.http.lua"
+
+_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
+_PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+_MARGIN_SECONDS = 2.0
+"""The replica itself answers 504 at the deadline; the gateway only if even that fails."""
+_EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository")
+_UNKNOWN = "no such service; `modelyard status` lists what is deployed"
+
+
+def route_table(routes: Sequence[Route], *, name: str, domain: str, version: str) -> Json:
+    """The whole table; `routes` have distinct names."""
+    return {
+        "name": name,
+        "ignore_port_in_host_matching": True,
+        "virtual_hosts": [
+            *_service_hosts(routes),
+            {
+                "name": "unknown-service",
+                "domains": [f"*.service.{domain}"],
+                "routes": [_direct({"prefix": "/"}, 404, _UNKNOWN)],
+            },
+            {"name": "front", "domains": ["*"], "routes": _front_routes(routes, version)},
+        ],
+    }
+
+
+def _service_hosts(routes: Iterable[Route]) -> list[Json]:
+    """A virtual host per service.
+
+    `test.a.service.DOMAIN` is both the test stage of `a` and the service `test` of project `a`; the
+    production service has it then, and the other one answers at its path.
+    """
+    owners: dict[str, Route] = {}
+    for route in sorted(routes, key=lambda r: ("@" in r.service, r.name)):
+        owners.setdefault(route.addresses.host.lower(), route)
+    return [
+        {"name": route.name, "domains": [host], "routes": [_forward(route, {"prefix": "/"})]}
+        for host, route in sorted(owners.items())
+    ]
+
+
+def _front_routes(routes: Iterable[Route], version: str) -> list[Json]:
+    platform = {"name": "modelyard", "version": version, "extensions": list(_EXTENSIONS)}
+    rendered = [
+        _direct({"path": "/v2/health/live"}, 200, _text({"live": True})),
+        _direct({"path": "/v2/health/ready"}, 200, _text({"live": True, "ready": True})),
+        _direct({"path": "/v2"}, 200, _text(platform)),
+        _direct({"path": "/v2/"}, 200, _text(platform)),
+    ]
+    for route in routes:
+        rendered += _by_path(route)
+    rendered += [
+        _direct({"prefix": "/v2/models/"}, 404, _UNKNOWN),
+        _direct({"prefix": "/services/"}, 404, _UNKNOWN),
+        _to_control_plane(),
+    ]
+    return rendered
+
+
+def _by_path(route: Route) -> list[Json]:
+    path, alias = route.addresses.path, route.addresses.alias
+    # Some clients quote the `@` of a stage; both spellings are the same address.
+    paths = [path, path.replace("@", "%40")] if "@" in path else [path]
+    rendered = []
+    for prefix in paths:
+        rendered.append(_forward(route, {"path": prefix}, rewrite="/"))
+        rendered.append(_forward(route, {"prefix": f"{prefix}/"}, rewrite="/"))
+    if alias:
+        rendered.append(_forward(route, {"path": alias}))
+        rendered.append(_forward(route, {"prefix": f"{alias}/"}))
+    return rendered
+
+
+def _forward(route: Route, match: Json, *, rewrite: str = "") -> Json:
+    timeout = f"{route.timeout_seconds + _MARGIN_SECONDS:.3f}s"
+    action: Json = {
+        "cluster": route.name,
+        "timeout": timeout,
+        "idle_timeout": timeout,
+        "retry_policy": _elsewhere(),
+    }
+    if rewrite:
+        action["prefix_rewrite"] = rewrite
+    forward: Json = {
+        "name": route.name,
+        "match": match,
+        "route": action,
+        "request_headers_to_remove": ["authorization", "x-api-key", "cookie"],
+        "response_headers_to_remove": ["x-modelyard-retry"],
+    }
+    if route.public:
+        forward["typed_per_filter_config"] = _without_token()
+    else:
+        keys = {key.sha256: f"{key.subject}|{key.expires_at}" for key in route.keys}
+        forward["metadata"] = {"filter_metadata": {LUA: keys}}
+    return forward
+
+
+def _elsewhere() -> Json:
+    """Try another replica, but only with what no replica has begun."""
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
+        "num_retries": 2,
+        "retriable_headers": [{"name": "x-modelyard-retry", "string_match": {"exact": "safe"}}],
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": f"type.googleapis.com/{_PREVIOUS_HOSTS}"},
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+    }
+
+
+def _to_control_plane() -> Json:
+    door = {"header": {"key": DOOR_HEADER, "value": CONTROL_PLANE}}
+    return {
+        "name": CONTROL_PLANE,
+        "match": {"prefix": "/"},
+        "route": {
+            "cluster": CONTROL_PLANE,
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset-before-request",
+                "num_retries": 2,
+                "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.2s"},
+            },
+        },
+        "request_headers_to_add": [{**door, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        "typed_per_filter_config": _without_token(),
+    }
+
+
+def _direct(match: Json, status: int, body: str) -> Json:
+    direct: Json = {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+        "typed_per_filter_config": _without_token(),
+    }
+    if status == 200:
+        content_type = {"header": {"key": "content-type", "value": "application/json"}}
+        overwrite = {**content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        direct["response_headers_to_add"] = [overwrite]
+    return direct
+
+
+def _without_token() -> Json:
+    return {LUA: {"@type": _LUA_PER_ROUTE, "disabled": True}}
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))

