@@ -1,0 +1,1 @@
+"""What brings the world towards what is stored: one module per kind of work."""

@@ -1,0 +1,198 @@
+"""Deploying: what a spec means here and now, and making it so, or only saying what would be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from modelyard.control import downloads, environments, kinds, missing, models, operations, secrets, views
+from modelyard.control.deployments import allowed
+from modelyard.control.platform import Platform
+from modelyard.domain import access, naming
+from modelyard.domain import revisions as rules
+from modelyard.domain.access import Actor, Resource, Verb
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision, Stage
+from modelyard.domain.errors import Conflict
+from modelyard.domain.runtime import Runtime, RuntimeStatus
+from modelyard.domain.views import DeploymentView
+from modelyard.store import Snapshot, Transaction, deployments, projects, revisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What came of a deploy."""
+
+    view: DeploymentView
+    """With the service's token, if the actor may call it."""
+    created: bool
+    changed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """What a spec means here and now."""
+
+    before: Deployment | None
+    current: Revision | None
+    spec: DeploymentSpec
+    """With the model pinned."""
+    run: DeploymentSpec
+    """With the runtime resolved as well."""
+    build: Runtime | None
+    warnings: tuple[str, ...]
+
+    @property
+    def reruns(self) -> bool:
+        """Whether replicas must be replaced."""
+        return self.current is None or rules.changes_what_runs(self.current.spec, self.run)
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to store."""
+        return self.before is None or self.reruns or self.before.spec != self.spec
+
+
+async def apply(
+    platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec, *, expected: int | None = None
+) -> Applied:
+    """Create or replace a deployment. The same spec again changes nothing.
+
+    The model is pinned to a version and the runtime chosen now; a revision is made only when what runs
+    changes. With `expected`, raises Conflict unless the generation is that (0: it must not exist).
+    """
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    naming.require_name(key.name, "name")
+    host = await platform.environments.host()
+    async with platform.database.begin() as tx:
+        draft = await _draft(platform, tx, key, spec, host)
+        _require_generation(draft.before, expected)
+        if draft.before is None:
+            after = await operations.create(
+                platform, tx, actor, key, draft.spec, run=draft.run, reason="deploy"
+            )
+        elif draft.changes:
+            after = await _replace(platform, tx, actor, draft, draft.before)
+        else:
+            after = draft.before
+        if draft.changes:
+            after = await _record(platform, tx, actor, draft, after)
+    if draft.build is not None:
+        platform.hint(kinds.RUNTIME, kinds.runtime_key(draft.build.project, draft.build.name))
+    platform.hint(kinds.DEPLOYMENT, str(key))
+    may_call = access.may(actor, Verb.INFER, Resource(project=key.project))
+    token = secrets.service_token(platform.master_key, after) if may_call else ""
+    shown = views.view(platform, after, token=token)
+    return Applied(view=shown, created=draft.before is None, changed=draft.changes)
+
+
+async def preview(
+    platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec, *, expected: int | None = None
+) -> DeploymentView:
+    """The deployment as `apply` would leave it, with what it would do as its message; nothing is changed."""
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    naming.require_name(key.name, "name")
+    host = await platform.environments.host()
+    async with platform.database.read() as tx:
+        draft = await _draft(platform, tx, key, spec, host)
+    _require_generation(draft.before, expected)
+    before = draft.before or Deployment(
+        project=key.project,
+        name=key.name,
+        stage=key.stage,
+        generation=0,
+        revision=0,
+        spec=draft.spec,
+        created_at=platform.at(),
+        created_by=actor.name,
+    )
+    after = replace(
+        before,
+        spec=draft.spec,
+        generation=before.generation + draft.changes,
+        revision=before.revision + draft.reruns,
+        status=replace(before.status, warnings=draft.warnings),
+    )
+    return replace(views.view(platform, after), message="; ".join(_steps(draft, after)))
+
+
+async def publish_service(
+    platform: Platform, actor: Actor, project: str, ref: naming.ModelRef, *, name: str = ""
+) -> DeploymentView:
+    """Make an offline service of a model version; raises Conflict when there is one of that name already."""
+    key = Key(project, name or ref.name, Stage.PRODUCTION)
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    async with platform.database.read() as tx:
+        if await deployments.get(tx, key) is not None:
+            raise Conflict(f"service {key.service!r} already exists; deploy to it, or choose another name")
+    applied = await apply(platform, actor, key, DeploymentSpec(model=str(ref), replicas=0), expected=0)
+    return applied.view
+
+
+async def _draft(
+    platform: Platform, tx: Snapshot, key: Key, spec: DeploymentSpec, host: RuntimeStatus
+) -> _Draft:
+    if await projects.get(tx, key.project) is None:
+        raise missing.project(key.project)
+    before = await deployments.get(tx, key)
+    if before is not None and before.deleting:
+        raise Conflict(f"{key.service} is being removed; wait until it is gone, then deploy it anew")
+    ref = naming.parse_model_ref(spec.model, "spec.model")
+    version = await models.resolve(tx, key.project, ref)
+    artifact = downloads.choose(version, spec.artifact)
+    spec = replace(spec, model=version.ref)
+    choice = await environments.choose(platform, tx, version, artifact, wanted=spec.runtime, host=host)
+    current = await revisions.get(tx, key, before.revision) if before else None
+    return _Draft(
+        before=before,
+        current=current,
+        spec=spec,
+        run=replace(spec, runtime=choice.name),
+        build=choice.build,
+        warnings=choice.warnings,
+    )
+
+
+async def _replace(
+    platform: Platform, tx: Transaction, actor: Actor, draft: _Draft, before: Deployment
+) -> Deployment:
+    changed = replace(before, spec=draft.spec)
+    if draft.reruns:
+        return await operations.rerun(platform, tx, actor, changed, draft.run, reason="deploy")
+    return await deployments.update(tx, changed, expected=before.generation)
+
+
+async def _record(
+    platform: Platform, tx: Transaction, actor: Actor, draft: _Draft, after: Deployment
+) -> Deployment:
+    """The rest of the transaction: warnings, the runtime to build, the event, the work."""
+    after = replace(after, status=replace(after.status, warnings=draft.warnings))
+    await deployments.record(tx, after.key, after.status)
+    if draft.build is not None:
+        await environments.order(platform, tx, draft.build)
+    reason = "Deployed" if draft.before is None or draft.reruns else "Changed"
+    message = "; ".join(_steps(draft, after))
+    await operations.announce(platform, tx, actor, after.key, reason=reason, message=message)
+    return after
+
+
+def _steps(draft: _Draft, after: Deployment) -> Iterator[str]:
+    """What is done, in words."""
+    if not draft.changes:
+        yield "nothing changes"
+        return
+    if draft.before is None:
+        yield f"creates {after.key.service} with {draft.run.replicas} replicas"
+    elif draft.before.spec.replicas != draft.run.replicas:
+        yield f"scales from {draft.before.spec.replicas} to {draft.run.replicas} replicas"
+    if draft.reruns:
+        yield f"revision {after.revision} runs {draft.run.model} in runtime {draft.run.runtime}"
+    if draft.build is not None:
+        yield f"builds runtime {draft.build.name}"
+    yield from (f"warning: {warning}" for warning in draft.warnings)
+
+
+def _require_generation(before: Deployment | None, expected: int | None) -> None:
+    generation = before.generation if before else 0
+    if expected is not None and expected != generation:
+        what = f"is at generation {generation}" if before else "does not exist"
+        raise Conflict(f"the deployment {what}, not at {expected}; read it again", generation=generation)

@@ -1,0 +1,119 @@
+"""Deployments: list, show, explain, history, logs, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from modelyard.backends.base import LogLine
+from modelyard.control import authorise, environments, kinds, missing, secrets, views
+from modelyard.control.platform import Platform
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.deployment import Deployment, Failure, Key, Revision
+from modelyard.domain.event import Event
+from modelyard.domain.explain import Explanation
+from modelyard.domain.explain import explain as explained
+from modelyard.domain.views import DeploymentView
+from modelyard.gateway.base import RouteStatistics
+from modelyard.store import Page, Snapshot, events, meta, projects, revisions
+from modelyard.store import deployments as store
+
+KIND = "deployment"
+
+
+async def list(
+    platform: Platform, actor: Actor, project: str, *, limit: int = 100, after: str = ""
+) -> Page[DeploymentView]:
+    """The project's deployments by service name, `churn` before `churn@test`."""
+    await authorise.in_project(platform, actor, Verb.READ, project, kind=KIND)
+    async with platform.database.read() as tx:
+        if await projects.get(tx, project) is None:
+            raise missing.project(project)
+        page = await store.list(tx, project, limit=limit, after=after)
+    return Page(tuple(views.view(platform, d) for d in page.items), page.next)
+
+
+async def get(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
+    """One deployment with its status; raises NotFound."""
+    await allowed(platform, actor, Verb.READ, key)
+    async with platform.database.read() as tx:
+        return views.view(platform, await found(tx, key))
+
+
+async def history(
+    platform: Platform, actor: Actor, key: Key, *, limit: int = 100, after: str = ""
+) -> Page[Revision]:
+    """Its revisions, newest first: what ran, since when, by whom and why."""
+    await allowed(platform, actor, Verb.READ, key)
+    async with platform.database.read() as tx:
+        await found(tx, key)
+        return await revisions.list(tx, key, limit=limit, after=after)
+
+
+async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
+    """Why it is as it is, from the model to the route, with remedies."""
+    await allowed(platform, actor, Verb.READ, key)
+    async with platform.database.read() as tx:
+        deployment = await found(tx, key)
+        revision = await revisions.get(tx, key, deployment.wanted_revision)
+        recent = await events.list(tx, project=key.project, kind=KIND, name=key.service, limit=50)
+        gateway = await gateway_failure(tx)
+    name = revision.spec.runtime if revision else deployment.spec.runtime
+    runtime = await environments.status(platform, key.project, name)
+    last = _last_failure(recent)
+    return explained(deployment, revision, runtime=runtime, gateway=gateway, last=last)
+
+
+async def logs(
+    platform: Platform, actor: Actor, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
+) -> AsyncIterator[LogLine]:
+    """What its replicas wrote, oldest first; `follow` goes on with what comes."""
+    await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.read() as tx:
+        await found(tx, key)
+    return platform.backend.logs(key, replica=replica, tail=tail, follow=follow)
+
+
+async def statistics(platform: Platform, actor: Actor, key: Key) -> RouteStatistics:
+    """Requests, answers by class and latency as the gateway counted them since it started."""
+    await allowed(platform, actor, Verb.READ, key)
+    async with platform.database.read() as tx:
+        await found(tx, key)
+    counted = {each.name: each for each in await platform.gateway.statistics()}
+    return counted.get(str(key), RouteStatistics(name=str(key)))
+
+
+async def token(platform: Platform, actor: Actor, key: Key) -> str:
+    """The token that opens this service alone."""
+    await allowed(platform, actor, Verb.INFER, key)
+    async with platform.database.read() as tx:
+        return secrets.service_token(platform.master_key, await found(tx, key))
+
+
+async def allowed(platform: Platform, actor: Actor, verb: Verb, key: Key) -> None:
+    """Nothing when the actor may do this to the deployment; else the attempt is recorded and refused."""
+    await authorise.in_project(platform, actor, verb, key.project, kind=KIND, name=key.service)
+
+
+async def found(tx: Snapshot, key: Key) -> Deployment:
+    """The deployment; raises NotFound."""
+    deployment = await store.get(tx, key)
+    if deployment is None:
+        raise missing.deployment(key)
+    return deployment
+
+
+async def gateway_failure(tx: Snapshot) -> Failure | None:
+    """Why the gateway does not run, as last found by whoever watches it."""
+    reason, _, message = (await meta.get(tx, kinds.GATEWAY_FAILURE) or "").partition(" ")
+    return Failure(reason=reason, message=message) if reason else None
+
+
+def _last_failure(recent: tuple[Event, ...]) -> Failure | None:
+    """The newest failure of a replica that was recorded, if nothing went well since."""
+    for event in recent:
+        if event.reason == "RolledOut":
+            return None
+        if event.reason == "ReplicaFailed":
+            reason, _, message = event.message.partition(": ")
+            return Failure(reason=reason, message=message)
+    return None

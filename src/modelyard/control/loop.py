@@ -1,0 +1,212 @@
+"""The one loop that runs every reconciler: due keys from the store, one reconcile per key at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from modelyard.domain.errors import Unavailable
+from modelyard.store import Database, work
+
+log = logging.getLogger(__name__)
+
+HOLD_SECONDS = 1.0
+"""A key that wants to be seen again this soon keeps its lease, which spares the database short waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Reconcile this key again after so many seconds, changed or not."""
+
+    after: float
+
+
+class Terminal(Exception):
+    """Retrying cannot help until somebody changes the resource."""
+
+
+Reconcile = Callable[[str], Awaitable[Again | None]]
+Observe = Callable[[str, str, float], None]
+"""Told of every reconcile: its kind, its outcome (`ok`, `failed`, `terminal`, `lost`) and its seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the loop looks, how long it owns a key, and how patient it is after failures."""
+
+    workers: int = 8
+    """Reconciles at once."""
+    lease_seconds: float = 5.0
+    """A key whose owner died is taken over after this long."""
+    poll_seconds: float = 1.0
+    """How long due work of another control plane may go unnoticed."""
+    gather_seconds: float = 0.25
+    """Work that became due by time alone is collected this long, so that many keys share a transaction."""
+    base_seconds: float = 0.5
+    cap_seconds: float = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """A key that this loop owns now."""
+
+    lease_until: float
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
+
+
+class Loop:
+    """Runs reconcilers over the store's work queue.
+
+    What is due is kept in the store, so a crash or a second control plane loses nothing; a hint only cuts
+    the wait. Cancelling `run` leaves everything as a crash would: leases end by themselves.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        reconcilers: Mapping[str, Reconcile],
+        *,
+        clock: Callable[[], float],
+        new_token: Callable[[], str],
+        pace: Pace | None = None,
+        observe: Observe = lambda kind, outcome, seconds: None,
+    ) -> None:
+        self._database, self._reconcilers, self._observe = database, reconcilers, observe
+        self._clock, self._new_token, self._pace = clock, new_token, pace or Pace()
+        self._held: dict[tuple[str, str], _Held] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+        self._hinted: set[tuple[str, str]] = set()
+        self._wake, self._stopping = asyncio.Event(), False
+        self._slots = asyncio.Semaphore(self._pace.workers)
+        self._group: asyncio.TaskGroup
+
+    def hint(self, kind: str, key: str) -> None:
+        """Something may have changed. Cheap, lossy and always safe to call from the event loop."""
+        held = self._held.get((kind, key))
+        if held is not None:
+            held.wake.set()
+        elif kind in self._reconcilers:
+            self._hinted.add((kind, key))
+            self._wake.set()
+
+    async def stop(self) -> None:
+        """Let running reconciles end and give every lease back; then `run` returns."""
+        self._stopping = True
+        self._wake.set()
+        for held in self._held.values():
+            held.wake.set()
+
+    async def run(self) -> None:
+        """Claim and reconcile until stopped or cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            while not self._stopping:
+                try:
+                    claimed = await self._claim()
+                    await self._rest(idle=not claimed)
+                except Unavailable as error:
+                    log.warning("work queue is away", extra={"error": error.message})
+                    await asyncio.sleep(min(error.retry_after_seconds, self._pace.poll_seconds))
+
+    async def _claim(self) -> bool:
+        """Take what is due; each taken key gets a task that owns it until it rests."""
+        self._wake.clear()
+        now, token = self._clock(), self._new_token()
+        hinted = frozenset(self._hinted)
+        found: list[tuple[str, str]] = []
+        async with self._database.begin() as tx:
+            for kind, key in sorted(hinted):
+                await work.put(tx, kind, key, due_at=now)
+            for kind in self._reconcilers:
+                keys = await work.claim(
+                    tx, kind, limit=64, now=now, lease_seconds=self._pace.lease_seconds, token=token
+                )
+                found += ((kind, key) for key in keys)
+        self._hinted -= hinted
+        for kind, key in found:
+            held = self._held[kind, key] = _Held(lease_until=now + self._pace.lease_seconds)
+            self._group.create_task(self._own(kind, key, token, held), name=f"{kind} {key}")
+        return bool(found)
+
+    async def _rest(self, *, idle: bool) -> None:
+        """Wait for a hint or for the next due time."""
+        wait = self._pace.poll_seconds
+        async with self._database.read() as tx:
+            due = await work.next_due(tx)
+        if due is not None and not (idle and due <= self._clock()):
+            wait = min(wait, max(due - self._clock(), self._pace.gather_seconds))
+        await _woken(self._wake, wait)
+
+    async def _own(self, kind: str, key: str, token: str, held: _Held) -> None:
+        """Reconcile one key, again and again while it moves, and give it back when it rests."""
+        keeper = asyncio.create_task(self._keep(kind, key, token, held))
+        try:
+            delay: float | None = 0.0
+            while delay is not None and delay <= HOLD_SECONDS and not (held.lost or self._stopping):
+                await _woken(held.wake, delay)
+                held.wake.clear()
+                async with self._slots:
+                    delay = await self._once(kind, key, held)
+            if delay is not None and self._stopping:
+                delay = 0.0
+        finally:
+            keeper.cancel()
+            del self._held[kind, key]
+        await self._give_back(kind, key, token, None if delay is None else self._clock() + delay)
+        if held.wake.is_set() or held.lost:
+            # A hint that came while the key was given back, or work of a lost lease that a twin must see.
+            self.hint(kind, key)
+
+    async def _once(self, kind: str, key: str, held: _Held) -> float | None:
+        began, outcome, delay = self._clock(), "ok", None
+        try:
+            again = await self._reconcilers[kind](key)
+            self._failures.pop((kind, key), None)
+            delay = again.after if again else None
+        except Terminal as error:
+            outcome = "terminal"
+            log.warning("reconcile stopped", extra={"kind": kind, "key": key, "error": str(error)})
+        except Exception:  # whatever a reconciler raises, the other keys must go on
+            outcome, delay = "failed", self._back_off(kind, key)
+            log.exception("reconcile failed", extra={"kind": kind, "key": key, "again_seconds": delay})
+        self._observe(kind, "lost" if held.lost else outcome, self._clock() - began)
+        return delay
+
+    def _back_off(self, kind: str, key: str) -> float:
+        failures = self._failures[kind, key] = self._failures.get((kind, key), 0) + 1
+        return float(min(self._pace.base_seconds * 2.0 ** min(failures - 1, 16), self._pace.cap_seconds))
+
+    async def _keep(self, kind: str, key: str, token: str, held: _Held) -> None:
+        """Extend the lease while the key is owned; notice when it is lost."""
+        while not held.lost:
+            await asyncio.sleep(self._pace.lease_seconds / 3)
+            until = self._clock() + self._pace.lease_seconds
+            try:
+                async with self._database.begin() as tx:
+                    kept = await work.extend(tx, kind, key, token=token, until=until)
+            except Unavailable:
+                # The database may return before the lease ends; if not, giving back will find it lost.
+                continue
+            held.lost = not kept
+            held.lease_until = until
+        held.wake.set()
+
+    async def _give_back(self, kind: str, key: str, token: str, due_at: float | None) -> None:
+        try:
+            async with self._database.begin() as tx:
+                await work.finish(tx, kind, key, token=token, due_at=due_at)
+        except Unavailable:
+            # The lease ends by itself and the key is due again then.
+            log.warning("lease not given back", extra={"kind": kind, "key": key})
+
+
+async def _woken(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long."""
+    if seconds > 0 and not event.is_set():
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return

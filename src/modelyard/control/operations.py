@@ -1,0 +1,200 @@
+"""What operators do to a deployment: scale, restart, roll back, copy, remove, rotate its token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelyard.control import authorise, kinds, missing, models, secrets, views
+from modelyard.control.deployments import KIND, allowed, found
+from modelyard.control.platform import Platform
+from modelyard.domain import naming
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision
+from modelyard.domain.errors import Conflict
+from modelyard.domain.views import DeploymentView
+from modelyard.store import Transaction, deployments, revisions, work
+
+
+async def scale(
+    platform: Platform, actor: Actor, key: Key, replicas: int, *, expected: int | None = None
+) -> DeploymentView:
+    """Change the number of replicas; nothing is restarted. Zero takes it offline."""
+    await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.begin() as tx:
+        before = await changeable(tx, key)
+        after = replace(before, spec=replace(before.spec, replicas=replicas))
+        after = await deployments.update(tx, after, expected=_generation(before, expected))
+        message = f"from {before.spec.replicas} to {replicas}"
+        await announce(platform, tx, actor, key, reason="Scaled", message=message)
+    platform.hint(kinds.DEPLOYMENT, str(key))
+    return views.view(platform, after)
+
+
+async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
+    """Replace every replica by a new one, one surge at a time, without losing a request.
+
+    A newest revision that failed gets another chance this way.
+    """
+    await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.begin() as tx:
+        before = await changeable(tx, key)
+        current = await revision(tx, key, before.revision)
+        after = await rerun(platform, tx, actor, before, current.spec, reason="restart")
+        await announce(platform, tx, actor, key, reason="Restarted", message=f"revision {after.revision}")
+    platform.hint(kinds.DEPLOYMENT, str(key))
+    return views.view(platform, after)
+
+
+async def roll_back(
+    platform: Platform, actor: Actor, key: Key, *, to: int | None = None
+) -> DeploymentView:
+    """Make what an earlier revision ran the newest revision: the one that serves, or the one before it."""
+    await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.begin() as tx:
+        before = await changeable(tx, key)
+        target = await revision(tx, key, to) if to is not None else await _previous(tx, before)
+        await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
+        spec = replace(target.spec, replicas=before.spec.replicas)
+        before = replace(before, spec=spec)
+        after = await rerun(platform, tx, actor, before, spec, reason=f"rollback to {target.number}")
+        message = f"to what revision {target.number} ran ({target.spec.model}), as revision {after.revision}"
+        await announce(platform, tx, actor, key, reason="RolledBack", message=message)
+    platform.hint(kinds.DEPLOYMENT, str(key))
+    return views.view(platform, after)
+
+
+async def delete(platform: Platform, actor: Actor, key: Key) -> None:
+    """Begin to remove it: its replicas finish what they have, then it is forgotten. Idempotent."""
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    async with platform.database.begin() as tx:
+        before = await found(tx, key)
+        if not before.deleting:
+            await deployments.update(tx, replace(before, deleting=True), expected=before.generation)
+            await announce(platform, tx, actor, key, reason="Deleting")
+    platform.hint(kinds.DEPLOYMENT, str(key))
+
+
+async def copy(platform: Platform, actor: Actor, key: Key, name: str) -> DeploymentView:
+    """An offline copy under another name in the same project and stage, with a token of its own."""
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    naming.require_name(name, "name")
+    async with platform.database.begin() as tx:
+        source = await found(tx, key)
+        current = await revision(tx, key, source.revision)
+        spec = replace(source.spec, replicas=0)
+        target = Key(key.project, name, key.stage)
+        reason = f"copy of {key.service}"
+        made = await create(platform, tx, actor, target, spec, run=replace(current.spec, replicas=0), reason=reason)
+        await announce(platform, tx, actor, target, reason="Created", message=reason)
+    platform.hint(kinds.DEPLOYMENT, str(target))
+    return views.view(platform, made)
+
+
+async def rotate_token(platform: Platform, actor: Actor, key: Key) -> str:
+    """A new token for this service; the old one stops working once the gateway has heard of it."""
+    await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.begin() as tx:
+        before = await changeable(tx, key)
+        after = replace(before, token_serial=before.token_serial + 1)
+        after = await deployments.update(tx, after, expected=before.generation)
+        await announce(platform, tx, actor, key, reason="TokenRotated")
+        await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+    platform.hint(kinds.GATEWAY, kinds.ALL)
+    return secrets.service_token(platform.master_key, after)
+
+
+async def changeable(tx: Transaction, key: Key) -> Deployment:
+    """The deployment; raises NotFound, or Conflict while it is being removed."""
+    deployment = await found(tx, key)
+    if deployment.deleting:
+        raise Conflict(f"{key.service} is being removed; wait until it is gone, then deploy it anew")
+    return deployment
+
+
+async def revision(tx: Transaction, key: Key, number: int) -> Revision:
+    """The deployment's revision of that number; raises NotFound."""
+    found_one = await revisions.get(tx, key, number)
+    if found_one is None:
+        raise missing.revision(key, number)
+    return found_one
+
+
+async def create(  # noqa: PLR0913 - who makes what of which, and why
+    platform: Platform,
+    tx: Transaction,
+    actor: Actor,
+    key: Key,
+    spec: DeploymentSpec,
+    *,
+    run: DeploymentSpec,
+    reason: str,
+) -> Deployment:
+    """A new deployment with its first revision; `run` is `spec` with everything resolved."""
+    fresh = Deployment(
+        project=key.project,
+        name=key.name,
+        stage=key.stage,
+        spec=spec,
+        created_at=platform.at(),
+        created_by=actor.name,
+    )
+    made = await deployments.insert(tx, fresh)
+    await revisions.insert(tx, snapshot(platform, actor, made, run, reason=reason))
+    return made
+
+
+async def rerun(  # noqa: PLR0913 - who makes what of which, and why
+    platform: Platform,
+    tx: Transaction,
+    actor: Actor,
+    before: Deployment,
+    run: DeploymentSpec,
+    *,
+    reason: str,
+    expected: int | None = None,
+) -> Deployment:
+    """Store the deployment with a new revision that runs `run`."""
+    newer = replace(before, revision=before.revision + 1)
+    after = await deployments.update(tx, newer, expected=_generation(before, expected))
+    await revisions.insert(tx, snapshot(platform, actor, after, run, reason=reason))
+    return after
+
+
+def snapshot(
+    platform: Platform, actor: Actor, deployment: Deployment, run: DeploymentSpec, *, reason: str
+) -> Revision:
+    """What the deployment's newest revision runs, for the record."""
+    return Revision(
+        project=deployment.project,
+        name=deployment.name,
+        stage=deployment.stage,
+        number=deployment.revision,
+        spec=run,
+        reason=reason,
+        created_at=platform.at(),
+        created_by=actor.name,
+    )
+
+
+async def announce(
+    platform: Platform, tx: Transaction, actor: Actor, key: Key, *, reason: str, message: str = ""
+) -> None:
+    """Record what was done to the deployment, and make it due."""
+    await authorise.note(
+        platform, tx, actor, project=key.project, kind=KIND, name=key.service, reason=reason, message=message
+    )
+    await work.put(tx, kinds.DEPLOYMENT, str(key), due_at=platform.clock())
+
+
+async def _previous(tx: Transaction, deployment: Deployment) -> Revision:
+    """What to go back to when nobody says: the good revision after a failure, else the one before."""
+    status = deployment.status
+    if deployment.revision != status.good_revision and status.good_revision:
+        return await revision(tx, deployment.key, status.good_revision)
+    if deployment.revision < 2:
+        raise Conflict(f"{deployment.key.service} has only one revision; there is nothing to go back to")
+    return await revision(tx, deployment.key, deployment.revision - 1)
+
+
+def _generation(deployment: Deployment, expected: int | None) -> int:
+    return deployment.generation if expected is None else expected

@@ -1,0 +1,75 @@
+"""What every verb and reconciler works with: the rooms below, the clock, identities and a few values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from modelyard.artifacts import LocalArtifacts
+from modelyard.backends.base import Backend, Environments
+from modelyard.gateway.base import Gateway
+from modelyard.store import Database
+
+Hint = Callable[[str, str], None]
+
+
+class Hints:
+    """Carries hints from verbs to whoever listens, such as the loop of this process."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Hint] = []
+
+    def listen(self, listener: Hint) -> None:
+        """Call `listener` with the kind and key of every hint from now on."""
+        self._listeners.append(listener)
+
+    def ignore(self, listener: Hint) -> None:
+        """Stop calling `listener`."""
+        self._listeners.remove(listener)
+
+    def give(self, kind: str, key: str) -> None:
+        """Tell all listeners that something may have changed."""
+        for listener in self._listeners:
+            listener(kind, key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """The rooms and values that the control plane is composed of."""
+
+    database: Database
+    artifacts: LocalArtifacts
+    backend: Backend
+    environments: Environments
+    gateway: Gateway
+    clock: Callable[[], float]
+    """Seconds since the epoch."""
+    new_id: Callable[[], str]
+    """A short identity that is never given twice, for tokens' names and leases."""
+    random_token: Callable[[], str]
+    """A URL-safe secret of 256 random bits, 43 characters long."""
+    master_key: bytes
+    """Derives the services' tokens; whoever has it can call every service."""
+    domain: str = "localhost"
+    public_url: str = "http://127.0.0.1:8080"
+    """Address of the front door, without a slash at its end."""
+    version: str = ""
+    backend_name: str = "local"
+    identity: str = "control"
+    """Tells this control plane from others on the same database."""
+    test_timeout_seconds: float = 120.0
+    """How long validation or a test of a model may take."""
+    session_seconds: float = 12 * 3600.0
+    link_seconds: float = 600.0
+    rest_seconds: float = 300.0
+    """How long a deployment at rest goes without a full look; watching notices changes long before."""
+    hints: Hints = field(default_factory=Hints)
+
+    def hint(self, kind: str, key: str) -> None:
+        """Something may have changed for this key; cuts the wait, and losing it loses nothing."""
+        self.hints.give(kind, key)
+
+    def at(self) -> datetime:
+        """Now, as records keep it."""
+        return datetime.fromtimestamp(self.clock(), UTC)

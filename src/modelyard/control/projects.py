@@ -1,0 +1,109 @@
+"""Projects: list, show, create, change, delete."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelyard.control import authorise, missing
+from modelyard.control.platform import Platform
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.errors import Conflict
+from modelyard.domain.project import Project, ProjectSpec, Trust
+from modelyard.store import Page, Transaction, deployments, models, runtimes
+from modelyard.store import projects as store
+
+KIND = "project"
+DEFAULT = "default"
+"""The project that always exists."""
+
+
+async def list(platform: Platform, actor: Actor, *, limit: int = 100, after: str = "") -> Page[Project]:
+    """The projects that the actor may see, by name."""
+    await authorise.in_project(platform, actor, Verb.READ, "", kind=KIND)
+    async with platform.database.read() as tx:
+        if actor.administrator:
+            return await store.list(tx, limit=limit, after=after)
+        mine = sorted(name for name in actor.roles if name > after)
+        found = [await store.get(tx, name) for name in mine[:limit]]
+    return Page(tuple(p for p in found if p), mine[limit - 1] if len(mine) > limit else "")
+
+
+async def get(platform: Platform, actor: Actor, name: str) -> Project:
+    """One project; raises NotFound."""
+    await authorise.in_project(platform, actor, Verb.READ, name, kind=KIND, name=name)
+    async with platform.database.read() as tx:
+        found = await store.get(tx, name)
+    if found is None:
+        raise missing.project(name)
+    return found
+
+
+async def create(platform: Platform, actor: Actor, name: str, spec: ProjectSpec) -> Project:
+    """A new project; raises Conflict when the name is taken. Administrators only."""
+    await authorise.administrator(platform, actor, kind=KIND, name=name)
+    async with platform.database.begin() as tx:
+        return await _insert(platform, tx, actor, Project(name=name, spec=spec, created_at=platform.at()))
+
+
+async def apply(
+    platform: Platform, actor: Actor, name: str, spec: ProjectSpec, *, expected: int | None = None
+) -> Project:
+    """Create or replace. Owners may change their project; trusting every file is for administrators.
+
+    With `expected`, raises Conflict unless the generation is that.
+    """
+    await authorise.in_project(platform, actor, Verb.GRANT, name, kind=KIND, name=name)
+    async with platform.database.read() as tx:
+        before = await store.get(tx, name)
+    if before is None or (spec.trust is Trust.FULL and before.spec.trust is not Trust.FULL):
+        await authorise.administrator(platform, actor, kind=KIND, name=name)
+    async with platform.database.begin() as tx:
+        if before is None:
+            return await _insert(platform, tx, actor, Project(name=name, spec=spec, created_at=platform.at()))
+        changed = await store.update(
+            tx, replace(before, spec=spec), expected=before.generation if expected is None else expected
+        )
+        message = f"trust {spec.trust}"
+        await authorise.note(
+            platform, tx, actor, project=name, kind=KIND, name=name, reason="Changed", message=message
+        )
+    return changed
+
+
+async def delete(platform: Platform, actor: Actor, name: str) -> None:
+    """Forget an empty project; raises Conflict while it has models, runtimes or deployments."""
+    await authorise.administrator(platform, actor, kind=KIND, name=name)
+    if name == DEFAULT:
+        raise Conflict("the project `default` always exists; delete what is in it instead")
+    async with platform.database.begin() as tx:
+        if await store.get(tx, name) is None:
+            raise missing.project(name)
+        await _require_empty(tx, name)
+        await store.delete(tx, name)
+        await authorise.note(platform, tx, actor, project=name, kind=KIND, name=name, reason="Deleted")
+
+
+async def ensure_default(platform: Platform) -> None:
+    """Make the default project on the first start."""
+    async with platform.database.begin() as tx:
+        if await store.get(tx, DEFAULT) is None:
+            first = Project(name=DEFAULT, spec=ProjectSpec(), created_at=platform.at())
+            await _insert(platform, tx, None, first)
+
+
+async def _insert(platform: Platform, tx: Transaction, actor: Actor | None, project: Project) -> Project:
+    await store.insert(tx, project)
+    name = project.name
+    await authorise.note(platform, tx, actor, project=name, kind=KIND, name=name, reason="Created")
+    return project
+
+
+async def _require_empty(tx: Transaction, name: str) -> None:
+    left = {
+        "models": (await models.list(tx, name, limit=1)).items,
+        "deployments": (await deployments.list(tx, name, limit=1)).items,
+        "runtimes": (await runtimes.list(tx, name, limit=1)).items,
+    }
+    full = [what for what, some in left.items() if some]
+    if full:
+        raise Conflict(f"project {name!r} still has {' and '.join(full)}; delete them first")

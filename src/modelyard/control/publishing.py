@@ -1,0 +1,106 @@
+"""Publishing: an upload becomes a version, once it is known, scanned and loaded in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from modelyard.artifacts import Upload
+from modelyard.control import authorise, missing, models, reading, recording, validation
+from modelyard.control.platform import Platform
+from modelyard.domain import naming
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.errors import Invalid
+from modelyard.domain.model import Artifact, ModelVersion, PublishSpec
+from modelyard.domain.project import Trust
+from modelyard.store import projects
+
+KIND = "model"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of an upload."""
+
+    path: str
+    """Relative, with `/`."""
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What came of an upload."""
+
+    version: ModelVersion
+    created: bool
+    """False when it updated the version that the same training run had published before."""
+
+
+async def publish(
+    platform: Platform, actor: Actor, project: str, spec: PublishSpec, parts: AsyncIterator[Part]
+) -> Published:
+    """Make a version of the uploaded files.
+
+    A single archive is unpacked. Refused is raised, with the reason, for what is not a model, what could run
+    code while it loads, and what does not load; nothing is kept of it then.
+    """
+    await authorise.in_project(platform, actor, Verb.PUBLISH, project, kind=KIND, name=spec.name)
+    _check(spec)
+    trust = await _trust(platform, project)
+    async with platform.artifacts.upload() as upload:
+        await _receive(upload, parts)
+        artifacts, notes = await _artifacts(upload, spec, trust)
+    draft = recording.draft(platform, actor, project, spec, artifacts)
+    checked = await validation.check(platform, replace(draft, warnings=notes))
+    return await recording.record(platform, actor, spec, checked)
+
+
+def _check(spec: PublishSpec) -> None:
+    naming.require_name(spec.name, "name")
+    if spec.label:
+        naming.require_label(spec.label, "label")
+    for name in spec.artifacts:
+        naming.require_name(name, f"artifacts.{name[:70]}")
+
+
+async def _trust(platform: Platform, project: str) -> Trust:
+    async with platform.database.read() as tx:
+        found = await projects.get(tx, project)
+    if found is None:
+        raise missing.project(project)
+    return found.spec.trust
+
+
+async def _receive(upload: Upload, parts: AsyncIterator[Part]) -> None:
+    paths = []
+    async for part in parts:
+        await upload.add(part.path, part.chunks)
+        paths.append(part.path)
+    if not paths:
+        raise Invalid("file: no file came with the request; send the model's files as parts named `file`")
+    if len(paths) == 1 and paths[0].lower().endswith(_ARCHIVES):
+        await upload.unpack(paths[0])
+
+
+async def _artifacts(
+    upload: Upload, spec: PublishSpec, trust: Trust
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """What the files are, judged without running anything; then they are kept."""
+    folders = spec.artifacts or {"model": ""}
+    found: list[Artifact] = []
+    notes: list[str] = []
+    for name, folder in sorted(folders.items()):
+        known = await asyncio.to_thread(reading.read, upload.directory, folder, spec=spec, trust=trust)
+        notes += known.notes
+        found.append(replace(known.artifact, name=name))
+    return tuple(
+        [
+            replace(artifact, files=await upload.commit(folders[artifact.name]))
+            for artifact in found
+        ]
+    ), tuple(notes)
+
+
+__all__ = ["Part", "Published", "models", "publish"]

@@ -1,0 +1,55 @@
+"""The installation: what it is, whether it is well, and answers it has given already."""
+
+from __future__ import annotations
+
+from modelyard.control import authorise
+from modelyard.control.platform import Platform
+from modelyard.domain.access import Actor, Resource, Verb
+from modelyard.domain.errors import Invalid
+from modelyard.domain.views import System
+from modelyard.store import events, idempotency
+
+KIND = "system"
+
+
+async def describe(platform: Platform, actor: Actor) -> System:
+    """Version, address, backend, and how limits are enforced."""
+    await authorise.require(platform, actor, Verb.READ, Resource(), kind=KIND)
+    nodes = await platform.backend.nodes()
+    memory = {node.enforcement for node in nodes}
+    return System(
+        version=platform.version,
+        url=platform.public_url,
+        domain=platform.domain,
+        backend=platform.backend_name,
+        enforcement={
+            "memory": ", ".join(sorted(memory)) or "not enforced",
+            "gpu": "CUDA_VISIBLE_DEVICES",
+            "cpu": "accounted",
+        },
+    )
+
+
+async def check(platform: Platform) -> None:
+    """Nothing when the platform can take writes; raises Unavailable when its database cannot be read."""
+    async with platform.database.read() as tx:
+        await events.list(tx, limit=1)
+
+
+async def answered(
+    platform: Platform, actor: Actor, key: str, *, fingerprint: str
+) -> idempotency.Remembered | None:
+    """What this actor was answered under an idempotency key; raises Invalid for another request under it."""
+    async with platform.database.read() as tx:
+        found = await idempotency.find(tx, actor.name, key)
+    if found is not None and found.fingerprint != fingerprint:
+        raise Invalid("Idempotency-Key: was used for another request already; use a new one")
+    return found
+
+
+async def remember(
+    platform: Platform, actor: Actor, key: str, remembered: idempotency.Remembered
+) -> None:
+    """Keep an answer, so that the same request under the same key is not carried out twice."""
+    async with platform.database.begin() as tx:
+        await idempotency.save(tx, actor.name, key, remembered, now=platform.clock())

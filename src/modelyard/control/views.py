@@ -1,0 +1,40 @@
+"""Deployments as the API shows them: with addresses, a state in one word, a sentence."""
+
+from __future__ import annotations
+
+from modelyard.control.platform import Platform
+from modelyard.domain import conditions, views
+from modelyard.domain.deployment import Deployment
+from modelyard.domain.views import DeploymentView, State
+from modelyard.gateway import routes
+
+
+def view(platform: Platform, deployment: Deployment, *, token: str = "") -> DeploymentView:
+    """One deployment as an answer; `token` only where the caller may have it."""
+    addresses = routes.addresses(deployment.key, domain=platform.domain)
+    state = State(conditions.state(deployment).value)
+    return views.view(
+        deployment,
+        state=state,
+        message=_sentence(deployment, state),
+        url=f"{platform.public_url}{addresses.path}",
+        addresses=addresses,
+        token=token,
+    )
+
+
+def _sentence(deployment: Deployment, state: State) -> str:
+    """What it waits for or why it failed; how many are ready when nothing is wrong."""
+    status = deployment.status
+    if state is State.DELETING:
+        return f"{len(status.replicas)} replicas are left"
+    if state is State.OFFLINE:
+        return "no replicas are wanted"
+    if status.observed_generation == 0:
+        return "accepted"
+    said = {c.type: c for c in status.conditions}
+    for name in ("RuntimeReady", "Scheduled", "Progressing", "Ready"):
+        condition = said.get(name)
+        if condition is not None and condition.ok is not True and condition.message:
+            return condition.message
+    return f"{status.ready_replicas} of {deployment.spec.replicas} replicas are ready"
