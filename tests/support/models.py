@@ -231,7 +231,7 @@ def lightgbm_categories(directory: Path) -> WrittenModel:
 
 
 def onnx_sum(directory: Path, *, external: bool = False, broken: bool = False) -> WrittenModel:
-    """A graph y = x + w with x of shape [-1, 3]; `external` keeps w beside it, `broken` cuts the file short."""
+    """A graph y = x + w with x of shape [-1, 3]; `external` keeps w beside it, `broken` cuts the file."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -271,8 +271,8 @@ def onnx_sum(directory: Path, *, external: bool = False, broken: bool = False) -
 def onnx_classifier(directory: Path, *, zipmap: bool = False) -> WrittenModel:
     """A logistic regression converted by skl2onnx; `zipmap` answers probabilities as a list of maps."""
     import skl2onnx
-    from sklearn.linear_model import LogisticRegression
     from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.linear_model import LogisticRegression
 
     x, y = iris()
     model = LogisticRegression(max_iter=500).fit(x, y)

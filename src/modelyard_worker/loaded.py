@@ -1,0 +1,30 @@
+"""Loaded: what every loader returns, whatever the model's format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+    Arrays = Dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to answer."""
+
+    signature: Dict[str, Any]
+    """`inputs`, `outputs`, `targets` (tensor specs) and `sample`, as JSON."""
+    device: str
+    """Where it computes: `CPU`, `GPU` or `ONNX Runtime device: CPU`."""
+    info: Dict[str, Any]
+    """`framework_version`, `algorithm`, `function`."""
+    predict: Callable[[Arrays, Mapping[str, Any]], Arrays]
+    """`predict(inputs, parameters)`: arrays by tensor name; BYTES tensors are object arrays of bytes.
+
+    Raises only Failure. `parameters["requested_outputs"]`, a list of names, saves computing the others.
+    """

@@ -1,0 +1,51 @@
+"""One loader per format; `load` is the way in."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Mapping
+
+from modelyard_worker.config import prepare, verify
+from modelyard_worker.explain import explain
+from modelyard_worker.failures import Failure
+from modelyard_worker.loaded import Loaded
+
+if TYPE_CHECKING:
+    from modelyard_worker.loaded import Arrays
+
+FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "python")
+
+
+def load(config: Mapping[str, Any]) -> Loaded:
+    """Load the model that worker.json describes.
+
+    The files' checksums are compared first. Raises only Failure (and KeyboardInterrupt).
+    """
+    try:
+        verify(config)
+        prepare(config)
+        if config["format"] not in FORMATS:
+            raise Failure("ModelLoadFailed", f"format {config['format']} is not one of {', '.join(FORMATS)}")
+        loaded: Loaded = importlib.import_module(f"modelyard_worker.loaders.{config['format']}").load(config)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # guests raise anything, SystemExit too; it is reported
+        raise explain(error, config, loading=True) from error
+    return replace(loaded, predict=_guarded(loaded, config))
+
+
+def _guarded(loaded: Loaded, config: Mapping[str, Any]) -> Any:
+    predict = loaded.predict
+
+    def guarded(inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        try:
+            return predict(inputs, parameters)
+        except Failure:
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # guests raise anything, SystemExit too; it is reported
+            raise explain(error, config, loading=False) from error
+
+    return guarded

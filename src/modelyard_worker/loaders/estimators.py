@@ -1,0 +1,160 @@
+"""Any fitted estimator with predict or transform, from whatever library, as a loaded model."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from modelyard_worker import fitted, outputs, signatures, tables
+from modelyard_worker.arrays import native, normal
+from modelyard_worker.config import threads
+from modelyard_worker.failures import Failure
+from modelyard_worker.loaded import Loaded
+
+if TYPE_CHECKING:
+    from modelyard_worker.loaded import Arrays
+    from modelyard_worker.signatures import Spec
+
+ARGMAX = (
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "DecisionTreeClassifier",
+    "ExtraTreeClassifier",
+    "BaggingClassifier",
+    "XGBClassifier",
+    "XGBRFClassifier",
+    "LGBMClassifier",
+)
+"""Classifiers whose predict is by definition the most probable class, so that one pass gives both answers."""
+
+Answer = Callable[[Any, Optional[Sequence[str]]], Dict[str, Any]]
+
+
+def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Loaded:
+    """Make a fitted estimator ready.
+
+    Raises Failure(ModelLoadFailed) for objects that neither predict nor transform,
+    Failure(SignatureMismatch) when the publisher's signature contradicts the estimator.
+    """
+    if not hasattr(model, "predict") and not hasattr(model, "transform"):
+        kind = type(model).__name__
+        raise Failure("ModelLoadFailed", f"the file holds a {kind}: expected a fitted estimator with predict")
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    _bound_threads(model, threads(config))
+    given = config.get("signature") or {}
+    known = fitted.inputs_of(model)
+    inputs = tables.input_specs(known, given)
+    function = function_of(model)
+    own, answer = _answers(model, function)
+    specs, adapt = outputs.declared(given.get("outputs") or (), own)
+    build = tables.builder(known, inputs)
+
+    def predict(tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        answered: Arrays = adapt(answer(build(tensors), parameters.get("requested_outputs")))
+        return answered
+
+    return Loaded(
+        signature=signatures.signature(inputs, specs, given),
+        device="CPU",
+        info={
+            "framework_version": version,
+            "algorithm": type(_last(model)).__name__,
+            "function": function,
+            "examples": known.example_by_name,
+        },
+        predict=predict,
+    )
+
+
+def function_of(model: Any) -> str:
+    """What kind of answer an estimator gives: classification, regression, clustering or unknown."""
+    last = _last(model)
+    declared = getattr(last, "_estimator_type", None)
+    names = [kind.__name__ for kind in type(last).__mro__]
+    if hasattr(model, "classes_") or declared == "classifier" or "ClassifierMixin" in names:
+        return "classification"
+    if "OutlierMixin" in names or declared == "outlier_detector" or not hasattr(model, "predict"):
+        return "unknown"
+    if declared == "clusterer" or "ClusterMixin" in names or hasattr(last, "fit_predict"):
+        return "clustering"
+    return "regression"
+
+
+def _last(model: Any) -> Any:
+    for name in ("best_estimator_", "regressor_"):
+        if hasattr(model, name):
+            return _last(getattr(model, name))
+    steps = getattr(model, "steps", None)
+    return _last(steps[-1][1]) if isinstance(steps, list) and steps else model
+
+
+def _bound_threads(model: Any, count: int) -> None:
+    for part in fitted.walk(model):
+        if count and getattr(part, "n_jobs", None) not in (None, 1) and hasattr(part, "get_params"):
+            part.n_jobs = count
+
+
+def _answers(model: Any, function: str) -> "tuple[List[Spec], Answer]":
+    if not hasattr(model, "predict"):
+        return [signatures.spec("output", "FP64", [-1, -1])], lambda table, _: {
+            "output": _dense(model.transform(table))
+        }
+    if function == "classification":
+        return _classifier(model)
+    if function == "regression":
+        several = getattr(_last(model), "n_outputs_", 1)
+        specs = [signatures.spec("prediction", "FP64", [-1, several] if several > 1 else [-1])]
+        return specs, lambda table, _: {
+            "prediction": native(np.asarray(model.predict(table), dtype=np.float64))
+        }
+    return [signatures.spec("label", "INT64", [-1])], lambda table, _: {
+        "label": _labels(model.predict(table))
+    }
+
+
+def _classifier(model: Any) -> "tuple[List[Spec], Answer]":
+    classes = getattr(model, "classes_", None)
+    if classes is None or isinstance(classes, list) or not hasattr(model, "predict_proba"):
+        several = len(classes) if isinstance(classes, list) else 1
+        sample = _labels(
+            np.asarray(classes[0] if isinstance(classes, list) else classes if classes is not None else [0])
+        )
+        specs = [{**signatures.spec_of("label", sample), "shape": [-1, several] if several > 1 else [-1]}]
+        return specs, lambda table, _: {"label": _labels(model.predict(table))}
+    labels = _labels(np.asarray(classes))
+    columns = [_class_name(each) for each in np.asarray(classes).tolist()]
+    specs = [
+        signatures.spec_of("label", labels),
+        signatures.spec("probabilities", "FP64", [-1, len(columns)], columns),
+    ]
+    once = type(_last(model)).__name__ in ARGMAX and type(_last(model)).__module__.startswith(fitted.PLAIN)
+
+    def answer(table: Any, wanted: Optional[Sequence[str]]) -> Dict[str, Any]:
+        if wanted is not None and "probabilities" not in wanted:
+            return {"label": _labels(model.predict(table))}
+        probabilities = native(np.asarray(model.predict_proba(table), dtype=np.float64))
+        if once and probabilities.shape[1:] == labels.shape:
+            return {"label": labels[probabilities.argmax(axis=1)], "probabilities": probabilities}
+        return {"label": _labels(model.predict(table)), "probabilities": probabilities}
+
+    return specs, answer
+
+
+def _class_name(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _labels(values: Any) -> Any:
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.array_equal(array, np.floor(array))):
+        return native(array.astype(np.int64, copy=False))
+    if array.dtype.kind == "b":
+        return native(array.astype(np.int64))
+    return normal(array, "label")
+
+
+def _dense(values: Any) -> Any:
+    values = values.toarray() if hasattr(values, "toarray") else values
+    return normal(np.asarray(values), "output")

@@ -1,0 +1,185 @@
+"""Loads models that are Python code: a class `Model`, or functions `load` and `predict`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import platform
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence
+
+import numpy as np
+
+from modelyard_worker import outputs, requests, signatures
+from modelyard_worker.arrays import normal
+from modelyard_worker.config import entry_path
+from modelyard_worker.failures import Failure
+from modelyard_worker.loaded import Loaded
+
+if TYPE_CHECKING:
+    from modelyard_worker.loaded import Arrays
+    from modelyard_worker.signatures import Spec
+
+REMEDY = "write a class Model with predict(self, inputs), or a function predict(inputs)"
+
+
+def load(config: Mapping[str, Any]) -> Loaded:
+    """Import the model's code, build the model and find its steps.
+
+    The steps are preprocess, predict and postprocess; each may be sync or async. `predict` takes a dict of
+    arrays and returns a dict, array, list or DataFrame.
+    """
+    path = entry_path(config)
+    if os.path.isdir(path):
+        path = os.path.join(path, "model.py")
+    module = _imported(path)
+    given = config.get("signature") or {}
+    steps = _steps(module, os.path.dirname(path))
+    inputs = list(given.get("inputs") or _sampled(given))
+    declared = list(given.get("outputs") or ())
+    specs, adapt = outputs.declared(declared, ())
+    names = [str(each["name"]) for each in declared]
+    loop = _Loop()
+
+    def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
+        signatures.check(inputs, tensors)
+        value: Any = tensors
+        for step in steps:
+            value = loop.settled(step(value))
+        answer: Arrays = adapt(named(value, names))
+        return answer
+
+    kind = type(getattr(steps[-1], "__self__", None)).__name__
+    return Loaded(
+        signature=signatures.signature(inputs, specs, given),
+        device="CPU",
+        info={
+            "framework_version": platform.python_version(),
+            "algorithm": "Python class" if kind == "Model" else "Python function",
+            "function": config.get("function") or "unknown",
+        },
+        predict=predict,
+    )
+
+
+def named(value: Any, names: Sequence[str]) -> Dict[str, Any]:
+    """Whatever a predict function returned, as arrays by output name.
+
+    Raises Failure(UserCodeFailed) for None, Failure(PredictionFailed) for what cannot travel.
+    """
+    if value is None:
+        raise Failure(
+            "UserCodeFailed",
+            "predict returned None: return a dict of arrays, an array, a list or a DataFrame",
+        )
+    if isinstance(value, dict):
+        return {str(name): normal(each, str(name)) for name, each in value.items()}
+    if hasattr(value, "columns") and hasattr(value, "to_numpy"):
+        return {str(name): normal(value[name].to_numpy(), str(name)) for name in value.columns}
+    if isinstance(value, tuple) and len(value) == len(names) > 1:
+        return {name: normal(each, name) for name, each in zip(names, value)}
+    if isinstance(value, (list, tuple)) and value and all(isinstance(row, dict) for row in value):
+        return {str(name): normal([row.get(name) for row in value], str(name)) for name in value[0]}
+    name = names[0] if names else "output"
+    return {name: normal(value.to_numpy() if hasattr(value, "to_numpy") else value, name)}
+
+
+class _Loop:
+    """One event loop for a model's async functions, made when the first of them is called."""
+
+    def __init__(self) -> None:
+        self._loop: Any = None
+
+    def settled(self, value: Any) -> Any:
+        """The value itself, or the result of awaiting it."""
+        if not inspect.isawaitable(value):
+            return value
+        if self._loop is None:
+            self._loop = importlib.import_module("asyncio").new_event_loop()
+
+        async def waited() -> Any:
+            return await value
+
+        return self._loop.run_until_complete(waited())
+
+
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Imports a model's source without writing bytecode beside it: the directory belongs to the store."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """Drop the bytecode."""
+
+
+def _imported(path: str) -> ModuleType:
+    directory, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
+    if directory in sys.path:
+        sys.path.remove(directory)
+    sys.path.insert(0, directory)
+    sys.path_hooks.insert(0, _hook(directory))
+    if name in sys.modules:
+        name = f"model_{name}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Uncached(name, path))
+    if spec is None or spec.loader is None or not os.path.isfile(path):
+        raise Failure("ModelLoadFailed", f"there is no {os.path.basename(path)}: {REMEDY}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hook(directory: str) -> Callable[[str], Any]:
+    extensions = (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
+    sources = (_Uncached, importlib.machinery.SOURCE_SUFFIXES)
+
+    def hook(path: str) -> Any:
+        if path != directory and not path.startswith(directory + os.sep):
+            raise ImportError("not a directory of the model")
+        return importlib.machinery.FileFinder(path, extensions, sources)
+
+    return hook
+
+
+def _steps(module: ModuleType, directory: str) -> "list[Callable[[Any], Any]]":
+    kind = getattr(module, "Model", None)
+    if isinstance(kind, type):
+        model = kind(directory) if _arity(kind) else kind()
+        start = getattr(model, "load", None)
+        if callable(start):
+            _Loop().settled(start(directory) if _arity(start) else start())
+        return _found(model, getattr(model, "predict", None))
+    predict = getattr(module, "predict", None)
+    start = getattr(module, "load", None)
+    if callable(predict) and callable(start):
+        model = _Loop().settled(start(directory) if _arity(start) else start())
+        if _arity(predict) >= 2:
+            function = predict
+            return _found(module, lambda inputs: function(model, inputs))
+    return _found(module, predict)
+
+
+def _found(owner: Any, predict: Optional[Callable[[Any], Any]]) -> "list[Callable[[Any], Any]]":
+    if not callable(predict):
+        raise Failure("ModelLoadFailed", f"the code has no predict: {REMEDY}")
+    steps = [getattr(owner, "preprocess", None), predict, getattr(owner, "postprocess", None)]
+    return [step for step in steps if callable(step)]
+
+
+def _arity(function: Callable[..., Any]) -> int:
+    """How many positional arguments a call must give."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
+
+
+def _sampled(given: Mapping[str, Any]) -> "list[Spec]":
+    if given.get("sample") is None:
+        return []
+    found = requests.rows(given["sample"], ())
+    return [signatures.spec_of(name, np.asarray(array)) for name, array in found.items()]

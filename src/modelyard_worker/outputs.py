@@ -1,0 +1,64 @@
+"""Brings a model's answers to the output names and datatypes that the publisher declared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from modelyard_worker import signatures
+from modelyard_worker.arrays import DTYPES
+
+if TYPE_CHECKING:
+    from modelyard_worker.loaded import Array, Arrays
+    from modelyard_worker.signatures import Spec
+
+Adapter = Callable[[Any], Any]
+
+
+def declared(given: Sequence[Spec], real: Sequence[Spec]) -> Tuple[List[Spec], Adapter]:
+    """The output specs, and a function that renames, picks and casts a prediction's arrays to them.
+
+    Without declared outputs the model's own pass unchanged. Declared names that the model does not use rename
+    its outputs in order. Raises Failure(SignatureMismatch) naming the field that the model contradicts.
+    """
+    if not given or not real:
+        return list(given or real), _cast({each["name"]: each for each in given})
+    own = [each["name"] for each in real]
+    names = {each["name"]: each["name"] for each in given}
+    if not any(name in own for name in names) and len(given) <= len(own):
+        names = dict(zip(names, own))
+    renamed = [{**each, "name": names[each["name"]]} for each in given]
+    agreed = signatures.agree(renamed, real, "outputs")
+    specs = [{**spec, "name": each["name"]} for spec, each in zip(agreed, given)]
+    if [(each["name"], each["datatype"]) for each in specs] == [
+        (each["name"], each["datatype"]) for each in real
+    ]:
+        return specs, lambda answer: answer
+    cast = _cast({each["name"]: each for each in specs})
+    return specs, lambda answer: cast(
+        {name: answer[source] for name, source in names.items() if source in answer}
+    )
+
+
+def cast(array: Array, spec: Mapping[str, Any]) -> Array:
+    """The array in the spec's datatype. Raises Failure(SignatureMismatch) for numbers as text."""
+    wanted = DTYPES[spec["datatype"]]
+    if array.dtype == wanted:
+        return array
+    failure = signatures.contradiction(
+        f"outputs.{spec['name']}", {**spec, "shape": array.shape}, signatures.spec_of(spec["name"], array)
+    )
+    if failure is not None and "shape" not in failure.message.partition(":")[0]:
+        raise failure
+    return np.ascontiguousarray(array.astype(wanted))
+
+
+def _cast(specs: Dict[str, Spec]) -> Adapter:
+    if not specs:
+        return lambda answer: answer
+
+    def adapter(answer: Arrays) -> Arrays:
+        return {name: cast(array, specs[name]) if name in specs else array for name, array in answer.items()}
+
+    return adapter

@@ -1,0 +1,1 @@
+"""The guest's host, run as the real process that it is."""
