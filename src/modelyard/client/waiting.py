@@ -9,6 +9,7 @@ from modelyard.domain.explain import Explanation
 from modelyard.domain.views import DeploymentView, State
 
 INTERVAL_SECONDS = 0.1
+LONGEST_SECONDS = 5.0
 
 
 def is_settled(view: DeploymentView) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 import orjson
 
-from modelyard.client import capture, decode, metrics, progress
+from modelyard.client import capture, decode, metrics, progress, waiting
 from modelyard.client._async.transport import AsyncTransport
+from modelyard.client.problems import Unreachable
 from modelyard.domain import naming
+from modelyard.domain.errors import Unavailable
 from modelyard.domain.model import Function, Model, ModelVersion, PublishSpec, Signature
 from modelyard.domain.views import TestResult
 
@@ -124,11 +128,21 @@ class AsyncModels:
         artifact: str = "",
         timeout_seconds: float = 120.0,
     ) -> TestResult:
-        """Answer one request in a process of its own; `body` has `inputs`, `rows` or nothing."""
+        """Answer one request in a process of its own; `body` has `inputs`, `rows` or nothing.
+
+        Waits while the runtime is built, `timeout_seconds` at most.
+        """
         options = {"runtime": runtime, "artifact": artifact, "timeout_seconds": timeout_seconds}
         path = f"{self._version_path(ref)}/test"
-        document = await self._transport.call("POST", path, json={**body, **options})
-        return decode.one(TestResult, document)
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                document = await self._transport.call("POST", path, json={**body, **options})
+                return decode.one(TestResult, document)
+            except Unavailable as error:
+                if isinstance(error, Unreachable) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(min(error.retry_after_seconds, waiting.LONGEST_SECONDS))
 
     async def validate(self, ref: str) -> ModelVersion:
         """Check a version again: its checksums, the scan, and a load in a process of its own."""

@@ -1,0 +1,62 @@
+"""Endpoints and events of a project."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import TypeAdapter
+
+from modelyard.api import sse
+from modelyard.api.answers import Items, everything
+from modelyard.api.request import ActorDep, PlatformDep
+from modelyard.api.verbs import states
+from modelyard.control import endpoints, journal
+from modelyard.control.platform import Platform
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.event import Event
+
+router = APIRouter(prefix="/projects/{project}", tags=["endpoints"])
+_EVENT = TypeAdapter(Event)
+_POLL_SECONDS = 0.5
+
+
+@router.get("/endpoints", openapi_extra=states(Verb.READ))
+async def list_endpoints(platform: PlatformDep, actor: ActorDep, project: str) -> Items[endpoints.Endpoint]:
+    """Where services answer, and how often they did."""
+    return everything(await endpoints.list(platform, actor, project))
+
+
+@router.get("/events", openapi_extra=states(Verb.READ), response_model=Items[Event])
+async def list_events(
+    platform: PlatformDep,
+    actor: ActorDep,
+    project: str,
+    kind: Annotated[str, Query(max_length=100)] = "",
+    name: Annotated[str, Query(max_length=300)] = "",
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    accept: Annotated[str, Header()] = "",
+) -> Response | Items[Event]:
+    """What happened, newest first; with `Accept: text/event-stream` what comes after `after`, for ever."""
+    if "text/event-stream" in accept:
+        first = await journal.of_project(platform, actor, project, limit=1)
+        start = after or (first[0].id if first else 0)
+        return sse.stream(_followed(platform, actor, project, start))
+    found = await journal.of_project(platform, actor, project, kind=kind, name=name, after=after, limit=limit)
+    return everything(found)
+
+
+async def _followed(
+    platform: Platform, actor: Actor, project: str, after: int
+) -> AsyncIterator[dict[str, Any]]:
+    while True:
+        found = await journal.of_project(platform, actor, project, after=after, newest_first=False)
+        for event in found:
+            after = event.id
+            yield orjson.loads(_EVENT.dump_json(event))
+        if not found:
+            await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,154 @@
+"use strict";
+// The status page: a plain client of the API, with the session cookie of a login link or a password.
+
+const TEXTS = {
+  en: {
+    project: "Project", login: "Log in", logout: "Log out", user: "User", password: "Password",
+    loginHint: "Or open a link made with `modelyard login --link`.",
+    services: "Services", models: "Models", events: "Events", name: "Name", state: "State", ready: "Ready",
+    model: "Model", revision: "Revision", requests: "Requests", address: "Address", latest: "Latest",
+    aliases: "Aliases", description: "Description", at: "Time", what: "What", reason: "Reason", by: "By",
+    message: "Message", none: "Nothing here yet.", away: "The control plane does not answer; services go on.",
+    language: "中文",
+    Running: "Running", Failed: "Failed", Pending: "Pending", Degraded: "Degraded", Starting: "Starting",
+    Offline: "Offline", Deleting: "Deleting",
+  },
+  zh: {
+    project: "项目", login: "登录", logout: "退出", user: "用户", password: "密码",
+    loginHint: "也可以打开 `modelyard login --link` 生成的链接。",
+    services: "服务", models: "模型", events: "事件", name: "名称", state: "状态", ready: "就绪",
+    model: "模型", revision: "修订", requests: "请求数", address: "地址", latest: "最新版本",
+    aliases: "别名", description: "说明", at: "时间", what: "对象", reason: "原因", by: "操作者",
+    message: "消息", none: "暂无内容。", away: "控制面没有响应；服务仍在运行。",
+    language: "English",
+    Running: "运行中", Failed: "失败", Pending: "等待资源", Degraded: "降级", Starting: "启动中",
+    Offline: "离线", Deleting: "删除中",
+  },
+};
+const REFRESH_MS = 2000;
+const find = (id) => document.getElementById(id);
+let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+let project = localStorage.getItem("project") || "default";
+const t = (key) => TEXTS[language][key] || key;
+
+function translate() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
+  find("language").textContent = t("language");
+}
+
+async function call(path, options = {}) {
+  const response = await fetch(`/api/v1${path}`, { credentials: "same-origin", ...options });
+  if (response.status === 401) throw new Unauthenticated();
+  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail || `HTTP ${response.status}`);
+  return response.status === 204 ? null : response.json();
+}
+
+class Unauthenticated extends Error {}
+
+function cell(row, content, className) {
+  const element = row.insertCell();
+  if (className) element.className = className;
+  if (content instanceof Node) element.append(content); else element.textContent = content ?? "";
+  return element;
+}
+
+function fill(id, items, draw) {
+  const body = find(id).tBodies[0];
+  body.replaceChildren();
+  for (const item of items) draw(body.insertRow(), item);
+  if (!items.length) {
+    const empty = cell(body.insertRow(), t("none"), "empty");
+    empty.colSpan = find(id).tHead.rows[0].cells.length;
+  }
+}
+
+function drawService(row, service, counted) {
+  cell(row, service.stage === "production" ? service.name : `${service.name}@${service.stage}`);
+  const state = cell(row, "");
+  const word = Object.assign(document.createElement("span"), { className: service.state, textContent: t(service.state) });
+  state.append(word);
+  if (service.message) {
+    state.append(Object.assign(document.createElement("span"), { className: "message", textContent: service.message }));
+  }
+  cell(row, `${service.status.ready_replicas}/${service.spec.replicas}`);
+  cell(row, service.spec.model);
+  cell(row, service.revision);
+  cell(row, counted ?? "");
+  cell(row, service.url, "address");
+}
+
+async function refresh() {
+  try {
+    const me = await call("/whoami");
+    find("account").textContent = me.name;
+    const [projects, services, models, events, endpoints] = await Promise.all([
+      call("/projects?limit=1000"), call(`/projects/${project}/deployments?limit=1000`),
+      call(`/projects/${project}/models?limit=1000`), call(`/projects/${project}/events?limit=20`),
+      call(`/projects/${project}/endpoints`),
+    ]);
+    const counts = Object.fromEntries(endpoints.items.map((each) => [each.service, each.requests]));
+    drawProjects(projects.items);
+    fill("services", services.items, (row, each) =>
+      drawService(row, each, counts[each.stage === "production" ? each.name : `${each.name}@${each.stage}`]));
+    fill("models", models.items, (row, each) => {
+      cell(row, each.name); cell(row, each.latest);
+      cell(row, Object.entries(each.aliases).map(([name, version]) => `${name}=${version}`).join(", "));
+      cell(row, each.description);
+    });
+    fill("events", events.items, (row, each) => {
+      cell(row, new Date(each.at).toLocaleString(document.documentElement.lang));
+      cell(row, `${each.kind} ${each.name}`); cell(row, each.reason); cell(row, each.actor); cell(row, each.message);
+    });
+    show(true);
+    find("status").textContent = "";
+  } catch (error) {
+    if (error instanceof Unauthenticated) show(false);
+    else find("status").textContent = error instanceof TypeError ? t("away") : error.message;
+  }
+}
+
+function drawProjects(projects) {
+  const select = find("project");
+  if (select.options.length === projects.length) return;
+  select.replaceChildren(...projects.map((each) => new Option(each.name, each.name, false, each.name === project)));
+}
+
+function show(loggedIn) {
+  find("content").hidden = find("logout").hidden = !loggedIn;
+  find("login").hidden = loggedIn;
+}
+
+find("language").addEventListener("click", () => {
+  language = language === "zh" ? "en" : "zh";
+  localStorage.setItem("language", language);
+  translate();
+  refresh();
+});
+find("project").addEventListener("change", (event) => {
+  project = event.target.value;
+  localStorage.setItem("project", project);
+  refresh();
+});
+find("logout").addEventListener("click", async () => {
+  await call("/logout", { method: "POST" }).catch(() => null);
+  show(false);
+});
+find("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = new FormData(event.target);
+  try {
+    await call("/login?session=true", {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify({ user: form.get("user"), password: form.get("password") }),
+    });
+    find("login-error").textContent = "";
+    event.target.reset();
+    refresh();
+  } catch (error) {
+    find("login-error").textContent = error.message;
+  }
+});
+translate();
+refresh();
+setInterval(() => { if (!document.hidden && find("login").hidden) refresh(); }, REFRESH_MS);

@@ -1,0 +1,49 @@
+"""Health, metrics, nodes, and what this installation is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from modelyard.api.answers import Items, everything
+from modelyard.api.request import ActorDep, PlatformDep
+from modelyard.api.verbs import states
+from modelyard.control import nodes, system
+from modelyard.domain.access import Verb
+from modelyard.domain.node import Node
+from modelyard.domain.views import System
+
+router = APIRouter(tags=["system"])
+health = APIRouter(include_in_schema=False)
+
+
+@router.get("/system", openapi_extra=states(Verb.READ))
+async def describe(platform: PlatformDep, actor: ActorDep) -> System:
+    """Version, address, and what this mode enforces."""
+    return await system.describe(platform, actor)
+
+
+@router.get("/nodes", openapi_extra=states(Verb.READ))
+async def list_nodes(platform: PlatformDep, actor: ActorDep) -> Items[Node]:
+    """The machines, with capacity and GPUs."""
+    return everything(await nodes.list(platform, actor))
+
+
+@health.get("/livez", openapi_extra=states(Verb.ANYONE))
+@health.get("/healthz", openapi_extra=states(Verb.ANYONE))
+async def live() -> dict[str, str]:
+    """The control plane runs."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz", openapi_extra=states(Verb.ANYONE))
+async def ready(platform: PlatformDep) -> dict[str, str]:
+    """The control plane can read its records."""
+    await system.check(platform)
+    return {"status": "ready"}
+
+
+@health.get("/metrics", openapi_extra=states(Verb.ANYONE))
+async def metrics(request: Request) -> Response:
+    """The platform's own metrics, in the Prometheus text format."""
+    body, kind = await request.app.state.exposition()
+    return Response(body, media_type=kind)
