@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Format
 
 HOST = "host"
@@ -39,6 +42,11 @@ class RuntimeSpec:
     formats: tuple[Format, ...] = ()
     """Formats that it serves; empty means those whose library is among its packages."""
     description: str = ""
+
+    def __post_init__(self) -> None:
+        wrong = [*_python_errors(self.python), *_package_errors(self.packages)]
+        if wrong:
+            raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
 
 
 class RuntimeState(StrEnum):
@@ -84,3 +92,22 @@ class Runtime:
     generation: int = 1
     created_at: datetime
     deleting: bool = False
+
+
+def _python_errors(python: str) -> Iterator[FieldError]:
+    """Python 2 and what is too old to host a model have no runtimes."""
+    match = re.fullmatch(r"3\.([0-9]{1,2})(?:\.[0-9]{1,3})?", python)
+    if python and not match:
+        old = "Python 2 is gone" if python.startswith("2") else f"{python[:40]!a} is not a version"
+        yield FieldError("spec.python", f"{old}; write `3.9` or newer, or leave it empty for Modelyard's own")
+    elif match and int(match[1]) < 9:
+        yield FieldError("spec.python", f"{python} is too old; write `3.9` or newer")
+
+
+def _package_errors(packages: tuple[str, ...]) -> Iterator[FieldError]:
+    """Options would change where packages come from, which is for the platform's settings to say."""
+    for number, line in enumerate(packages):
+        text = line.strip()
+        if not text or text[0] in "-#" or not text.isprintable() or len(text) > 500:
+            message = f"{line[:60]!a} is not a requirement; write one such as `scikit-learn==1.5.2`"
+            yield FieldError(f"spec.packages[{number}]", message)

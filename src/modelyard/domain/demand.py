@@ -1,0 +1,106 @@
+"""What a model version needs of the environment that it runs in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from modelyard.domain import requirement
+from modelyard.domain.model import Artifact, Format, ModelVersion, Serialization
+from modelyard.domain.requirement import Requirement
+
+FRAMEWORK: Mapping[Format, str] = {
+    Format.SKLEARN: "scikit-learn",
+    Format.XGBOOST: "xgboost",
+    Format.LIGHTGBM: "lightgbm",
+    Format.ONNX: "onnxruntime",
+}
+"""The library that loads a format."""
+
+_PICKLES = (Serialization.JOBLIB, Serialization.PICKLE, Serialization.SKOPS)
+
+# Installed wherever people train, so that their presence says nothing about one model.
+_AMBIENT = frozenset({"lightgbm", "onnxruntime", "pandas", "scipy", "skops", "xgboost"})
+_TRAINING = frozenset(
+    (
+        "black", "ipykernel", "ipython", "jupyter", "jupyterlab", "matplotlib", "mlflow", "modelyard", "mypy",
+        "notebook", "optuna", "pip", "plotly", "pytest", "ruff", "seaborn", "setuptools", "tensorboard", "uv",
+        "wheel",
+    )
+)  # fmt: skip
+_COMPANIONS = frozenset({"joblib", "numpy", "pandas", "scipy"})
+_PLATFORM = frozenset({"modelyard", "pip", "uv", "wheel"})
+
+# Estimators that hold others, perhaps of another library.
+_COMPOSITE = re.compile(
+    r"$|.*(Pipeline|Voting|Stacking|Search|Multi|Calibrated|Bagging|OneVs|Chain|Transform)"
+)
+
+# Releases before these were built against numpy 1 without saying so.
+_NUMPY_2_SINCE = {
+    "scikit-learn": (1, 5), "pandas": (2, 2), "onnxruntime": (1, 19), "lightgbm": (4, 4), "scipy": (1, 13),
+}  # fmt: skip
+
+
+def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
+    """What the version's artifact needs, its framework first, as far as is known."""
+    captured = {r.name: r for r in map(requirement.parse, version.requirements.packages) if r}
+    ignored = _PLATFORM if artifact.format is Format.PYTHON else _TRAINING
+    if artifact.format is Format.ONNX:
+        captured = {name: r for name, r in captured.items() if name in ("onnxruntime", "numpy")}
+    found = {name: r for name, r in captured.items() if name not in ignored}
+    framework = FRAMEWORK.get(artifact.format)
+    if framework:
+        own = _framework(framework, found.get(framework), artifact)
+        if framework in found and requirement.differs(own.version, found[framework].version):
+            # The file was made elsewhere: these versions were not there, and need not go with its framework.
+            found = {name: Requirement(name, name) if name in _COMPANIONS else r for name, r in found.items()}
+        found = {framework: own} | {name: r for name, r in found.items() if name != framework}
+    if artifact.serialization is Serialization.SKOPS:
+        found.setdefault("skops", Requirement("skops", "skops"))
+    return tuple(found.values())
+
+
+def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:
+    """Whether what an environment has of a library loads the artifact."""
+    framework = need.name == FRAMEWORK.get(artifact.format)
+    if have is None:
+        return not framework and needless(need, artifact)
+    wanted, present = requirement.release(need.version), requirement.release(have)
+    if wanted is None or present is None or artifact.format is Format.ONNX:
+        return True
+    if not framework:
+        return wanted[0] == present[0]
+    return wanted == present if artifact.serialization in _PICKLES else wanted <= present
+
+
+def needless(need: Requirement, artifact: Artifact) -> bool:
+    """Whether a captured library was most likely only lying about where the model was trained."""
+    if need.name not in _AMBIENT or need.name == FRAMEWORK.get(artifact.format):
+        return False
+    if need.name in ("pandas", "scipy") or artifact.format is Format.PYTHON:
+        return False
+    if need.name in ("onnxruntime", "skops"):
+        return not (need.name == "skops" and artifact.serialization is Serialization.SKOPS)
+    pickled = artifact.serialization in _PICKLES
+    return not (pickled and _COMPOSITE.match(artifact.algorithm))
+
+
+def before_numpy_2(need: Requirement) -> bool:
+    """Whether a pinned release was built before numpy 2, though its metadata would admit it."""
+    release, since = requirement.release(need.version), _NUMPY_2_SINCE.get(need.name)
+    return bool(release and since and release < since)
+
+
+def _framework(name: str, captured: Requirement | None, artifact: Artifact) -> Requirement:
+    """The framework as the file itself says, else as captured, else in any version."""
+    made = artifact.framework_version if artifact.format is not Format.ONNX else ""
+    release = requirement.release(made)
+    if release is None or (captured and captured.version and not requirement.differs(made, captured.version)):
+        return captured or Requirement(name, name)
+    # The build without GPU libraries is a tenth of the size.
+    usual = "xgboost-cpu" if name == "xgboost" and release >= (3, 0) else name
+    distribution = re.split(r"[^A-Za-z0-9._-]", captured.line)[0] if captured else usual
+    exact = re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", made)
+    pin = made if exact else f"{release[0]}.{release[1]}.*"
+    return Requirement(f"{distribution}=={pin}", name, made)

@@ -1,0 +1,106 @@
+"""What makes a new revision, how one is pinned, and which one a rollback goes back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from modelyard.domain import naming
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Resources, Revision
+from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.placement import Request
+
+STEADY = frozenset({"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public"})
+"""Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""
+
+
+def needs_revision(before: DeploymentSpec, after: DeploymentSpec) -> bool:
+    """Whether replicas have to be replaced to get from one pinned spec to the other."""
+    return any(
+        not _same(getattr(before, f.name), getattr(after, f.name))
+        for f in fields(DeploymentSpec)
+        if f.name not in STEADY
+    )
+
+
+def pin(spec: DeploymentSpec, *, version: str, runtime: str) -> DeploymentSpec:
+    """The spec with its model pinned to a version number and its runtime resolved to a name."""
+    name = naming.parse_model_ref(spec.model, "spec.model").name
+    return replace(spec, model=f"{name}@{version}", runtime=runtime)
+
+
+def rollback_target(deployment: Deployment, revisions: Sequence[Revision], number: int | None) -> Revision:
+    """The revision to run again: the given one, else the last that ran before the newest.
+
+    Raises NotFound for a number that was never made, Conflict when there is nothing to go back to.
+    """
+    by_number = {revision.number: revision for revision in revisions}
+    service = deployment.key.service
+    if number is None:
+        number = _previous(deployment, by_number)
+    if number is None:
+        raise Conflict(f"{service} has no earlier revision to roll back to; deploy another version instead")
+    if number == deployment.revision:
+        raise Conflict(f"{service} is at revision {number}; `modelyard history {service}` lists others")
+    if number not in by_number:
+        known = ", ".join(str(n) for n in sorted(by_number, reverse=True)[:10]) or "none"
+        raise NotFound(f"{service} has no revision {number}; there are {known}")
+    return by_number[number]
+
+
+def rolled_back(deployment: Deployment, target: Revision) -> DeploymentSpec:
+    """The spec to apply for a rollback: what ran then, at the size and exposure of today."""
+    return replace(target.spec, **{name: getattr(deployment.spec, name) for name in STEADY})
+
+
+def changed(before: DeploymentSpec, after: DeploymentSpec) -> str:
+    """What an edit changes, for the history: `model churn@1 → churn@2, replicas 1 → 3`; empty for nothing.
+
+    Values of variables and files are not shown, as they may be secrets.
+    """
+    return ", ".join(_changes(before, after))
+
+
+def _previous(deployment: Deployment, by_number: dict[int, Revision]) -> int | None:
+    """The good revision when the newest failed, else the newest one before it."""
+    if deployment.wanted_revision != deployment.revision:
+        return deployment.wanted_revision
+    return max((n for n in by_number if n < deployment.revision), default=None)
+
+
+def _changes(before: DeploymentSpec, after: DeploymentSpec) -> Iterator[str]:
+    for f in fields(DeploymentSpec):
+        old, new = getattr(before, f.name), getattr(after, f.name)
+        if _same(old, new):
+            continue
+        if isinstance(old, dict):
+            yield from _keys(f.name, old, new)
+        elif isinstance(old, Resources):
+            for part in fields(Resources):
+                yield from _pair(part.name, getattr(old, part.name), getattr(new, part.name))
+        else:
+            yield from _pair(f.name, old, new)
+
+
+def _keys(field: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        if key not in old:
+            yield f"{field}.{key} added"
+        elif key not in new:
+            yield f"{field}.{key} removed"
+        elif old[key] != new[key]:
+            yield f"{field}.{key} changed"
+
+
+def _pair(name: str, old: Any, new: Any) -> Iterator[str]:
+    if old != new:
+        shown = (str(value).lower() if isinstance(value, bool) else str(value) for value in (old, new))
+        yield f"{name} {' → '.join(text or 'none' for text in shown)}"
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Equal, also when amounts are written in another way."""
+    if isinstance(old, Resources) and isinstance(new, Resources):
+        return Request.of(old) == Request.of(new)
+    return bool(old == new)
