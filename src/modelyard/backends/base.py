@@ -113,7 +113,9 @@ class Backend(Protocol):
     async def run(self, task: Task) -> Answer:
         """Ask a guest in a process of its own, which is gone when this returns."""
 
-    def logs(self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False) -> AsyncIterator[LogLine]:
+    def logs(
+        self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
         """Lines of all replicas or one, oldest first; `follow` goes on with what comes."""
 
     async def close(self) -> None:

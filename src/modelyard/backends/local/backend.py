@@ -1,0 +1,178 @@
+"""Runs replicas as processes of this machine that outlive the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from modelyard.backends.base import Answer, Launch, LogLine, Task
+from modelyard.backends.local import documents, environment, isolation, logs, nodes
+from modelyard.backends.local import task as tasks
+from modelyard.backends.local.nodes import Capacity
+from modelyard.backends.local.options import Options
+from modelyard.backends.local.places import Places, mark
+from modelyard.backends.local.replicas import Replicas
+from modelyard.domain.deployment import Key, Replica
+from modelyard.domain.errors import BackendError
+from modelyard.domain.node import Node
+
+T = TypeVar("T")
+_LOOK_SECONDS = 0.2
+_GUEST = "modelyard_worker"
+
+
+class LocalBackend:
+    """Replicas as detached processes; everything known about them is on disk and in /proc.
+
+    `directory` keeps launch files, logs and tasks; `socket_directory` must be short; `interpreter` is the
+    Python that has `modelyard.serving`. Raises Invalid when socket paths would be too long, OSError when the
+    directories cannot be made.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        socket_directory: Path,
+        interpreter: str,
+        clock: Callable[[], float],
+        capacity: Capacity | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self._options = options or Options()
+        self._places = Places(directory.absolute(), socket_directory.absolute())
+        self._places.prepare()
+        self._worker = Path(self._options.worker) if self._options.worker else _guest_host()
+        self._replicas = Replicas(
+            self._places, self._options, clock, interpreter=interpreter, worker=self._worker
+        )
+        self._capacity = capacity
+        self._node: Node | None = None
+        self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        tasks.sweep(self._places.tasks)
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """This machine; looked at once, because neither processors nor GPUs come and go."""
+        if self._node is None:
+            self._node = await asyncio.to_thread(nodes.discover, self._capacity)
+        return (self._node,)
+
+    def enforcement(self) -> dict[str, str]:
+        """What is enforced and how; what this machine cannot enforce says so."""
+        isolated = self._options.isolate_tasks and isolation.without_network()
+        return {
+            "memory": "watched",
+            "cpu": "threads only",
+            "gpu": "assigned whole, hidden from others by environment",
+            "network of validation and tests": "no network" if isolated else "not enforced",
+            "network of services": "not enforced",
+        }
+
+    async def observe(self, key: Key) -> tuple[Replica, ...]:
+        """What /proc and the fronts say now."""
+        return await self._turn(key, partial(self._replicas.observe, key))
+
+    async def keys(self) -> frozenset[Key]:
+        """Every deployment that has a replica on disk."""
+        return await asyncio.to_thread(self._replicas.keys)
+
+    async def start(self, launch: Launch) -> None:
+        """Start a front. Raises BackendError when files or the process cannot be made."""
+        (node,) = await self.nodes()
+        await self._turn(launch.key, partial(self._replicas.start, launch, node))
+
+    async def drain(self, key: Key, replica: str) -> None:
+        """Remember that a replica is leaving."""
+        await self._turn(key, partial(self._replicas.drain, key, replica))
+
+    async def stop(self, key: Key, replica: str) -> None:
+        """Send SIGTERM, once."""
+        await self._turn(key, partial(self._replicas.stop, key, replica))
+
+    async def kill(self, key: Key, replica: str) -> None:
+        """Send SIGKILL to the front and all its kin, and remove their files."""
+        await self._turn(key, partial(self._replicas.kill, key, replica))
+
+    async def run(self, task: Task) -> Answer:
+        """Ask a guest; what goes wrong is in the answer. Raises BackendError when the disk refuses."""
+        (node,) = await self.nodes()
+        isolated = self._options.isolate_tasks
+        prefix = await asyncio.to_thread(isolation.without_network) if isolated else ()
+        try:
+            async with tasks.workplace(self._places.tasks) as home:
+                return await tasks.run(self._order(task, home, prefix=prefix, node=node))
+        except OSError as error:
+            raise _refused(error) from error
+
+    async def logs(
+        self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """The last `tail` lines of each replica, the one that wrote last at the end.
+
+        Replicas that are gone are asked for by name; without a name they show only when nothing else is there.
+        """
+        directory = self._places.logs / key.project / key.service
+        followers = logs.Followers(directory, replica)
+        if follow:
+            await asyncio.to_thread(followers.begin)
+        alive = await asyncio.to_thread(self._places.names, key)
+        for log in await asyncio.to_thread(partial(logs.chosen, directory, alive=alive, replica=replica)):
+            lines = await asyncio.to_thread(partial(logs.tail, log, tail, end=followers.begun(log)))
+            for text in lines:
+                yield LogLine(log.stem, text)
+        while follow:
+            for line in await asyncio.to_thread(followers.read):
+                yield line
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Nothing is held that replicas need."""
+
+    async def _turn(self, key: Key, act: Callable[[], T]) -> T:
+        """Act in a thread, one at a time for each deployment."""
+        async with self._turns[key]:
+            try:
+                return await asyncio.to_thread(act)
+            except OSError as error:
+                raise _refused(error) from error
+
+    def _order(self, task: Task, home: Path, *, prefix: tuple[str, ...], node: Node) -> tasks.Order:
+        threads = environment.threads(0, node_millis=node.cpu_millis)
+        place = environment.Place(
+            work=str(home / "work"),
+            temporary=str(home / "tmp"),
+            config="",
+            node=node.name,
+            mark=mark(home),
+            threads=threads,
+        )
+        return tasks.Order(
+            task=task,
+            prefix=prefix,
+            worker=self._worker,
+            config=documents.of_worker(task.guest, threads=threads),
+            env=environment.of_task(task.guest, place, gpus=task.gpus),
+            home=home,
+            output_bytes=self._options.output_bytes,
+        )
+
+
+def _guest_host() -> Path:
+    """Directory of the installed guest's host; found, never imported."""
+    spec = importlib.util.find_spec(_GUEST)
+    if spec is None or spec.origin is None:
+        raise BackendError(
+            f"{_GUEST} is not installed beside modelyard; install modelyard again", retryable=False
+        )
+    return Path(spec.origin).parent
+
+
+def _refused(error: OSError) -> BackendError:
+    return BackendError(
+        f"the machine refuses: {error.strerror or error}; free disk space and check permissions"
+    )

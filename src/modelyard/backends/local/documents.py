@@ -1,0 +1,80 @@
+"""What the front and the guest are told, as the JSON documents that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelyard.backends.base import Guest, Launch
+from modelyard.domain.model import Signature
+
+_LEAST_HANG_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What the backend adds to a launch."""
+
+    address: str
+    state_path: str
+    work: str
+    worker: str
+    """Directory of the guest's host."""
+    env: Mapping[str, str]
+    """Environment of the guest."""
+    threads: int
+    max_body_bytes: int
+
+
+def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
+    """The front's configuration, `replica.json`."""
+    spec, key = launch.spec, launch.key
+    return {
+        "project": key.project,
+        "service": key.service,
+        "name": key.name,
+        "stage": key.stage.value,
+        "model": launch.model,
+        "version": launch.version,
+        "revision": launch.revision,
+        "replica": launch.replica,
+        "listen": start.address,
+        "signature": asdict(launch.guest.artifact.signature),
+        "platform": launch.guest.artifact.format.value,
+        "state_path": start.state_path,
+        "worker": {
+            "interpreter": launch.guest.interpreter,
+            "package": start.worker,
+            "count": 1,
+            "config": of_worker(launch.guest, threads=start.threads),
+            "env": dict(start.env),
+            "cwd": start.work,
+            "load_timeout_seconds": spec.start_timeout_seconds,
+            "hang_timeout_seconds": max(_LEAST_HANG_SECONDS, spec.request_timeout_seconds),
+            "memory_bytes": launch.memory_bytes,
+        },
+        "limits": {
+            "queue": spec.queue_size,
+            "request_timeout_seconds": spec.request_timeout_seconds,
+            "max_body_bytes": start.max_body_bytes,
+            "drain_seconds": spec.drain_seconds,
+        },
+    }
+
+
+def of_worker(guest: Guest, *, threads: int) -> dict[str, Any]:
+    """The guest's configuration, `worker.json`; a signature that says nothing is null."""
+    artifact = guest.artifact
+    return {
+        "format": artifact.format.value,
+        "serialization": artifact.serialization.value,
+        "entry": artifact.entry,
+        "path": str(guest.path),
+        "files": [asdict(file) for file in artifact.files],
+        "signature": asdict(artifact.signature) if artifact.signature != Signature() else None,
+        "function": artifact.function.value,
+        "framework_version": artifact.framework_version,
+        "runtime": guest.runtime,
+        "threads": threads,
+    }

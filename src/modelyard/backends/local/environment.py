@@ -1,0 +1,132 @@
+"""What a model's process finds in its environment: made from nothing, so that nothing of ours can leak."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelyard.backends.base import Guest, Launch
+from modelyard.backends.local.process import MARK
+from modelyard.domain.deployment import Resources
+
+AREA = "local"
+"""Value of KUBEFLOW_AREA; the embedded mode is one place."""
+
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a guest process runs."""
+
+    work: str
+    """Its working and home directory."""
+    temporary: str
+    config: str
+    """Directory of its configuration files."""
+    node: str
+    mark: str
+    threads: int
+
+
+def of_front(place: Place, *, interpreter: str) -> dict[str, str]:
+    """Environment of a serving front, which is our own code and needs next to nothing."""
+    return {**_plain(place, interpreter), "PYTHONSAFEPATH": "1"}
+
+
+def of_replica(launch: Launch, place: Place) -> dict[str, str]:
+    """Environment of a replica's model: the user's own last, the platform's names not to be overridden."""
+    guest = launch.guest
+    user = {**guest.env, **launch.spec.env}
+    platform = {
+        **_identity(launch, place),
+        **_compatible(launch, place),
+        **_devices(launch.gpus),
+        MARK: place.mark,
+    }
+    return {**_plain(place, guest.interpreter), **_allowed(user), **platform}
+
+
+def of_task(guest: Guest, place: Place, *, gpus: tuple[int, ...]) -> dict[str, str]:
+    """Environment of a one-off guest."""
+    platform = {"MODELYARD_MODEL_PATH": str(guest.path), **_devices(gpus), MARK: place.mark}
+    return {**_plain(place, guest.interpreter), **_allowed(guest.env), **platform}
+
+
+def threads(cpu_millis: int, *, node_millis: int) -> int:
+    """How many threads a share of the machine is worth: cores rounded up, all when nothing is reserved."""
+    return max(1, -(-(cpu_millis or node_millis) // 1000))
+
+
+def _plain(place: Place, interpreter: str) -> dict[str, str]:
+    own = os.path.dirname(interpreter)
+    return {
+        "PATH": f"{own}:{_PATH}" if own else _PATH,
+        "HOME": place.work,
+        "LANG": "C.UTF-8",
+        "TMPDIR": place.temporary,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        MARK: place.mark,
+        **dict.fromkeys(_THREADS, str(place.threads)),
+    }
+
+
+def _allowed(user: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in user.items() if not name.upper().startswith("MODELYARD_")}
+
+
+def _devices(gpus: tuple[int, ...]) -> dict[str, str]:
+    """GPUs are given out whole: what was not assigned must not be visible, whatever the user sets."""
+    chosen = ",".join(map(str, gpus))
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": chosen,
+        "NVIDIA_VISIBLE_DEVICES": chosen or "none",
+    }
+
+
+def _identity(launch: Launch, place: Place) -> dict[str, str]:
+    return {
+        "MODELYARD_PROJECT": launch.key.project,
+        "MODELYARD_SERVICE": launch.key.service,
+        "MODELYARD_STAGE": launch.key.stage.value,
+        "MODELYARD_MODEL": launch.model,
+        "MODELYARD_MODEL_VERSION": launch.version,
+        "MODELYARD_MODEL_PATH": str(launch.guest.path),
+        "MODELYARD_REVISION": str(launch.revision),
+        "MODELYARD_REPLICA": launch.replica,
+        "MODELYARD_CONFIG_DIR": place.config,
+    }
+
+
+def _compatible(launch: Launch, place: Place) -> dict[str, str]:
+    """The eleven names that scripts made for other platforms look for, and what they ask of resources."""
+    asked: Resources = launch.spec.resources
+    return {
+        "KUBEFLOW_ENV": launch.key.stage.value,
+        "KUBEFLOW_MODEL_PATH": str(launch.guest.path),
+        "KUBEFLOW_MODEL_VERSION": launch.version,
+        "KUBEFLOW_MODEL_IMAGES": launch.guest.runtime,
+        "KUBEFLOW_MODEL_NAME": launch.model,
+        "KUBEFLOW_AREA": AREA,
+        "K8S_NODE_NAME": place.node,
+        "K8S_POD_NAMESPACE": launch.key.project,
+        "K8S_POD_IP": _LOOPBACK,
+        "K8S_HOST_IP": _LOOPBACK,
+        "K8S_POD_NAME": launch.replica,
+        "MODEL_CONFIG_DIR": place.config,
+        "RESOURCE_CPU": asked.cpu,
+        "RESOURCE_MEMORY": asked.memory,
+        "RESOURCE_GPU": asked.gpu,
+    }

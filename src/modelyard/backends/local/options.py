@@ -1,0 +1,29 @@
+"""What the embedded backend can be told beyond where to keep its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Programs, patience and bounds; the defaults are what an installation wants."""
+
+    front: tuple[str, ...] = ()
+    """Command of the serving front, before `--config`; empty means `INTERPRETER -m modelyard.serving`."""
+    worker: str = ""
+    """Directory of the guest's host; empty means the installed `modelyard_worker`."""
+    heartbeat_seconds: float = 10.0
+    """A front that has not touched its state for so long is unresponsive."""
+    kill_seconds: float = 5.0
+    """How long a killed process may take to be gone."""
+    log_bytes: int = 32 << 20
+    """A replica's log is rotated above this size; one older part is kept."""
+    kept_logs: int = 5
+    """Logs of how many dead replicas of a deployment are kept."""
+    max_body_bytes: int = 64 << 20
+    """The largest inference request."""
+    output_bytes: int = 1 << 20
+    """How much a task's stdout and stderr may each say."""
+    isolate_tasks: bool = True
+    """Run tasks without network where the machine permits it."""

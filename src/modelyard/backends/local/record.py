@@ -1,0 +1,58 @@
+"""What a backend writes down about a replica before it starts: the intent that a crash cannot lose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from modelyard.backends.base import Launch
+from modelyard.backends.local import files
+
+NAME = "launch.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One replica as it was meant."""
+
+    replica: str
+    revision: int
+    address: str
+    started_at: float
+    """Seconds since the epoch."""
+    start_seconds: float
+    """How long it may load."""
+    boot: str
+    """Boot and pid namespace in which its process numbers mean something."""
+    gpus: tuple[int, ...] = ()
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+
+
+def make(launch: Launch, *, address: str, now: float, boot: str) -> Record:
+    """The record of a launch."""
+    return Record(
+        replica=launch.replica,
+        revision=launch.revision,
+        address=address,
+        started_at=now,
+        start_seconds=launch.spec.start_timeout_seconds,
+        boot=boot,
+        gpus=launch.gpus,
+        cpu_millis=launch.cpu_millis,
+        memory_bytes=launch.memory_bytes,
+    )
+
+
+def save(record: Record, home: Path) -> None:
+    """Write the record into a replica's directory. Raises OSError."""
+    files.write_json(home / NAME, asdict(record))
+
+
+def load(home: Path) -> Record | None:
+    """The record of a replica's directory; None when there is none that can be read."""
+    stored = files.read_json(home / NAME)
+    try:
+        return Record(**{**stored, "gpus": tuple(stored["gpus"])}) if stored else None
+    except (TypeError, KeyError):
+        return None

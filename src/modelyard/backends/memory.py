@@ -1,0 +1,251 @@
+"""A backend whose replicas are records in memory, in a world controlled by clock and by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from modelyard.backends.base import Answer, Launch, LogLine, Task
+from modelyard.domain.deployment import Failure, Key, Phase, Replica
+from modelyard.domain.node import Node
+from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
+
+ONE_NODE = (Node(name="memory", cpu_millis=4000, memory_bytes=8 << 30),)
+_CRASH = Failure(reason="FrontCrashed", message="the serving process ended by itself")
+_HOST = RuntimeStatus(state=RuntimeState.READY, interpreter="python3", python="3.11.7", lock="host")
+
+
+class ManualClock:
+    """Time that passes only when told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Seconds since the epoch."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.now += seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast things happen, in seconds of the clock."""
+
+    start_seconds: float = 1.0
+    """From the start of a replica until it is ready, or until it reports why it cannot be."""
+    stop_seconds: float = 1.0
+    """From being told to stop until it is gone, unless its `drain_seconds` are fewer."""
+    build_seconds: float = 1.0
+    """From the beginning of a runtime's build until it is ready or failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    launch: Launch
+    started_at: float
+    pid: int
+    load_failure: Failure | None = None
+    broken: Failure | None = None
+    """Set while it is made unready by hand."""
+    crashed: Failure | None = None
+    draining_since: float = 0.0
+    stopping_since: float = 0.0
+
+
+class MemoryBackend:
+    """Replicas that become ready, drain and go as `clock` passes, and crash when told to."""
+
+    def __init__(
+        self, *, clock: Callable[[], float], nodes: Sequence[Node] = ONE_NODE, pace: Pace | None = None
+    ) -> None:
+        self.load: Callable[[Launch], Failure | None] = lambda launch: None
+        """Decides at the start of a replica whether its model will load."""
+        self.answer: Callable[[Task], Answer] = lambda task: Answer(result={"outputs": {}})
+        """What guests answer to `run`."""
+        self._clock = clock
+        self._nodes = tuple(nodes)
+        self._pace = pace or Pace()
+        self._entries: dict[Key, dict[str, _Entry]] = {}
+        self._lines: dict[Key, list[LogLine]] = {}
+        self._pids = 0
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """The machines given."""
+        return self._nodes
+
+    async def observe(self, key: Key) -> tuple[Replica, ...]:
+        """What runs now, by name."""
+        self._settle()
+        return tuple(self._replica(self._entries[key][name]) for name in sorted(self._entries.get(key, {})))
+
+    async def keys(self) -> frozenset[Key]:
+        """Every deployment with a replica that was not killed and did not stop."""
+        self._settle()
+        return frozenset(key for key, entries in self._entries.items() if entries)
+
+    async def start(self, launch: Launch) -> None:
+        """Begin a replica; one of the same name that is there already is left alone."""
+        self._settle()
+        entries = self._entries.setdefault(launch.key, {})
+        if launch.replica in entries:
+            return
+        self._pids += 1
+        entries[launch.replica] = _Entry(
+            launch=launch, started_at=self._clock(), pid=self._pids, load_failure=self.load(launch)
+        )
+        self.write(launch.key, launch.replica, f"loading {launch.model}@{launch.version}")
+
+    async def drain(self, key: Key, replica: str) -> None:
+        """Mark a replica as leaving; the first time counts."""
+        self._settle()
+        if (entry := self._find(key, replica)) and not entry.draining_since:
+            self._set(replace(entry, draining_since=self._clock()))
+
+    async def stop(self, key: Key, replica: str) -> None:
+        """Let a replica end within its drain time."""
+        self._settle()
+        if (entry := self._find(key, replica)) and not entry.stopping_since:
+            self._set(replace(entry, stopping_since=self._clock()))
+
+    async def kill(self, key: Key, replica: str) -> None:
+        """Forget a replica at once."""
+        self._entries.get(key, {}).pop(replica, None)
+
+    async def run(self, task: Task) -> Answer:
+        """What `answer` says."""
+        return self.answer(task)
+
+    async def logs(
+        self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """Lines written with `write`; following looks again a hundred times a second."""
+        wanted = [line for line in self._lines.get(key, []) if replica in ("", line.replica)]
+        for line in wanted[max(0, len(wanted) - tail) :]:
+            yield line
+        seen = len(self._lines.get(key, []))
+        while follow:
+            await asyncio.sleep(0.01)
+            lines = self._lines.get(key, [])
+            for line in lines[seen:]:
+                if replica in ("", line.replica):
+                    yield line
+            seen = len(lines)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def crash(self, key: Key, replica: str, failure: Failure = _CRASH) -> None:
+        """End a replica's process; it observes as failed until it is killed."""
+        if entry := self._find(key, replica):
+            self._set(replace(entry, crashed=failure))
+
+    def set_unready(self, key: Key, replica: str, failure: Failure | None) -> None:
+        """Make a ready replica unready for a reason; None makes it ready again."""
+        if entry := self._find(key, replica):
+            self._set(replace(entry, broken=failure))
+
+    def write(self, key: Key, replica: str, text: str) -> None:
+        """Add one line to a replica's log."""
+        self._lines.setdefault(key, []).append(LogLine(replica, text))
+
+    def _settle(self) -> None:
+        """Remove what has stopped by now."""
+        for key, entries in self._entries.items():
+            self._entries[key] = {name: each for name, each in entries.items() if not self._stopped(each)}
+
+    def _stopped(self, entry: _Entry) -> bool:
+        if not entry.stopping_since:
+            return False
+        patience = min(self._pace.stop_seconds, entry.launch.spec.drain_seconds)
+        return entry.crashed is not None or self._clock() >= entry.stopping_since + patience
+
+    def _find(self, key: Key, replica: str) -> _Entry | None:
+        return self._entries.get(key, {}).get(replica)
+
+    def _set(self, entry: _Entry) -> None:
+        self._entries[entry.launch.key][entry.launch.replica] = entry
+
+    def _replica(self, entry: _Entry) -> Replica:
+        phase, failure = self._phase(entry)
+        launch = entry.launch
+        return Replica(
+            name=launch.replica,
+            revision=launch.revision,
+            phase=phase,
+            address=f"unix:/memory/{launch.key}/{launch.replica}",
+            pid=entry.pid,
+            started_at=entry.started_at,
+            draining_since=entry.draining_since,
+            stopping_since=entry.stopping_since,
+            failure=failure,
+            gpus=launch.gpus,
+            cpu_millis=launch.cpu_millis,
+            memory_reserved=launch.memory_bytes,
+        )
+
+    def _phase(self, entry: _Entry) -> tuple[Phase, Failure | None]:
+        loaded = self._clock() >= entry.started_at + self._pace.start_seconds
+        dead = entry.crashed or (entry.load_failure if loaded else None)
+        if dead:
+            return Phase.FAILED, dead
+        if entry.stopping_since:
+            return Phase.STOPPING, None
+        if entry.draining_since:
+            return Phase.DRAINING, None
+        if not loaded:
+            return Phase.STARTING, None
+        return (Phase.UNREADY, entry.broken) if entry.broken else (Phase.READY, None)
+
+
+class MemoryEnvironments:
+    """Runtimes that are built as `clock` passes; `fail` decides which of them never are."""
+
+    def __init__(
+        self, *, clock: Callable[[], float], host: RuntimeStatus = _HOST, pace: Pace | None = None
+    ) -> None:
+        self.fail: Callable[[RuntimeSpec], Failure | None] = lambda spec: None
+        self._clock = clock
+        self._host = host
+        self._pace = pace or Pace()
+        self._begun: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    async def host(self) -> RuntimeStatus:
+        """The status given."""
+        return self._host
+
+    async def observe(self, runtime: Runtime) -> RuntimeStatus:
+        """Pending before the build, then building, then ready or failed."""
+        begun = self._begun.get(_identity(runtime.spec))
+        if begun is None:
+            return RuntimeStatus()
+        if self._clock() < begun + self._pace.build_seconds:
+            return RuntimeStatus(state=RuntimeState.BUILDING, message="installing packages")
+        if failure := self.fail(runtime.spec):
+            return RuntimeStatus(state=RuntimeState.FAILED, reason=failure.reason, message=failure.message)
+        pins = [package.partition("==") for package in runtime.spec.packages]
+        return RuntimeStatus(
+            state=RuntimeState.READY,
+            interpreter=f"/memory/{runtime.name}/bin/python",
+            python=runtime.spec.python or self._host.python,
+            packages={name: version or "1.0" for name, _, version in pins},
+            lock="+".join((runtime.spec.python, *runtime.spec.packages)),
+        )
+
+    async def build(self, runtime: Runtime) -> None:
+        """Begin now; a failed build begins again, one that runs or is done goes on."""
+        identity = _identity(runtime.spec)
+        if (await self.observe(runtime)).state in (RuntimeState.PENDING, RuntimeState.FAILED):
+            self._begun[identity] = self._clock()
+
+    async def remove(self, runtime: Runtime, *, others: Sequence[RuntimeSpec] = ()) -> None:
+        """Forget the environment unless one of `others` is the same."""
+        if _identity(runtime.spec) not in {_identity(other) for other in others}:
+            self._begun.pop(_identity(runtime.spec), None)
+
+
+def _identity(spec: RuntimeSpec) -> tuple[str, tuple[str, ...]]:
+    return spec.python, tuple(sorted(spec.packages))
