@@ -1,0 +1,35 @@
+"""Ending everything in order: the door first, then the replicas, none of them before its requests are done."""
+
+from __future__ import annotations
+
+import asyncio
+
+from modelyard.control.platform import Platform
+from modelyard.domain.deployment import Key, Phase
+
+_LOOK_SECONDS = 0.05
+
+
+async def stop_all(platform: Platform, *, grace_seconds: float) -> None:
+    """Close the gateway, tell every replica to finish, and end those that do not within the grace."""
+    await platform.gateway.close(stop=True)
+    deadline = platform.clock() + grace_seconds
+    keys = await platform.backend.keys()
+    await asyncio.gather(*(_stop(platform, key) for key in keys))
+    while platform.clock() < deadline and any([await _runs(platform, key) for key in keys]):
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.gather(*(_kill(platform, key) for key in keys))
+
+
+async def _stop(platform: Platform, key: Key) -> None:
+    for replica in await platform.backend.observe(key):
+        await platform.backend.stop(key, replica.name)
+
+
+async def _runs(platform: Platform, key: Key) -> bool:
+    return any(each.phase is not Phase.FAILED for each in await platform.backend.observe(key))
+
+
+async def _kill(platform: Platform, key: Key) -> None:
+    for replica in await platform.backend.observe(key):
+        await platform.backend.kill(key, replica.name)

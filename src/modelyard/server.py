@@ -1,0 +1,225 @@
+"""The composition root: settings, secrets and rooms become one running platform."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uv
+import uvicorn
+import uvloop
+
+from modelyard import __version__, settings
+from modelyard.api import app as api
+from modelyard.api.measure import Measure
+from modelyard.artifacts import LocalArtifacts
+from modelyard.backends.local import Capacity, LocalBackend, LocalEnvironments, Options
+from modelyard.control import installation, shutdown
+from modelyard.control.controller import Controller, prepare
+from modelyard.control.platform import Platform
+from modelyard.domain import quantity
+from modelyard.domain.errors import Forbidden, Unavailable
+from modelyard.gateway.base import Door
+from modelyard.gateway.envoy import EnvoyGateway
+from modelyard.store import Database
+
+log = logging.getLogger(__name__)
+
+Ready = Callable[[str, str], None]
+"""Called with the URL of the front door and a one-time login link."""
+_STOP_GRACE_SECONDS = 35.0
+_READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What was built, so that it can be closed again."""
+
+    platform: Platform
+    database: Database
+    backend: LocalBackend
+
+
+def run(environ: Mapping[str, str], flags: Mapping[str, Any], *, on_ready: Ready) -> int:
+    """Run the platform in the foreground until a signal ends it; the exit code.
+
+    Raises Invalid for wrong settings, Conflict when it runs already, Unavailable when it cannot start.
+    """
+    home = settings.home(environ)
+    installation.prepare(home)
+    loaded = settings.load(home, environ, flags)
+    with installation.locked(home):
+        installation.log_to(home)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(home, loaded.settings, on_ready))
+    return 0
+
+
+async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None:
+    measure = Measure()
+    async with _built(home, chosen) as rooms:
+        platform = rooms.platform
+        await prepare(platform)
+        await _require_guarded(platform, chosen.server)
+        token = await installation.administrator_token(platform, home)
+        controller = Controller(platform, observe=measure.reconciled)
+        app = api.create(platform, observe=measure.requested, exposition=measure.exposition(platform))
+        app.state.upload_bytes = quantity.parse_memory(chosen.limits.upload, "limits.upload")
+        server = _Quiet(
+            uvicorn.Config(app, uds=str(_api_socket(home)), log_config=None, access_log=False, lifespan="off")
+        )
+        stop = _signals()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            running = group.create_task(controller.run())
+            group.create_task(_announce(platform, home, token, stop, on_ready))
+            await stop.wait()
+            log.info("stopping")
+            with _second_signal_kills():
+                await controller.stop()
+                running.cancel()
+                await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS)
+            server.should_exit = True
+            await serving
+    (home / installation.SERVER_FILE).unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
+    sockets = installation.socket_directory(home)
+    database = await Database.open(chosen.store.url or f"sqlite:///{home / 'modelyard.db'}")
+    backend = LocalBackend(
+        directory=home / "replicas",
+        socket_directory=sockets,
+        interpreter=sys.executable,
+        clock=time.time,
+        capacity=_capacity(chosen.node),
+        options=Options(max_body_bytes=quantity.parse_memory(chosen.limits.request, "limits.request")),
+    )
+    door = Door(host=chosen.server.host, port=chosen.server.port)
+    gateway = EnvoyGateway(
+        directory=home / "gateway",
+        socket_directory=sockets,
+        door=door,
+        api_socket=_api_socket(home),
+        domain=chosen.server.domain,
+    )
+    environments = LocalEnvironments(
+        directory=home / "environments",
+        uv=uv.find_uv_bin(),
+        index_url=chosen.runtimes.index_url,
+        offline=chosen.runtimes.offline,
+    )
+    platform = Platform(
+        database=database,
+        artifacts=LocalArtifacts(home / "artifacts"),
+        backend=backend,
+        environments=environments,
+        gateway=gateway,
+        clock=time.time,
+        new_id=lambda: uuid.uuid4().hex[:16],
+        random_token=lambda: secrets.token_urlsafe(32),
+        master_key=installation.master_key(home),
+        domain=chosen.server.domain,
+        public_url=_public_url(chosen.server),
+        version=__version__,
+        identity=f"{os.uname().nodename}-{os.getpid()}",
+        test_timeout_seconds=chosen.limits.test_timeout_seconds,
+    )
+    try:
+        yield Rooms(platform, database, backend)
+    finally:
+        await backend.close()
+        await database.close()
+
+
+async def _announce(platform: Platform, home: Path, token: str, stop: asyncio.Event, on_ready: Ready) -> None:
+    """Say so once the front door answers; give up when it cannot be opened."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while not await installation.answers(platform.public_url):
+        failure = await platform.gateway.ensure()
+        if failure is not None or time.monotonic() > deadline:
+            stop.set()
+            raise Unavailable(
+                f"{failure.reason}: {failure.message}"
+                if failure
+                else f"the front door does not answer; its log is {home / 'gateway'}"
+            )
+        await asyncio.sleep(0.05)
+    installation.write_server_file(home, platform.public_url)
+    on_ready(platform.public_url, await installation.login_link(platform, token))
+
+
+async def _require_guarded(platform: Platform, server: settings.Server) -> None:
+    """Beyond loopback somebody must have to log in, or the administrator must have said otherwise."""
+    if server.insecure or _is_loopback(server.host) or await installation.has_passwords(platform):
+        return
+    raise Forbidden(
+        f"listening on {server.host} would open the platform to the network while no user has a password; "
+        "start on 127.0.0.1 and run `modelyard user update admin --password-stdin`, or say --insecure"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _public_url(server: settings.Server) -> str:
+    everywhere = server.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if everywhere else server.host
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
+def _capacity(node: settings.Node) -> Capacity:
+    return Capacity(
+        cpu_millis=quantity.parse_cpu(node.cpu, "node.cpu") if node.cpu else None,
+        memory_bytes=quantity.parse_memory(node.memory, "node.memory") if node.memory else None,
+        gpus=None if node.gpus < 0 else node.gpus,
+    )
+
+
+def _api_socket(home: Path) -> Path:
+    return installation.socket_directory(home) / "api.sock"
+
+
+def _signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+@contextlib.contextmanager
+def _second_signal_kills() -> Iterator[None]:
+    """While things drain, another Ctrl-C ends the wait at once."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: task.cancel() if task else None)
+    yield
+
+
+class _Quiet(uvicorn.Server):
+    """A uvicorn that leaves signals to the platform."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
