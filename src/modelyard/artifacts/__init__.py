@@ -1,0 +1,7 @@
+"""Where bytes live: content-addressed files, written beside and renamed, checked on the way out."""
+
+from modelyard.artifacts.bounds import Bounds
+from modelyard.artifacts.local import LocalArtifacts
+from modelyard.artifacts.upload import Upload
+
+__all__ = ["Bounds", "LocalArtifacts", "Upload"]

@@ -1,0 +1,8 @@
+"""What a model file is: detect it, read its facts, judge whether it is safe; model code is never executed here."""
+
+from modelyard.formats.detection import detect
+from modelyard.formats.found import Detected
+from modelyard.formats.requirements import requirements
+from modelyard.formats.scanning import scan
+
+__all__ = ["Detected", "detect", "requirements", "scan"]

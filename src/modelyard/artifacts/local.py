@@ -1,0 +1,218 @@
+"""Artifacts in a local directory.
+
+`blobs/ab/abcdef…` holds every file once, read-only, under its SHA-256. `trees/<hash>/files` are directories
+of hard links to
+them, one for every set of files that was ever asked for. `staging/` holds uploads; each has a lock that dies
+with
+its process, so what a crash left behind is known for certain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from modelyard.artifacts import disk, sweeping
+from modelyard.artifacts.bounds import Bounds
+from modelyard.artifacts.staging import Staging
+from modelyard.artifacts.upload import Upload
+from modelyard.domain.errors import Refused
+from modelyard.domain.model import File
+
+SHA256_DIGITS = 64
+
+
+class LocalArtifacts:
+    """Content-addressed files below `root`; safe with several processes on the same directory."""
+
+    def __init__(self, root: Path, *, bounds: Bounds | None = None) -> None:
+        self._root = root
+        self._bounds = bounds or Bounds()
+
+    @asynccontextmanager
+    async def upload(self, *, bounds: Bounds | None = None) -> AsyncIterator[Upload]:
+        """Begin an upload; leaving the block removes whatever was not committed. Raises Unavailable."""
+        with disk.explained("beginning an upload"):
+            place, lock = await asyncio.to_thread(self._new_staging)
+        try:
+            yield Upload(Staging(place / sweeping.FILES, bounds or self._bounds), self._keep)
+        finally:
+            await asyncio.shield(asyncio.to_thread(_leave, place, lock))
+
+    async def tree(self, files: Sequence[File]) -> Path:
+        """Return a directory that holds exactly `files`; read-only, and the same one for the same files.
+
+        Raises Refused when one of them is missing from the store, Unavailable when the disk is full.
+        """
+        with disk.explained("laying out a model's files"):
+            return await asyncio.to_thread(self._tree, tuple(files))
+
+    async def read(self, file: File) -> AsyncIterator[bytes]:
+        """Yield the file's bytes in chunks of at most 1 MiB.
+
+        The last chunk is only given out when size and checksum are right; otherwise Refused is raised, with
+        both.
+        """
+        digest, size = hashlib.sha256(), 0
+        held = b""
+        with disk.explained(f"reading `{file.path}`"):
+            handle = await asyncio.to_thread(self._open, file)
+            try:
+                while data := await asyncio.to_thread(os.read, handle, disk.CHUNK):
+                    digest.update(data)
+                    size += len(data)
+                    if held:
+                        yield held
+                    held = data
+            finally:
+                os.close(handle)
+        _compare(file, size, digest.hexdigest())
+        if held:
+            yield held
+
+    async def verify(self, files: Sequence[File]) -> None:
+        """Read every file and compare its checksum. Raises Refused with the file's name and both checksums."""
+        for file in files:
+            with disk.explained(f"reading `{file.path}`"):
+                await asyncio.to_thread(self._verify, file)
+
+    async def sweep(self, in_use: frozenset[str], now: float) -> int:
+        """Remove what nobody needs and return how many uploads, files and trees went.
+
+        Uploads of dead processes go at once; files and trees that hold a checksum outside `in_use` go when
+        they have
+        not been touched for an hour, so that an upload that is about to be recorded keeps its files.
+        """
+        with disk.explained("clearing up"):
+            return await asyncio.to_thread(sweeping.sweep, self._root, in_use, now)
+
+    def _new_staging(self) -> tuple[Path, int]:
+        """Make a place for an upload, with a lock on it that says that its process lives."""
+        parent = self._root / sweeping.STAGING
+        disk.make_directory(parent)
+        with disk.locked(self._root / sweeping.LOCK, exclusive=False):
+            place = Path(tempfile.mkdtemp(prefix="upload-", dir=parent))
+            (place / sweeping.FILES).mkdir()
+            return place, disk.hold(place / sweeping.LOCK, fcntl.LOCK_EX)
+
+    def _keep(self, staging: Staging, names: tuple[str, ...]) -> None:
+        """Link staged files into the store; durable when this returns."""
+        touched: set[Path] = set()
+        disk.make_directory(self._root / sweeping.BLOBS)
+        with disk.locked(self._root / sweeping.LOCK, exclusive=False):
+            for name in names:
+                staging.check_unchanged(name)
+                blob = self._blob(staging.files[name].file.sha256)
+                disk.make_directory(blob.parent)
+                self._keep_one(staging.directory / name, blob, staging.files[name].file)
+                touched.add(blob.parent)
+            for directory in sorted(touched):
+                disk.sync_directory(directory)
+
+    def _keep_one(self, staged: Path, blob: Path, file: File) -> None:
+        if blob.is_file() and blob.stat().st_size == file.size and disk.digest(blob) == file.sha256:
+            os.utime(blob)  # so that no sweep takes it before it is recorded
+            return
+        disk.link(staged, blob)
+        os.utime(blob)
+
+    def _blob(self, sha256: str) -> Path:
+        if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
+            raise Refused("the recorded checksum of a file is not a SHA-256; publish the version again")
+        return self._root / sweeping.BLOBS / sha256[:2] / sha256
+
+    def _open(self, file: File) -> int:
+        try:
+            return os.open(self._blob(file.sha256), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise _missing(file) from None
+
+    def _verify(self, file: File) -> None:
+        blob = self._blob(file.sha256)
+        try:
+            size, found = blob.stat().st_size, disk.digest(blob)
+        except FileNotFoundError:
+            raise _missing(file) from None
+        _compare(file, size, found)
+
+    def _tree(self, files: tuple[File, ...]) -> Path:
+        listing = sorted({(file.path, file.sha256) for file in files})
+        name = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        home = self._root / sweeping.TREES / name
+        disk.make_directory(self._root / sweeping.STAGING)
+        with disk.locked(self._root / sweeping.LOCK, exclusive=False):
+            if not (home / sweeping.MANIFEST).is_file():
+                self._lay_out(home, files)
+            else:
+                self._mend(home, files)
+                os.utime(home)
+        return home / sweeping.FILES
+
+    def _lay_out(self, home: Path, files: tuple[File, ...]) -> None:
+        disk.make_directory(home.parent)
+        place = Path(tempfile.mkdtemp(prefix="tree-", dir=self._root / sweeping.STAGING))
+        try:
+            for file in files:
+                target = place / sweeping.FILES / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._place(file, target)
+            manifest = place / sweeping.MANIFEST
+            manifest.write_text(json.dumps(sorted({file.sha256 for file in files})))
+            place.chmod(0o755)
+            for directory in (place, *(item for item in place.rglob("*") if item.is_dir())):
+                disk.sync_directory(directory)
+            if not home.exists():
+                os.rename(place, home)
+                disk.sync_directory(home.parent)
+        finally:
+            disk.remove_tree(place)
+
+    def _mend(self, home: Path, files: tuple[File, ...]) -> None:
+        """Put back what is gone from an existing tree, or is no longer the stored file."""
+        for file in files:
+            target, blob = home / sweeping.FILES / file.path, self._blob(file.sha256)
+            if not blob.is_file():
+                raise _missing(file)
+            if not _is_stored(target, blob, file):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._place(file, target)
+
+    def _place(self, file: File, target: Path) -> None:
+        try:
+            disk.link(self._blob(file.sha256), target)
+        except FileNotFoundError:
+            raise _missing(file) from None
+
+
+def _leave(place: Path, lock: int) -> None:
+    disk.remove_tree(place)
+    os.close(lock)
+
+
+def _is_stored(target: Path, blob: Path, file: File) -> bool:
+    """Whether a tree's file is the stored one, or a copy of it where links do not work."""
+    if not target.is_file():
+        return False
+    return os.path.samefile(target, blob) or disk.digest(target) == file.sha256
+
+
+def _missing(file: File) -> Refused:
+    return Refused(
+        f"ArtifactCorrupt: file `{file.path}` (sha256 {file.sha256}) is missing from the store; publish "
+        f"it again"
+    )
+
+
+def _compare(file: File, size: int, found: str) -> None:
+    if found != file.sha256 or size != file.size:
+        raise Refused(
+            f"ArtifactCorrupt: file `{file.path}` has sha256 {found} and {size} bytes, "
+            f"recorded were {file.sha256} and {file.size}; publish the model again"
+        )

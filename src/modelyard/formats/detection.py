@@ -1,0 +1,130 @@
+"""Find out what a directory holds, from the files' names and bytes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from modelyard.domain.errors import Invalid, Refused
+from modelyard.domain.model import Format
+from modelyard.formats import kinds, lightgbm, limits, onnx, pickled, python_source, xgboost
+from modelyard.formats.bytesview import Damaged
+from modelyard.formats.found import Detected
+from modelyard.formats.kinds import Kind
+
+EXPECTED = (
+    "a scikit-learn, XGBoost or LightGBM estimator (.joblib, .pkl, .skops), an XGBoost model (.json, .ubj), "
+    "a LightGBM model (.txt), an ONNX model (.onnx) or a Python model (model.py)"
+)
+SERVES: dict[Format, frozenset[Kind]] = {
+    Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS}),
+    Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ}),
+    Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT}),
+    Format.ONNX: frozenset({Kind.ONNX}),
+    Format.PYTHON: frozenset({Kind.PYTHON}),
+}
+"""Which kinds of file a format may be in."""
+
+
+def detect(directory: Path, *, hint: Format | None = None) -> Detected:
+    """Say what model `directory` holds; nothing of it is executed or imported.
+
+    `hint` is what the publisher says it is. Raises Invalid when nothing or several models are found or the
+    hint does
+    not fit, Refused when the model is truncated, damaged or not one that can be served. Blocking: call it in
+    a thread.
+    """
+    files = _files(directory)
+    kind, entry = _choose(directory, files, hint)
+    try:
+        detected = _READERS[kind](directory, entry, files, hint)
+    except Damaged as error:
+        raise Refused(f"{entry}: {error}") from None
+    except OSError as error:
+        raise Invalid(f"{entry} cannot be read: {error.strerror}") from None
+    if hint is not None and detected.format is not hint:
+        raise Invalid(
+            f"{entry} is a {detected.format.value} model ({detected.algorithm}), and format says "
+            f"{hint.value}; "
+            "leave format out, or publish the other file"
+        )
+    return detected
+
+
+def _files(directory: Path) -> tuple[str, ...]:
+    found: list[str] = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if any(part.startswith((".", "__")) and part != "__init__.py" for part in PurePosixPath(name).parts):
+            continue
+        if path.is_file() and not path.is_symlink():
+            found.append(name)
+        if len(found) > limits.MAX_FILES:
+            raise Invalid(
+                f"the directory has more than {limits.MAX_FILES} files; publish only what the model needs"
+            )
+    if not found:
+        raise Invalid("there is no file in it; publish a model file or a directory that holds one")
+    return tuple(found)
+
+
+def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str]:
+    source = _source_entry(files)
+    if source is not None and hint in (None, Format.PYTHON):
+        return Kind.PYTHON, source
+    wanted = SERVES[hint] if hint else frozenset(Kind)
+    known = {name: kinds.of_file(directory / name) for name in files}
+    found = {
+        name: kind for name, kind in known.items() if kind is not None and kind in wanted & _READERS.keys()
+    }
+    named = {name: kind for name, kind in found.items() if kinds.by_name(name) is not None}
+    found = named or found
+    if len(found) == 1:
+        name, kind = next(iter(found.items()))
+        return kind, name
+    if found:
+        raise Invalid(
+            f"several models are in it: {', '.join(sorted(found)[:8])}; "
+            "publish one of them, or name each in `artifacts` with a folder of its own"
+        )
+    raise _nothing(files, known, hint)
+
+
+def _source_entry(files: tuple[str, ...]) -> str | None:
+    if "model.py" in files:
+        return "model.py"
+    nested = [name for name in files if PurePosixPath(name).name == "model.py"]
+    if len(nested) == 1:
+        return nested[0]
+    sources = [name for name in files if name.endswith(".py")]
+    return sources[0] if len(sources) == 1 and len(files) == 1 else None
+
+
+def _nothing(files: tuple[str, ...], known: dict[str, Kind | None], hint: Format | None) -> Invalid | Refused:
+    for name, kind in known.items():
+        if kind is not None and kind not in _READERS:
+            return Refused(f"{name}: {kinds.REMEDIES[kind]}")
+    shown = ", ".join(files[:8]) + (", …" if len(files) > 8 else "")
+    if hint is not None:
+        seen = sorted({kind.value for kind in known.values() if kind is not None})
+        what = f" it looks like {', '.join(seen)};" if seen else ""
+        return Invalid(
+            f"not a {hint.value} model: found {shown};{what} leave format out, or publish the right file"
+        )
+    return Refused(f"not a model I know: found {shown}; expected {EXPECTED}")
+
+
+def _python(directory: Path, entry: str, files: tuple[str, ...], _: Format | None) -> Detected:
+    return python_source.read(directory, entry, tuple(name for name in files if name.endswith(".py")))
+
+
+_Reader = Callable[[Path, str, tuple[str, ...], Format | None], Detected]
+_READERS: dict[Kind, _Reader] = {
+    Kind.PICKLE: lambda directory, entry, _, hint: pickled.read_pickle(directory / entry, entry, hint=hint),
+    Kind.SKOPS: lambda directory, entry, _, __: pickled.read_skops(directory / entry, entry),
+    Kind.XGBOOST_JSON: lambda directory, entry, _, __: xgboost.read_json(directory / entry, entry),
+    Kind.XGBOOST_UBJ: lambda directory, entry, _, __: xgboost.read_ubj(directory / entry, entry),
+    Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
+    Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
+    Kind.PYTHON: _python,
+}

@@ -1,0 +1,25 @@
+"""What the readers of this room report about a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.domain.model import Format, Function, Serialization, Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """What a directory holds; empty where its files do not say."""
+
+    format: Format
+    serialization: Serialization
+    entry: str
+    """The file, relative to the directory, that the loader opens."""
+    framework_version: str = ""
+    algorithm: str = ""
+    function: Function = Function.UNKNOWN
+    signature: Signature | None = None
+    libraries: tuple[str, ...] = ()
+    """Top-level packages that loading imports, besides the format's own."""
+    notes: tuple[str, ...] = ()
+    """Facts for people, such as an ONNX file's operator set."""

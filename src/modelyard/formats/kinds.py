@@ -1,0 +1,92 @@
+"""What kind of file this is, by its first bytes and its name."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from modelyard.formats.pickles.source import compression
+
+HEAD = 4096
+
+
+class Kind(StrEnum):
+    """Kinds of file that hold a model."""
+
+    PICKLE = "a pickle"
+    SKOPS = "a skops file"
+    XGBOOST_JSON = "XGBoost JSON"
+    XGBOOST_UBJ = "XGBoost UBJ"
+    LIGHTGBM_TEXT = "LightGBM text"
+    ONNX = "ONNX"
+    PYTHON = "Python source"
+    XGBOOST_BINARY = "XGBoost's old binary format"
+    TORCH = "PyTorch"
+    KERAS = "Keras"
+    PMML = "PMML"
+
+
+REMEDIES: dict[Kind, str] = {
+    Kind.XGBOOST_BINARY: (
+        "it is in XGBoost's old binary format, which current versions no longer read; "
+        "load it with the version that wrote it and save it as model.ubj or model.json"
+    ),
+    Kind.TORCH: "it is a PyTorch file; export the model with torch.onnx.export, or publish a model.py that loads it",
+    Kind.KERAS: "it is a Keras file; export the model to ONNX with tf2onnx, or publish a model.py that loads it",
+    Kind.PMML: "it is PMML; export the model to ONNX or publish the fitted estimator, or a model.py that loads it",
+}
+"""Kinds that are recognised and not served, with what to do instead."""
+
+EXTENSIONS: dict[str, Kind] = {
+    ".joblib": Kind.PICKLE, ".pkl": Kind.PICKLE, ".pickle": Kind.PICKLE, ".sav": Kind.PICKLE,
+    ".skops": Kind.SKOPS, ".ubj": Kind.XGBOOST_UBJ, ".onnx": Kind.ONNX,
+    ".pt": Kind.TORCH, ".pth": Kind.TORCH, ".h5": Kind.KERAS, ".hdf5": Kind.KERAS, ".keras": Kind.KERAS,
+    ".pmml": Kind.PMML,
+}  # fmt: skip
+COMPRESSED = frozenset({".z", ".gz", ".bz2", ".xz", ".lzma", ".lz4"})
+"""Endings that joblib compresses for; more than a model when the name says nothing else."""
+JSON_MODEL = re.compile(rb'\A\s*\{\s*"(?:learner|version|Config)"', re.DOTALL)
+LEGACY_HEADS = (b"binf", b"bs64")
+PROTOCOL = re.compile(rb"\x80[\x02-\x05](?:\x95|[\]}()cKX\x8c])")
+
+
+def by_name(name: str) -> Kind | None:
+    """Say what a file's name promises; None when it promises nothing."""
+    path = PurePosixPath(name.lower())
+    return EXTENSIONS.get(path.suffix) or (
+        EXTENSIONS.get(PurePosixPath(path.stem).suffix) if path.suffix in COMPRESSED else None
+    )
+
+
+def of_file(path: Path) -> Kind | None:
+    """Say what a file is, by its bytes where they tell and by its name where they do not."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    promised = by_name(path.name)
+    return _by_bytes(head, promised) or promised
+
+
+def _by_bytes(head: bytes, promised: Kind | None) -> Kind | None:
+    if JSON_MODEL.match(head) and b'"learner"' in head:
+        return Kind.XGBOOST_JSON
+    if head.startswith(b"{L\x00") and b"learner" in head[:64]:
+        return Kind.XGBOOST_UBJ
+    if head.startswith(b"tree\n") and b"version=" in head[:64]:
+        return Kind.LIGHTGBM_TEXT
+    if head.startswith(LEGACY_HEADS):
+        return Kind.XGBOOST_BINARY
+    if promised is Kind.ONNX:
+        return None
+    if PROTOCOL.match(head):
+        return Kind.PICKLE
+    return _zip(head, promised)
+
+
+def _zip(head: bytes, promised: Kind | None) -> Kind | None:
+    if not head.startswith(b"PK\x03\x04"):
+        compressed = promised is Kind.PICKLE and bool(compression(head))
+        return Kind.PICKLE if compressed else None
+    if b"data.pkl" in head or b"archive/" in head[:200]:
+        return Kind.TORCH
+    return promised if promised in (Kind.SKOPS, Kind.KERAS) else None

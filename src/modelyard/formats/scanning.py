@@ -1,0 +1,93 @@
+"""Decide whether a model may be loaded, from what loading it would import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelyard.domain.errors import Refused
+from modelyard.domain.model import Format, Serialization
+from modelyard.domain.project import Trust
+from modelyard.formats import pickled, skops
+from modelyard.formats.bytesview import Damaged
+from modelyard.formats.found import Detected
+from modelyard.formats.pickles.allowed import refused
+from modelyard.formats.pickles.reading import Reading
+from modelyard.formats.pickles.values import Global
+
+PICKLES = (Serialization.PICKLE, Serialization.JOBLIB)
+MAX_NAMED = 20
+REMEDY = (
+    "save it as skops or ONNX, publish it as a Python model whose code brings them, "
+    "or let an owner set the project's trust to `full`"
+)
+
+
+def scan(directory: Path, detected: Detected, *, trust: Trust) -> tuple[str, ...]:
+    """Return notes about a model that may be loaded under `trust`; nothing of it is executed.
+
+    Raises Refused, with `UnsafeContent` in the text and everything that is not on the allow-list named, when
+    it may
+    not. Blocking: call it in a thread.
+    """
+    entry = detected.entry
+    if detected.format is Format.PYTHON:
+        return _source_code(entry, trust)
+    try:
+        unsafe = _unsafe(directory / entry, detected.serialization, trust)
+    except Damaged as error:
+        raise Refused(f"{entry}: {error}") from None
+    if not unsafe:
+        return _harmless(detected, trust)
+    shown = "; ".join(unsafe[:MAX_NAMED]) + ("; …" if len(unsafe) > MAX_NAMED else "")
+    if trust is Trust.FULL:
+        return (f"{entry} was admitted because the project trusts models fully; loading it runs {shown}",)
+    raise Refused(
+        f"UnsafeContent: loading {entry} would import or run what is not known to be safe: {shown}; {REMEDY}"
+    )
+
+
+def _source_code(entry: str, trust: Trust) -> tuple[str, ...]:
+    if trust is Trust.NEVER:
+        raise Refused(
+            f"UnsafeContent: {entry} is Python code, and the project's trust is `never`; "
+            "publish the model as ONNX or skops, or let an owner set the project's trust to `scan`"
+        )
+    return (f"{entry} is Python code and runs in the model's process, without the platform's secrets",)
+
+
+def _unsafe(path: Path, serialization: Serialization, trust: Trust) -> tuple[str, ...]:
+    match serialization:
+        case Serialization.PICKLE | Serialization.JOBLIB:
+            if trust is Trust.NEVER:
+                raise Refused(
+                    f"UnsafeContent: {path.name} is a pickle, and the project's trust is `never`; "
+                    "save the model as skops, ONNX or the library's own format, "
+                    "or let an owner set the project's trust to `scan`"
+                )
+            return unsafe_in(pickled.follow(path))
+        case Serialization.SKOPS:
+            schema = skops.read(path)
+            kinds = tuple(f"a node of kind {kind}" for kind in schema.loaders)
+            return (*refused(schema.imports), *kinds)
+        case _:
+            return ()
+
+
+def unsafe_in(found: Reading) -> tuple[str, ...]:
+    """Name everything in a followed pickle that the allow-list does not know, users' own functions first."""
+    imports = refused(found.imports)
+    return (*(_explained(name, found) for name in imports), *found.findings)
+
+
+def _explained(name: str, found: Reading) -> str:
+    own = name.startswith("__main__.")
+    transformer = any(item == Global(item.module, "FunctionTransformer") for item in found.imports)
+    if own and transformer:
+        return f"{name} (your own function, in a FunctionTransformer)"
+    return f"{name} (defined in the script that wrote the file)" if own else name
+
+
+def _harmless(detected: Detected, trust: Trust) -> tuple[str, ...]:
+    if detected.serialization in PICKLES and trust is Trust.FULL:
+        return (f"{detected.entry} is a pickle; everything it imports is on the allow-list",)
+    return detected.notes if detected.format is Format.ONNX else ()
