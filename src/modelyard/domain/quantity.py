@@ -59,6 +59,8 @@ def parse_gpus(text: str, path: str) -> int:
     whole = min(ceil(number), _MOST_GPUS)
     if card and whole == number:
         _refuse(path, f"{_shown(text)} chooses a card type, which these nodes do not offer; write `{whole}`")
+    if whole == number:
+        _refuse(path, f"{_shown(text)} is not written as a whole number; write `{whole}`")
     _refuse(path, f"{_shown(text)} is a share of a GPU, but GPUs are given out whole here; write `{whole}`")
 
 
