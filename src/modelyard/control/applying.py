@@ -44,7 +44,7 @@ class _Draft:
     @property
     def reruns(self) -> bool:
         """Whether replicas must be replaced."""
-        return self.current is None or rules.changes_what_runs(self.current.spec, self.run)
+        return self.current is None or rules.needs_revision(self.current.spec, self.run)
 
     @property
     def changes(self) -> bool:
@@ -146,7 +146,7 @@ async def _draft(
         before=before,
         current=current,
         spec=spec,
-        run=replace(spec, runtime=choice.name),
+        run=rules.pin(spec, version=version.version, runtime=choice.name),
         build=choice.build,
         warnings=choice.warnings,
     )
@@ -182,8 +182,8 @@ def _steps(draft: _Draft, after: Deployment) -> Iterator[str]:
         return
     if draft.before is None:
         yield f"creates {after.key.service} with {draft.run.replicas} replicas"
-    elif draft.before.spec.replicas != draft.run.replicas:
-        yield f"scales from {draft.before.spec.replicas} to {draft.run.replicas} replicas"
+    elif said := rules.changed(draft.before.spec, draft.spec):
+        yield said
     if draft.reruns:
         yield f"revision {after.revision} runs {draft.run.model} in runtime {draft.run.runtime}"
     if draft.build is not None:

@@ -22,7 +22,7 @@ class Chosen:
     warnings: tuple[str, ...] = ()
 
 
-async def choose(  # noqa: PLR0913 - the facts that the choice depends on
+async def choose(
     platform: Platform,
     tx: Snapshot,
     version: ModelVersion,

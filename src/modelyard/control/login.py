@@ -108,7 +108,9 @@ async def take_link(platform: Platform, secret: str) -> Session:
         if user is not None:
             await _actor(tx, user, scope=None)
             return await _session(platform, tx, user, "link")
-    raise Unauthenticated("the login link was used or has expired; make another with `modelyard login --link`")
+    raise Unauthenticated(
+        "the login link was used or has expired; make another with `modelyard login --link`"
+    )
 
 
 async def _prove(platform: Platform, user: str, password: str) -> Actor:
@@ -119,7 +121,13 @@ async def _prove(platform: Platform, user: str, password: str) -> Actor:
         async with platform.database.read() as tx:
             return await _actor(tx, user, scope=None)
     denied = authorise.event(
-        platform, None, project="", kind=KIND, name=user[:200], reason="Denied", message="wrong name or password"
+        platform,
+        None,
+        project="",
+        kind=KIND,
+        name=user[:200],
+        reason="Denied",
+        message="wrong name or password",
     )
     async with platform.database.begin() as change:
         await events.append(change, denied)

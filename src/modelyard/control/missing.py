@@ -53,6 +53,4 @@ def deployment(key: Key) -> NotFound:
 
 def revision(key: Key, number: int) -> NotFound:
     """The deployment has no such revision."""
-    return NotFound(
-        f"{key.service} has no revision {number}; `modelyard history {key.service}` lists them"
-    )
+    return NotFound(f"{key.service} has no revision {number}; `modelyard history {key.service}` lists them")

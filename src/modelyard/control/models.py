@@ -50,7 +50,14 @@ async def describe(
         model = replace(await found(tx, project, name), description=description)
         changed = await store.update(tx, model, expected=model.generation if expected is None else expected)
         await authorise.note(
-            platform, tx, actor, project=project, kind=KIND, name=name, reason="Changed", message="description"
+            platform,
+            tx,
+            actor,
+            project=project,
+            kind=KIND,
+            name=name,
+            reason="Changed",
+            message="description",
         )
     return changed
 

@@ -8,6 +8,7 @@ from modelyard.control import authorise, kinds, missing, models, secrets, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
+from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision
 from modelyard.domain.errors import Conflict
@@ -24,7 +25,7 @@ async def scale(
         before = await changeable(tx, key)
         after = replace(before, spec=replace(before.spec, replicas=replicas))
         after = await deployments.update(tx, after, expected=_generation(before, expected))
-        message = f"from {before.spec.replicas} to {replicas}"
+        message = rules.changed(before.spec, after.spec)
         await announce(platform, tx, actor, key, reason="Scaled", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
@@ -45,18 +46,17 @@ async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     return views.view(platform, after)
 
 
-async def roll_back(
-    platform: Platform, actor: Actor, key: Key, *, to: int | None = None
-) -> DeploymentView:
+async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | None = None) -> DeploymentView:
     """Make what an earlier revision ran the newest revision: the one that serves, or the one before it."""
     await allowed(platform, actor, Verb.OPERATE, key)
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
-        target = await revision(tx, key, to) if to is not None else await _previous(tx, before)
+        made = (await revisions.list(tx, key, limit=1000)).items
+        target = rules.rollback_target(before, made, to)
         await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
-        spec = replace(target.spec, replicas=before.spec.replicas)
-        before = replace(before, spec=spec)
-        after = await rerun(platform, tx, actor, before, spec, reason=f"rollback to {target.number}")
+        spec = rules.rolled_back(before, target)
+        wanted = replace(before, spec=spec)
+        after = await rerun(platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}")
         message = f"to what revision {target.number} ran ({target.spec.model}), as revision {after.revision}"
         await announce(platform, tx, actor, key, reason="RolledBack", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
@@ -84,7 +84,9 @@ async def copy(platform: Platform, actor: Actor, key: Key, name: str) -> Deploym
         spec = replace(source.spec, replicas=0)
         target = Key(key.project, name, key.stage)
         reason = f"copy of {key.service}"
-        made = await create(platform, tx, actor, target, spec, run=replace(current.spec, replicas=0), reason=reason)
+        made = await create(
+            platform, tx, actor, target, spec, run=replace(current.spec, replicas=0), reason=reason
+        )
         await announce(platform, tx, actor, target, reason="Created", message=reason)
     platform.hint(kinds.DEPLOYMENT, str(target))
     return views.view(platform, made)
@@ -184,16 +186,6 @@ async def announce(
         platform, tx, actor, project=key.project, kind=KIND, name=key.service, reason=reason, message=message
     )
     await work.put(tx, kinds.DEPLOYMENT, str(key), due_at=platform.clock())
-
-
-async def _previous(tx: Transaction, deployment: Deployment) -> Revision:
-    """What to go back to when nobody says: the good revision after a failure, else the one before."""
-    status = deployment.status
-    if deployment.revision != status.good_revision and status.good_revision:
-        return await revision(tx, deployment.key, status.good_revision)
-    if deployment.revision < 2:
-        raise Conflict(f"{deployment.key.service} has only one revision; there is nothing to go back to")
-    return await revision(tx, deployment.key, deployment.revision - 1)
 
 
 def _generation(deployment: Deployment, expected: int | None) -> int:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from modelyard.artifacts import Upload
-from modelyard.control import authorise, missing, models, reading, recording, validation
+from modelyard.control import authorise, missing, reading, recording, validation
 from modelyard.control.platform import Platform
+from modelyard.control.recording import Published
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Invalid
-from modelyard.domain.model import Artifact, ModelVersion, PublishSpec
+from modelyard.domain.model import Artifact, PublishSpec
 from modelyard.domain.project import Trust
 from modelyard.store import projects
 
@@ -29,15 +30,6 @@ class Part:
     chunks: AsyncIterator[bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What came of an upload."""
-
-    version: ModelVersion
-    created: bool
-    """False when it updated the version that the same training run had published before."""
-
-
 async def publish(
     platform: Platform, actor: Actor, project: str, spec: PublishSpec, parts: AsyncIterator[Part]
 ) -> Published:
@@ -51,9 +43,9 @@ async def publish(
     trust = await _trust(platform, project)
     async with platform.artifacts.upload() as upload:
         await _receive(upload, parts)
-        artifacts, notes = await _artifacts(upload, spec, trust)
-    draft = recording.draft(platform, actor, project, spec, artifacts)
-    checked = await validation.check(platform, replace(draft, warnings=notes))
+        found = await _contents(upload, spec, trust)
+    draft = recording.draft(platform, actor, project, spec, found.artifacts, packages=found.packages)
+    checked = await validation.check(platform, replace(draft, warnings=found.notes))
     return await recording.record(platform, actor, spec, checked)
 
 
@@ -84,23 +76,24 @@ async def _receive(upload: Upload, parts: AsyncIterator[Part]) -> None:
         await upload.unpack(paths[0])
 
 
-async def _artifacts(
-    upload: Upload, spec: PublishSpec, trust: Trust
-) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """What the files are, judged without running anything; then they are kept."""
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    artifacts: tuple[Artifact, ...]
+    packages: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+async def _contents(upload: Upload, spec: PublishSpec, trust: Trust) -> _Contents:
+    """What the files are, judged without running anything; only then they are kept."""
     folders = spec.artifacts or {"model": ""}
-    found: list[Artifact] = []
-    notes: list[str] = []
-    for name, folder in sorted(folders.items()):
-        known = await asyncio.to_thread(reading.read, upload.directory, folder, spec=spec, trust=trust)
-        notes += known.notes
-        found.append(replace(known.artifact, name=name))
-    return tuple(
-        [
-            replace(artifact, files=await upload.commit(folders[artifact.name]))
-            for artifact in found
-        ]
-    ), tuple(notes)
-
-
-__all__ = ["Part", "Published", "models", "publish"]
+    known = {
+        name: await asyncio.to_thread(reading.read, upload.directory, folder, spec=spec, trust=trust)
+        for name, folder in sorted(folders.items())
+    }
+    artifacts = [
+        replace(each.artifact, name=name, files=await upload.commit(folders[name]))
+        for name, each in known.items()
+    ]
+    packages = dict.fromkeys(package for each in known.values() for package in each.packages)
+    notes = dict.fromkeys(note for each in known.values() for note in each.notes)
+    return _Contents(tuple(artifacts), tuple(packages), tuple(notes))

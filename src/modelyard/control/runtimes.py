@@ -38,7 +38,7 @@ async def get(platform: Platform, actor: Actor, project: str, name: str) -> Runt
         return await _found(tx, project, name)
 
 
-async def apply(  # noqa: PLR0913 - what it is, what it should be, and the generation it must have
+async def apply(
     platform: Platform,
     actor: Actor,
     project: str,

@@ -47,9 +47,7 @@ async def answered(
     return found
 
 
-async def remember(
-    platform: Platform, actor: Actor, key: str, remembered: idempotency.Remembered
-) -> None:
+async def remember(platform: Platform, actor: Actor, key: str, remembered: idempotency.Remembered) -> None:
     """Keep an answer, so that the same request under the same key is not carried out twice."""
     async with platform.database.begin() as tx:
         await idempotency.save(tx, actor.name, key, remembered, now=platform.clock())

@@ -70,9 +70,7 @@ async def issue(platform: Platform, actor: Actor | None, user: str, request: Tok
             raise missing.user(user)
         await store.insert(tx, token, sha256=secrets.digest(secret))
         message = f"for {user}" + (f": {request.description}" if request.description else "")
-        await authorise.note(
-            platform, tx, actor, kind=KIND, name=token.id, reason="Created", message=message
-        )
+        await authorise.note(platform, tx, actor, kind=KIND, name=token.id, reason="Created", message=message)
         await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
     platform.hint(kinds.GATEWAY, kinds.ALL)
     return Issued(token=token, secret=secret)

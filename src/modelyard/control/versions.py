@@ -69,7 +69,14 @@ async def update(  # noqa: PLR0913 - what it is, what to change, and the generat
         )
         message = ", ".join(f for f in ("description", "label", "metrics") if getattr(change, f) is not None)
         await authorise.note(
-            platform, tx, actor, project=project, kind=KIND, name=version.ref, reason="Changed", message=message
+            platform,
+            tx,
+            actor,
+            project=project,
+            kind=KIND,
+            name=version.ref,
+            reason="Changed",
+            message=message,
         )
     return changed
 

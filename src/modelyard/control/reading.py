@@ -1,0 +1,71 @@
+"""What an upload is, read from its bytes: nothing of it is executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from modelyard import formats
+from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.model import Artifact, Function, PublishSpec, Signature
+from modelyard.domain.project import Trust
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """One artifact, as its bytes and its publisher describe it."""
+
+    artifact: Artifact
+    """Still without its files."""
+    packages: tuple[str, ...]
+    """Distributions that loading needs."""
+    notes: tuple[str, ...]
+
+
+def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust) -> Known:
+    """Detect and scan the artifact below `root / folder`. Blocking: call it in a thread.
+
+    Raises Invalid or Refused for what is not a model or could run code that the project does not trust.
+    """
+    directory = _inside(root, folder)
+    detected = formats.detect(directory, hint=spec.format)
+    notes = formats.scan(directory, detected, trust=trust)
+    artifact = Artifact(
+        name="model",
+        format=detected.format,
+        serialization=detected.serialization,
+        entry=detected.entry,
+        files=(),
+        framework_version=detected.framework_version,
+        algorithm=detected.algorithm,
+        function=detected.function if spec.function in (None, Function.UNKNOWN) else spec.function,
+        signature=_signature(spec.signature, detected.signature),
+    )
+    return Known(artifact=artifact, packages=formats.requirements(detected), notes=notes)
+
+
+def rescan(directory: Path, artifact: Artifact, *, trust: Trust) -> tuple[str, ...]:
+    """Scan a stored artifact again; raises Refused. Blocking: call it in a thread."""
+    detected = formats.detect(directory, hint=artifact.format)
+    return formats.scan(directory, detected, trust=trust)
+
+
+def _inside(root: Path, folder: str) -> Path:
+    """The folder of the upload that holds the artifact; never one outside it."""
+    parts = PurePosixPath(folder).parts
+    directory = root.joinpath(*parts)
+    if ".." in parts or folder.startswith("/") or not directory.is_dir():
+        message = f"{folder[:70]!r} is not a folder of the upload"
+        raise Invalid(f"artifacts: {message}", errors=[FieldError("artifacts", message)])
+    return directory
+
+
+def _signature(said: Signature | None, found: Signature | None) -> Signature:
+    """The publisher's word first, completed by what the file says."""
+    said, found = said or Signature(), found or Signature()
+    return Signature(
+        inputs=said.inputs or found.inputs,
+        targets=said.targets or found.targets,
+        outputs=said.outputs or found.outputs,
+        sample=said.sample or found.sample,
+    )

@@ -1,0 +1,173 @@
+"""Bring one deployment towards its spec: load, observe, plan, act, record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from modelyard.control import authorise, kinds
+from modelyard.control.deployments import KIND, gateway_failure
+from modelyard.control.loop import Again
+from modelyard.control.platform import Platform
+from modelyard.control.reconcilers import launching, routing, transitions
+from modelyard.domain import conditions, rollout
+from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
+from modelyard.domain.placement import Placement, Unfit
+from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
+from modelyard.domain.runtime import RuntimeStatus
+from modelyard.store import deployments, revisions, work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """Everything that a step depends on."""
+
+    deployment: Deployment
+    revisions: Mapping[int, Revision]
+    """The wanted one and the good one."""
+    runtimes: Mapping[int, RuntimeStatus | None]
+    """Of those revisions."""
+    observed: tuple[Replica, ...]
+    routed: frozenset[str]
+    """What the running gateway sends requests to."""
+    reserved: frozenset[str]
+    """What it may come to send requests to."""
+    gateway: Failure | None
+    now: float
+
+    def plan(self, launches: Mapping[int, Sequence[Placement]]) -> tuple[Action, ...]:
+        """The steps for these places.
+
+        A ready replica counts as routed only when the gateway really has it, so that nothing is taken away
+        too soon; any other counts as routed as long as the gateway could still have it.
+        """
+        ready = frozenset(r.name for r in self.observed if transitions.is_ready(r))
+        routed = self.routed | (self.reserved - ready)
+        return rollout.plan(self.deployment, self.observed, routed=routed, now=self.now, launches=launches)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What a step did."""
+
+    actions: tuple[Action, ...]
+    unstarted: tuple[Replica, ...] = ()
+    """Replicas that could not even be started, as failed ones."""
+    unfit: Unfit | None = None
+
+
+class Deployments:
+    """The reconciler; it starts one replica at a time, so that each start sees what the others hold."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._starting = asyncio.Lock()
+
+    async def reconcile(self, text: str) -> Again | None:
+        """One step; None when the deployment is gone."""
+        platform, key = self._platform, kinds.deployment_key(text)
+        async with platform.database.read() as tx:
+            deployment = await deployments.get(tx, key)
+            if deployment is None:
+                return None
+            known = await launching.relevant(tx, deployment)
+            reserved = await routing.intended(tx)
+            gateway = await gateway_failure(tx)
+        observed = await platform.backend.observe(key)
+        if deployment.deleting and not observed:
+            await _finalise(platform, deployment)
+            return None
+        if gateway is None and transitions.at_rest(deployment, observed):
+            return transitions.rest(deployment, platform.rest_seconds)
+        scene = _Scene(
+            deployment=deployment,
+            revisions=known,
+            runtimes={n: await launching.runtime(platform, each) for n, each in known.items()},
+            observed=observed,
+            routed=await platform.gateway.routed(),
+            reserved=reserved | routing.recorded(deployment),
+            gateway=gateway,
+            now=platform.clock(),
+        )
+        return await _record(platform, scene, await self._step(scene))
+
+    async def _step(self, scene: _Scene) -> _Done:
+        """Plan and act; who wants to start something looks for a place first, and alone."""
+        actions = scene.plan(launching.anywhere(scene.deployment, scene.runtimes))
+        if not any(isinstance(action, Start) for action in actions):
+            return _Done(actions=actions, unstarted=await self._act(scene, actions))
+        async with self._starting:
+            places, unfit = await launching.places(
+                self._platform, scene.deployment, scene.revisions, scene.runtimes
+            )
+            actions = scene.plan(places)
+            return _Done(actions=actions, unstarted=await self._act(scene, actions), unfit=unfit)
+
+    async def _act(self, scene: _Scene, actions: tuple[Action, ...]) -> tuple[Replica, ...]:
+        backend, key = self._platform.backend, scene.deployment.key
+        unstarted = []
+        for action in actions:
+            match action:
+                case Start(replica, number, placement):
+                    failure = await launching.start(
+                        self._platform, scene.revisions[number], scene.runtimes[number], replica, placement
+                    )
+                    if failure is not None:
+                        unstarted.append(transitions.unstarted(replica, number, failure, now=scene.now))
+                case Drain(replica):
+                    await backend.drain(key, replica)
+                case Stop(replica):
+                    await backend.stop(key, replica)
+                case Kill(replica):
+                    await backend.kill(key, replica)
+        return tuple(unstarted)
+
+
+async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
+    """Store the status if it changed, with what is worth an event; say when to look again."""
+    before = scene.deployment
+    kills = tuple(Kill(r.name, r.failure) for r in done.unstarted)
+    facts = conditions.Facts(
+        actions=(*done.actions, *kills),
+        routed=scene.routed,
+        runtime=scene.runtimes.get(before.wanted_revision),
+        unfit=done.unfit,
+        gateway=scene.gateway,
+    )
+    status = conditions.next_status(before, (*scene.observed, *done.unstarted), facts, now=scene.now)
+    after = replace(before, status=status)
+    if transitions.differ(before.status, status):
+        async with platform.database.begin() as tx:
+            current = await deployments.get(tx, before.key)
+            if current is None:
+                return Again(0.0)
+            # Warnings are written by who deploys, perhaps while this step was under way.
+            await deployments.record(tx, before.key, replace(status, warnings=current.status.warnings))
+            for reason, message in transitions.events(before, after, facts.actions):
+                await authorise.note(
+                    platform, tx, None, project=before.project, kind=KIND, name=before.key.service,
+                    reason=reason, message=message,
+                )  # fmt: skip
+            routes = transitions.routes_differ(before, after)
+            if routes:
+                await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+        if routes:
+            platform.hint(kinds.GATEWAY, kinds.ALL)
+    return transitions.pause(after, scene.observed, facts, now=scene.now, rest_seconds=platform.rest_seconds)
+
+
+async def _finalise(platform: Platform, deployment: Deployment) -> None:
+    """Nothing is left of it in the world: forget it."""
+    async with platform.database.begin() as tx:
+        current = await deployments.get(tx, deployment.key)
+        if current is None or not current.deleting:
+            return
+        await revisions.delete_all(tx, deployment.key)
+        await deployments.delete(tx, deployment.key)
+        await authorise.note(
+            platform, tx, None, project=deployment.project, kind=KIND, name=deployment.key.service,
+            reason="Deleted",
+        )  # fmt: skip
+        await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+    platform.hint(kinds.GATEWAY, kinds.ALL)

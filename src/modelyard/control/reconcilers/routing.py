@@ -1,0 +1,31 @@
+"""Which replicas the gateway has or may come to have, as the database knows it.
+
+A replica may be stopped only when no request can reach it any more. The running gateway says what it
+has now, but not what a publication that is under way will give it. So whoever publishes first writes down
+what it may publish, then reads again which replicas are ready, and only publishes what is both; and whoever
+stops a replica has first recorded that it is not ready, and then looks at what is written down.
+"""
+
+from __future__ import annotations
+
+import json
+
+from modelyard.control import kinds
+from modelyard.domain.deployment import Deployment
+from modelyard.gateway import routes
+from modelyard.store import Snapshot, Transaction, meta
+
+
+async def intended(tx: Snapshot) -> frozenset[str]:
+    """Replicas that a finished or coming publication may hold."""
+    return frozenset(json.loads(await meta.get(tx, kinds.GATEWAY_INTENDED) or "[]"))
+
+
+async def intend(tx: Transaction, names: frozenset[str]) -> None:
+    """Write down what may be published from now on."""
+    await meta.set(tx, kinds.GATEWAY_INTENDED, json.dumps(sorted(names)))
+
+
+def recorded(deployment: Deployment) -> frozenset[str]:
+    """Replicas that whoever reads the database now would publish."""
+    return frozenset(r.name for r in deployment.status.replicas if routes.serves(r))

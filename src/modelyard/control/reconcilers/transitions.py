@@ -1,0 +1,125 @@
+"""What changed between two looks at a deployment, what of it is worth an event, and when to look again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from modelyard.control.loop import Again
+from modelyard.domain import rollout
+from modelyard.domain.conditions import Facts
+from modelyard.domain.deployment import Condition, Deployment, DeploymentStatus, Failure, Phase, Replica
+from modelyard.domain.rollout import Action, Kill, Start
+from modelyard.gateway import routes
+
+AT_ONCE = Again(0.02)
+"""Something was done: see at once what came of it."""
+
+SLOWEST_SECONDS = 1.0
+"""Nothing that waits for the world is looked at more rarely."""
+
+
+def is_ready(replica: Replica) -> bool:
+    """Whether it answers and is not leaving."""
+    return replica.phase is Phase.READY
+
+
+def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
+    """Whether the recorded status says that all is well, and the world is still as recorded."""
+    status, said = deployment.status, {c.type: c.ok for c in deployment.status.conditions}
+    return (
+        not deployment.deleting
+        and status.observed_generation == deployment.generation
+        and not status.crashes.count
+        and status.good_revision == deployment.wanted_revision == deployment.revision
+        and bool(said.get("Ready") and said.get("Routed") and said.get("Progressing"))
+        and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
+        and len(observed) == deployment.spec.replicas
+        and all(is_ready(r) and r.revision == deployment.wanted_revision for r in observed)
+    )
+
+
+def rest(deployment: Deployment, seconds: float) -> Again:
+    """The next full look at a deployment at rest, spread so that a thousand do not come at once."""
+    share = zlib.crc32(str(deployment.key).encode()) % 1000 / 1000
+    return Again(seconds * (0.75 + share / 2))
+
+
+def differ(before: DeploymentStatus, after: DeploymentStatus) -> bool:
+    """Whether the status is worth storing: not for a few bytes of memory more or less."""
+    return _stable(before) != _stable(after)
+
+
+def routes_differ(before: Deployment, after: Deployment) -> bool:
+    """Whether the gateway has to hear of it."""
+    edited = before.status.observed_generation != after.status.observed_generation
+    one, other = (
+        [(r.name, r.address) for r in d.status.replicas if routes.serves(r)] for d in (before, after)
+    )
+    return edited or one != other
+
+
+def unstarted(name: str, revision: int, failure: Failure, *, now: float) -> Replica:
+    """A replica that could not be started, for the record."""
+    return Replica(name=name, revision=revision, phase=Phase.FAILED, started_at=now, failure=failure)
+
+
+def events(before: Deployment, after: Deployment, actions: Sequence[Action]) -> Iterator[tuple[str, str]]:
+    """Reason and message of everything that is worth remembering."""
+    for action in actions:
+        match action:
+            case Start(replica, revision, _):
+                yield "ReplicaStarted", f"{replica} of revision {revision}"
+            case Kill(replica, Failure(reason=reason, message=message)):
+                yield "ReplicaFailed", f"{reason}: {message} ({replica})"
+    old, new = before.status, after.status
+    if new.good_revision != old.good_revision:
+        yield "RolledOut", f"revision {new.good_revision} is wholly ready"
+    if new.failed is not None and old.failed != new.failed:
+        words = f"{new.failed.reason}: {new.failed.message}"
+        yield "RolledBackByItself", f"revision {after.revision} failed ({words}); {new.good_revision} serves"
+    if (why := _unscheduled(new)) and why != _unscheduled(old):
+        yield "Pending", why
+
+
+def pause(
+    after: Deployment, observed: Sequence[Replica], facts: Facts, *, now: float, rest_seconds: float
+) -> Again:
+    """When to look again: at once after acting, often while something moves, rarely at rest."""
+    if facts.actions:
+        return AT_ONCE
+    moving = _moving(after, facts, now)
+    if moving is not None:
+        return Again(moving)
+    due = rollout.look_again_seconds(after, observed, now=now)
+    resting = rest(after, rest_seconds)
+    return Again(min(max(due, 0.05), resting.after)) if due is not None else resting
+
+
+def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
+    """Seconds to the next look while something is under way; None at rest."""
+    status, want = deployment.status, rollout.wanted_replicas(deployment)
+    if facts.unfit is not None:
+        return SLOWEST_SECONDS
+    unrouted = {r.name for r in status.replicas if is_ready(r)} - facts.routed
+    moving = [r for r in status.replicas if not is_ready(r)]
+    if not moving and not unrouted and status.ready_replicas == want:
+        return None
+    # What takes long is looked at less often: a tenth of its age.
+    ages = [now - r.phase_since for r in moving if r.phase_since]
+    return min(max(0.1 * min(ages, default=0.0), 0.05), SLOWEST_SECONDS / 4)
+
+
+def _essence(replica: Replica) -> Replica:
+    return replace(replica, memory_bytes=0, phase_since=0.0)
+
+
+def _stable(status: DeploymentStatus) -> DeploymentStatus:
+    rounded = tuple(replace(r, memory_bytes=r.memory_bytes >> 24) for r in status.replicas)
+    return replace(status, replicas=rounded)
+
+
+def _unscheduled(status: DeploymentStatus) -> str:
+    said: Condition | None = next((c for c in status.conditions if c.type == "Scheduled"), None)
+    return said.message if said is not None and said.ok is False else ""

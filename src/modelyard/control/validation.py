@@ -1,0 +1,131 @@
+"""Validation: a version is loaded once, in a process of its own, and says what it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from modelyard.backends.base import Task, TaskKind
+from modelyard.control import authorise, environments, missing, models, reading, trials
+from modelyard.control.platform import Platform
+from modelyard.domain import environment, naming
+from modelyard.domain.access import Actor, Verb
+from modelyard.domain.errors import Refused
+from modelyard.domain.model import Artifact, Function, ModelVersion, Signature, Validation
+from modelyard.domain.runtime import AUTO, HOST, RuntimeState
+from modelyard.store import projects, runtimes
+from modelyard.store import versions as store
+
+KIND = "version"
+_SIGNATURE = TypeAdapter(Signature)
+_PENDING = "not validated yet: runtime {} is being built; the version is loaded once it is ready"
+
+
+async def validate(platform: Platform, actor: Actor, project: str, ref: naming.ModelRef) -> ModelVersion:
+    """Check a stored version again: checksums, scan, and a load in a process of its own; raises Refused."""
+    await authorise.in_project(platform, actor, Verb.PUBLISH, project, kind=KIND, name=str(ref))
+    async with platform.database.read() as tx:
+        owner = await projects.get(tx, project)
+        if owner is None:
+            raise missing.project(project)
+        version = await models.resolve(tx, project, ref)
+    notes: tuple[str, ...] = ()
+    for artifact in version.artifacts:
+        await platform.artifacts.verify(artifact.files)
+        directory = await platform.artifacts.tree(artifact.files)
+        notes += await asyncio.to_thread(reading.rescan, directory, artifact, trust=owner.spec.trust)
+    checked = await check(platform, replace(version, warnings=notes))
+    return await keep(platform, actor, version, checked)
+
+
+async def check(platform: Platform, version: ModelVersion) -> ModelVersion:
+    """The version as loading it shows it to be; DEFERRED when the runtime it needs is not built yet.
+
+    Raises Refused when it does not load.
+    """
+    checked: list[Artifact] = []
+    warnings = [w for w in version.warnings if not w.startswith("not validated yet")]
+    state = Validation.PASSED
+    for artifact in version.artifacts:
+        name, interpreter, notes = await _runtime(platform, version, artifact)
+        warnings += [note for note in notes if note not in warnings]
+        if interpreter:
+            checked.append(await _inspected(platform, version, artifact, name, interpreter))
+            continue
+        state = Validation.DEFERRED
+        warnings.append(_PENDING.format(name))
+        checked.append(artifact)
+    return replace(version, artifacts=tuple(checked), validation=state, warnings=tuple(warnings))
+
+
+async def keep(
+    platform: Platform, actor: Actor | None, before: ModelVersion, checked: ModelVersion
+) -> ModelVersion:
+    """Store what a check found, unless the version was changed meanwhile: then raises Conflict."""
+    async with platform.database.begin() as tx:
+        after = await store.update(tx, checked, expected=before.generation)
+        await authorise.note(
+            platform, tx, actor, project=before.project, kind=KIND, name=before.ref, reason="Validated",
+            message=checked.validation.value,
+        )  # fmt: skip
+    return after
+
+
+async def _runtime(
+    platform: Platform, version: ModelVersion, artifact: Artifact
+) -> tuple[str, str, tuple[str, ...]]:
+    """Name, interpreter and warnings of the runtime to load it in; no interpreter while it is not built."""
+    host = await platform.environments.host()
+    async with platform.database.read() as tx:
+        choice = await environments.choose(platform, tx, version, artifact, wanted=AUTO, host=host)
+        known = (await runtimes.list(tx, version.project, limit=1000)).items
+    if choice.name == HOST:
+        return HOST, host.interpreter, choice.warnings
+    ready = {r.name: r.status.interpreter for r in known if r.status.state is RuntimeState.READY}
+    names = (choice.name, *environment.suitable(version, artifact, known))
+    found = next((name for name in names if name in ready), "")
+    if found:
+        return found, ready[found], choice.warnings
+    if choice.build is not None:
+        await environments.build(platform, choice.build)
+    return choice.name, "", choice.warnings
+
+
+async def _inspected(
+    platform: Platform, version: ModelVersion, artifact: Artifact, runtime: str, interpreter: str
+) -> Artifact:
+    guest = await trials.guest_of(platform, version, artifact, runtime, interpreter)
+    task = Task(kind=TaskKind.INSPECT, guest=guest, timeout_seconds=platform.test_timeout_seconds)
+    answer = await platform.backend.run(task)
+    if answer.result is None:
+        ref = version.ref if version.version else version.model
+        raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": runtime})
+    return _completed(artifact, answer.result)
+
+
+def _completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
+    """The artifact with what its own library says of it; the publisher's words stay where it says nothing."""
+    try:
+        seen = _SIGNATURE.validate_python(found.get("signature") or {})
+        function = Function(found.get("function") or Function.UNKNOWN)
+    except (ValidationError, ValueError) as error:
+        raise Refused(
+            f"SignatureMismatch: the model describes itself in a way that is not understood: {error}"
+        ) from error
+    said = artifact.signature
+    return replace(
+        artifact,
+        framework_version=artifact.framework_version or str(found.get("framework_version") or ""),
+        algorithm=artifact.algorithm or str(found.get("algorithm") or ""),
+        function=artifact.function if function is Function.UNKNOWN else function,
+        signature=Signature(
+            inputs=seen.inputs or said.inputs,
+            targets=said.targets or seen.targets,
+            outputs=seen.outputs or said.outputs,
+            sample=said.sample or seen.sample,
+        ),
+    )
