@@ -80,7 +80,12 @@ class Upstream:
 
     @classmethod
     async def start(
-        cls, directory: Path, name: str, answer: Callable[[Request], Answer] | None = None, *, tcp: bool = False
+        cls,
+        directory: Path,
+        name: str,
+        answer: Callable[[Request], Answer] | None = None,
+        *,
+        tcp: bool = False,
     ) -> Upstream:
         """Listen on a Unix socket in `directory`, or on a port of the loopback."""
         upstream: Upstream
@@ -90,7 +95,7 @@ class Upstream:
 
         if tcp:
             server = await asyncio.start_server(connected, "127.0.0.1", 0)
-            address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         else:
             path = directory / f"{name}.sock"
             server = await asyncio.start_unix_server(connected, path)

@@ -26,7 +26,7 @@ _TARGETS = st.builds(Target, replica=st.uuids().map(str), address=_ADDRESSES, we
 _KEYS = st.builds(
     AccessKey,
     sha256=st.binary(min_size=32, max_size=32).map(bytes.hex),
-    subject=st.sampled_from(["ann", "a|b", "default/churn", "quote\"d"]),
+    subject=st.sampled_from(["ann", "a|b", "default/churn", 'quote"d']),
     expires_at=st.integers(0, 2**40),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx2
@@ -48,14 +47,17 @@ class Admin:
 
     async def stats(self, pattern: str) -> dict[str, int | str]:
         """Counters, gauges and texts whose name matches `pattern`."""
-        found = (await self._stats(pattern)).json()["stats"]
-        return {stat["name"]: stat["value"] for stat in found if "name" in stat}
+        return (await self.numbers(pattern))[0]
 
-    async def quantiles(self, pattern: str) -> dict[str, dict[float, float]]:
-        """Histogram name to percentile (50.0) to value since the start, for those with samples."""
-        found = (await self._stats(pattern)).json()["stats"]
+    async def numbers(self, pattern: str) -> tuple[dict[str, int | str], dict[str, dict[float, float]]]:
+        """As `stats`, and histogram name to percentile (50.0) to value since Envoy's start."""
+        query = {"format": "json", "usedonly": "", "filter": pattern}
+        found = (await self._send("GET", "/stats", query)).json()["stats"]
         histograms = [stat["histograms"] for stat in found if "histograms" in stat]
-        return {name: values for histogram in histograms for name, values in _computed(histogram)}
+        return (
+            {stat["name"]: stat["value"] for stat in found if "name" in stat},
+            {name: values for histogram in histograms for name, values in _computed(histogram)},
+        )
 
     async def hosts(self) -> dict[str, str]:
         """Replica to the cluster it is in, for each that Envoy may still choose."""
@@ -74,17 +76,6 @@ class Admin:
     async def close(self) -> None:
         """Give the connection back."""
         await self._client.aclose()
-
-    async def __aenter__(self) -> Admin:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _stats(self, pattern: str) -> httpx2.Response:
-        return await self._send("GET", "/stats", {"format": "json", "usedonly": "", "filter": pattern})
 
     async def _send(self, method: str, path: str, query: dict[str, str] | None = None) -> httpx2.Response:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from modelyard.domain.errors import Unavailable
 
 Json = dict[str, Any]
+
+_VERSION = re.compile(rb'\{"version_info":"([0-9a-f]+)"')
 
 
 def prepare(directory: Path) -> None:
@@ -29,6 +32,16 @@ def read(path: Path) -> Json | None:
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def version(path: Path) -> str:
+    """The version of the document at `path` without reading it all; empty when it has none."""
+    try:
+        with path.open("rb") as file:
+            found = _VERSION.match(file.read(100))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def replace(path: Path, document: Json) -> None:

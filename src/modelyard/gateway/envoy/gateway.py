@@ -16,7 +16,7 @@ from modelyard.gateway.envoy import files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
-from modelyard.gateway.envoy.statistics import from_stats
+from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS, from_stats
 from modelyard.gateway.envoy.table import CONTROL_PLANE
 
 
@@ -44,6 +44,7 @@ class EnvoyGateway:
         )
         self._tuning = tuning or Tuning()
         self._admin = Admin(self._layout.admin_socket)
+        self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
         script = importlib.resources.files("modelyard.gateway.envoy").joinpath("authorize.lua")
         self._listeners = render.listeners(self._layout, script.read_text(encoding="utf-8"))
@@ -56,10 +57,11 @@ class EnvoyGateway:
         Unavailable when that could not be confirmed.
         """
         async with self._lock:
+            clusters, table = self._documents.of(routes)
             if process.find(self._layout) is None:
-                publish.write(self._layout, routes)
+                publish.write(self._layout, clusters, table)
             else:
-                await publish.publish(self._layout, self._admin, routes)
+                await publish.publish(self._layout, self._admin, clusters, table)
 
     async def routed(self) -> frozenset[str]:
         """Names of the replicas the running Envoy may choose; of those on disk while it cannot be asked."""
@@ -69,14 +71,13 @@ class EnvoyGateway:
             return frozenset(files.replicas(files.read(self._layout.clusters)))
 
     async def statistics(self) -> tuple[RouteStatistics, ...]:
-        """Counters per route since Envoy's start, of requests that passed authorization.
+        """Counters per route since Envoy's start, those turned away included; empty while it is away.
 
-        Quantiles have a resolution of one millisecond. Empty while the gateway is away.
+        A request in flight counts when it ends. Quantiles follow within a second.
         """
         names = sorted(files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE})
         try:
-            counters = await self._admin.stats(r"^cluster\.")
-            quantiles = await self._admin.quantiles(r"\.upstream_rq_time$")
+            counters, quantiles = await self._admin.numbers(rf"^({REQUESTS}|{DURATIONS}|cluster)\.")
         except Unavailable:
             return ()
         return tuple(from_stats(name, counters, quantiles) for name in names)
@@ -112,7 +113,7 @@ class EnvoyGateway:
             files.replace(place.listeners, self._listeners)
         if running is None:
             if files.read(place.clusters) is None or files.read(place.routes) is None:
-                publish.write(place, ())
+                publish.write(place, *self._documents.of(()))
             return await lifecycle.start(place, self._admin, self._bootstrap, tuning)
         if await self._admin.ready():
             return None

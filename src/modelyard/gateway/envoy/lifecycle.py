@@ -20,6 +20,7 @@ from modelyard.gateway.envoy.process import Running
 
 _POLL_SECONDS = 0.02
 _TERM_SECONDS = 5.0
+_LEAVE_SECONDS = 1.5
 _MOST_LOG = 20_000
 _IN_FLIGHT = "http.front.downstream_rq_active"
 
@@ -43,7 +44,7 @@ async def start(place: Layout, admin: Admin, bootstrap: Json, tuning: Tuning) ->
 
     Raises Unavailable or OSError when the disk refuses or the program cannot be run.
     """
-    taken = door.problem(place.door)
+    taken = await _taken(place)
     if taken is not None:
         return taken
     for directory in (place.directory, place.admin_socket.parent):
@@ -76,6 +77,18 @@ async def end(place: Layout, admin: Admin, running: Running, *, drain_seconds: f
 def unavailable(message: str) -> Failure:
     """The failure of a gateway that does not serve."""
     return Failure(reason="GatewayUnavailable", message=message)
+
+
+async def _taken(place: Layout) -> Failure | None:
+    """Why the door cannot be opened; an Envoy of ours that just died gets a moment to leave it."""
+
+    async def free() -> bool:
+        return door.problem(place.door) is None
+
+    if place.record.exists():
+        await _until(free, _LEAVE_SECONDS)
+        _forget(place)
+    return door.problem(place.door)
 
 
 async def _listens(admin: Admin, running: Running, seconds: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.gateway.base import Door
+from modelyard.gateway.envoy import statistics
 from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER, LUA
 
 Json = dict[str, Any]
@@ -65,6 +66,7 @@ def _connection_manager(routes: Json, authorize: str) -> Json:
                 "typed_config": {
                     "@type": f"{_FILTERS}.http.router.v3.Router",
                     "suppress_envoy_headers": True,
+                    "dynamic_stats": False,
                 },
             },
         ],
@@ -77,6 +79,7 @@ def _connection_manager(routes: Json, authorize: str) -> Json:
         "request_timeout": "0s",
         "request_headers_timeout": "60s",
         "delayed_close_timeout": "1s",
+        "access_log": [statistics.counting()],
         "local_reply_config": {"mappers": _local_replies()},
     }
 

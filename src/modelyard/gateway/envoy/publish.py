@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,36 +18,48 @@ _CONFIRM_SECONDS = 5.0
 _POLL_SECONDS = 0.005
 
 
-def write(layout: Layout, routes: Sequence[Route]) -> None:
-    """Leave the routes on disk for an Envoy that does not run yet."""
+class Documents:
+    """What routes look like to Envoy; the table is rendered anew only when more than replicas changed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._routes: tuple[Route, ...] | None = None
+        self._table: Json = {}
+
+    def of(self, routes: Sequence[Route]) -> tuple[Json, Json]:
+        """Clusters and table of these routes."""
+        without_replicas = tuple(dataclasses.replace(r, targets=()) for r in render.unique(routes))
+        if without_replicas != self._routes:
+            self._table = render.table(without_replicas, self._layout)
+            self._routes = without_replicas
+        return render.clusters(routes, self._layout), self._table
+
+
+def write(layout: Layout, clusters: Json, table: Json) -> None:
+    """Leave the documents on disk for an Envoy that does not run yet."""
     files.prepare(layout.directory)
-    for path, document in (
-        (layout.clusters, render.clusters(routes, layout)),
-        (layout.routes, render.table(routes, layout)),
-    ):
-        if files.read(path) != document:
+    for path, document in ((layout.clusters, clusters), (layout.routes, table)):
+        if files.version(path) != document["version_info"]:
             files.replace(path, document)
 
 
-async def publish(layout: Layout, admin: Admin, routes: Sequence[Route]) -> None:
-    """Make a running Envoy work by these routes, and return when it does.
+async def publish(layout: Layout, admin: Admin, clusters: Json, table: Json) -> None:
+    """Make a running Envoy work by these documents, and return when it does.
 
     New clusters come before the routes that name them, and old ones leave after those that named
     them, so that at every moment, and on disk too, each route has its cluster. Raises Unavailable
     when Envoy does not confirm, and BackendError when it refuses a document, which is then taken back.
     """
-    clusters, table = render.clusters(routes, layout), render.table(routes, layout)
     versions = await admin.versions()
-    if _current(layout.routes, table, versions["routes"]):
-        await _step(admin, layout.clusters, clusters)
-        return
-    staying = files.named(files.read(layout.clusters)) | files.named(clusters)
-    await _step(admin, layout.clusters, render.document(clusters["type_url"], list(staying.values())))
-    await _step(admin, layout.routes, table)
-    await _step(admin, layout.clusters, clusters)
+    if not _current(layout.routes, table, versions["routes"]):
+        both = files.named(files.read(layout.clusters)) | files.named(clusters)
+        await step(admin, layout.clusters, render.document(clusters["type_url"], list(both.values())))
+        await step(admin, layout.routes, table)
+    await step(admin, layout.clusters, clusters)
 
 
-async def _step(admin: Admin, path: Path, document: Json) -> None:
+async def step(admin: Admin, path: Path, document: Json) -> None:
+    """Replace one document and return when Envoy works by it; raises as `publish` does."""
     version = (await admin.versions())[path.stem]
     if _current(path, document, version):
         return
@@ -65,4 +78,4 @@ async def _step(admin: Admin, path: Path, document: Json) -> None:
 
 
 def _current(path: Path, document: Json, version: str) -> bool:
-    return version == document["version_info"] and files.read(path) == document
+    return {version, files.version(path)} == {document["version_info"]}

@@ -15,6 +15,7 @@ from typing import Any
 from modelyard.domain.endpoint import Route, Target
 from modelyard.gateway.envoy.layout import Layout
 from modelyard.gateway.envoy.listener import ROUTES, listener
+from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS
 from modelyard.gateway.envoy.table import CONTROL_PLANE, route_table
 
 Json = dict[str, Any]
@@ -24,9 +25,9 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _WITHOUT_BOUND = 1_000_000
 """Queues are bounded by the replicas themselves, who know what their model bears."""
 _STATISTICS = (
-    r"^(cluster\.[^.]+\.(upstream_rq_[1-5]xx|upstream_rq_active|upstream_rq_time)"
+    rf"^({REQUESTS}\..*|{DURATIONS}\..*|cluster\.[^.]+\.upstream_rq_active"
     r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.front)\.(version_text|update_rejected)"
-    r"|http\.front\.downstream_rq_active|server\.(live|state))$"
+    r"|http\.front\.downstream_rq_active)$"
 )
 
 

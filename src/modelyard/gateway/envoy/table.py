@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -78,17 +79,13 @@ def _by_path(route: Route) -> list[Json]:
     path, alias = route.addresses.path, route.addresses.alias
     # Some clients quote the `@` of a stage; both spellings are the same address.
     paths = [path, path.replace("@", "%40")] if "@" in path else [path]
-    rendered = []
-    for prefix in paths:
-        rendered.append(_forward(route, {"path": prefix}, rewrite="/"))
-        rendered.append(_forward(route, {"prefix": f"{prefix}/"}, rewrite="/"))
+    rendered = [_forward(route, {"path_separated_prefix": p}, strip=p) for p in paths]
     if alias:
-        rendered.append(_forward(route, {"path": alias}))
-        rendered.append(_forward(route, {"prefix": f"{alias}/"}))
+        rendered.append(_forward(route, {"path_separated_prefix": alias}))
     return rendered
 
 
-def _forward(route: Route, match: Json, *, rewrite: str = "") -> Json:
+def _forward(route: Route, match: Json, *, strip: str = "") -> Json:
     timeout = f"{route.timeout_seconds + _MARGIN_SECONDS:.3f}s"
     action: Json = {
         "cluster": route.name,
@@ -96,8 +93,10 @@ def _forward(route: Route, match: Json, *, rewrite: str = "") -> Json:
         "idle_timeout": timeout,
         "retry_policy": _elsewhere(),
     }
-    if rewrite:
-        action["prefix_rewrite"] = rewrite
+    if strip:
+        # One route does for `/path` and `/path/…`, which matters since Envoy tries them one by one.
+        pattern = {"regex": f"^{re.escape(strip)}/?"}
+        action["regex_rewrite"] = {"pattern": pattern, "substitution": "/"}
     forward: Json = {
         "name": route.name,
         "match": match,
