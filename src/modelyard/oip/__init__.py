@@ -1,0 +1,1 @@
+"""The inference protocol: tensors, signatures and every dialect's shape, as pure functions over bytes."""

@@ -1,0 +1,1 @@
+"""The inference server of one replica: protocols, queue, deadlines, workers, drain; its own process."""

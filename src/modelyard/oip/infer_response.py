@@ -1,0 +1,74 @@
+"""Open Inference Protocol v2: writing an inference response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from modelyard.oip.elements import unpack
+from modelyard.oip.errors import Rejected, shown
+from modelyard.oip.model import Rendered
+from modelyard.oip.signature import listed
+from modelyard.oip.tensor import Raw, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One output that a client asked for."""
+
+    name: str
+    binary: bool
+
+
+class Wishes(NamedTuple):
+    """How a client wants its answer; without outputs, all of them."""
+
+    identity: str = ""
+    default_binary: bool = False
+    outputs: tuple[Wish, ...] = ()
+
+
+def render_response(outputs: Sequence[Tensor], *, name: str, version: str, wishes: Wishes) -> Rendered:
+    """The response body: JSON, and behind it the tensors asked for as binary data.
+
+    Raises Rejected when an output asked for is not there, or has no JSON form.
+    """
+    documents: list[dict[str, Any]] = []
+    binary: list[Raw] = []
+    for tensor, raw in _chosen(outputs, wishes):
+        document: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if raw:
+            document["parameters"] = {"binary_data_size": len(tensor.data)}
+            binary.append(tensor.data)
+        else:
+            document["data"] = unpack(tensor, f'output "{tensor.name}"')
+        documents.append(document)
+    answer: dict[str, Any] = {"model_name": name}
+    if version:
+        answer["model_version"] = version
+    if wishes.identity:
+        answer["id"] = wishes.identity
+    answer["outputs"] = documents
+    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not binary:
+        return Rendered((head,))
+    return Rendered((head, *binary), b"application/octet-stream", len(head))
+
+
+def _chosen(outputs: Sequence[Tensor], wishes: Wishes) -> list[tuple[Tensor, bool]]:
+    if not wishes.outputs:
+        return [(tensor, wishes.default_binary) for tensor in outputs]
+    named = {tensor.name: tensor for tensor in outputs}
+    chosen: list[tuple[Tensor, bool]] = []
+    for index, wish in enumerate(wishes.outputs):
+        tensor = named.get(wish.name)
+        if tensor is None:
+            raise Rejected(
+                f"outputs[{index}].name",
+                f"unknown output {shown(wish.name)}; the model gives {listed(named)}",
+            )
+        chosen.append((tensor, wish.binary))
+    return chosen

@@ -1,0 +1,43 @@
+"""Open Inference Protocol v2: what a server says about itself and its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from modelyard.oip.model import ServedModel
+from modelyard.oip.signature import TensorSpec
+
+EXTENSIONS = ("binary_tensor_data", "parameters")
+
+
+def server_metadata(name: str, version: str) -> dict[str, Any]:
+    """The answer of `GET /v2`."""
+    return {"name": name, "version": version, "extensions": list(EXTENSIONS)}
+
+
+def model_metadata(model: ServedModel, name: str) -> dict[str, Any]:
+    """The answer of `GET /v2/models/NAME`; the batch dimension is part of every shape."""
+    return {
+        "name": name,
+        "versions": [model.version] if model.version else [],
+        "platform": model.platform,
+        "inputs": [_tensor(spec) for spec in model.signature.inputs],
+        "outputs": [_tensor(spec) for spec in model.signature.outputs],
+    }
+
+
+def repository_index(model: ServedModel, *, ready: bool, reason: str) -> list[dict[str, str]]:
+    """The answer of `POST /v2/repository/index`."""
+    entry = {"name": model.name, "version": model.version, "state": "READY" if ready else "UNAVAILABLE"}
+    if reason:
+        entry["reason"] = reason
+    return [entry]
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+    if spec.columns:
+        document["parameters"] = {"columns": orjson.dumps(spec.columns).decode()}
+    return document

@@ -1,0 +1,44 @@
+"""ServedModel: what a dialect must know about the model that it speaks for, and what dialects exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from modelyard.oip.signature import Signature
+from modelyard.oip.tensor import Raw, Tensor
+
+NO_PARAMETERS: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model as clients see it."""
+
+    name: str
+    """The name its service has."""
+    version: str
+    platform: str
+    signature: Signature
+
+
+class Rendered(NamedTuple):
+    """A response body in parts, to be sent one after the other."""
+
+    parts: tuple[Raw, ...]
+    content_type: bytes = b"application/json"
+    json_length: int | None = None
+    """Bytes of JSON in front when binary tensors follow it."""
+
+
+class Query(NamedTuple):
+    """A parsed request in any dialect: what to predict, and how to write the answer."""
+
+    inputs: tuple[Tensor, ...]
+    render: Callable[[Sequence[Tensor]], Rendered]
+    """Raises Rejected when the answer has no form in what the client asked for."""
+    outputs: tuple[str, ...] = ()
+    """The outputs asked for; empty is all."""
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+    timeout_seconds: float | None = None

@@ -1,0 +1,168 @@
+"""replica.json: everything a front must know, as frozen types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from modelyard.oip.errors import Rejected
+from modelyard.oip.signature import Signature, compile_signature
+from modelyard.serving.errors import ConfigInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much, how long."""
+
+    queue: int = 64
+    """Requests that may wait for a worker."""
+    request_timeout_seconds: float = 60.0
+    """Deadline of a request that brings none of its own."""
+    max_body_bytes: int = 64 << 20
+    """Of a request's body, after decompression."""
+    drain_seconds: float = 30.0
+    keep_alive_seconds: float = 0.0
+    """How long a connection may idle; 0 is 65 s on TCP, and over an hour on the gateway's Unix socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """How to start the model's processes."""
+
+    interpreter: str
+    package: str
+    """Directory of the package `modelyard_worker`."""
+    count: int = 1
+    config: Mapping[str, Any]
+    """What becomes worker.json."""
+    env: Mapping[str, str]
+    """The whole environment of the process."""
+    cwd: str
+    load_timeout_seconds: float = 120.0
+    hang_timeout_seconds: float = 10.0
+    memory_bytes: int = 0
+    """Resident memory above which a worker is ended; 0 is no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaConfig:
+    """One replica."""
+
+    project: str
+    service: str
+    name: str
+    stage: str
+    model: str
+    version: str
+    revision: int
+    replica: str
+    listen: str
+    signature: Signature
+    platform: str
+    state_path: Path
+    worker: WorkerConfig
+    limits: Limits
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Model names that requests may use; the first is the one we answer with."""
+        return tuple(dict.fromkeys(n for n in (self.name, self.service, self.model) if n))
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long a connection may idle."""
+        if self.limits.keep_alive_seconds:
+            return self.limits.keep_alive_seconds
+        return 3900.0 if self.listen.startswith("unix:") else 65.0
+
+
+def read_config(path: Path) -> ReplicaConfig:
+    """Read replica.json; raises ConfigInvalid that names what is wrong."""
+    try:
+        document = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ConfigInvalid(f"{path.name} is not readable: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigInvalid(f"{path.name} must be an object")
+    return parse_config(document)
+
+
+def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
+    """The configuration in replica.json; unknown fields are ignored. Raises ConfigInvalid."""
+    service = _text(document, "service")
+    try:
+        signature = compile_signature(document.get("signature"))
+    except Rejected as error:
+        raise ConfigInvalid(str(error)) from None
+    return ReplicaConfig(
+        project=_text(document, "project", ""),
+        service=service,
+        name=_text(document, "name", "") or service.partition("@")[0],
+        stage=_text(document, "stage", "production"),
+        model=_text(document, "model", ""),
+        version=_text(document, "version", ""),
+        revision=int(_number(document, "revision", 0)),
+        replica=_text(document, "replica", ""),
+        listen=_text(document, "listen"),
+        signature=signature,
+        platform=_text(document, "platform", ""),
+        state_path=Path(_text(document, "state_path")),
+        worker=_worker(_object(document, "worker")),
+        limits=_limits(_object(document, "limits", {})),
+    )
+
+
+def _worker(document: Mapping[str, Any]) -> WorkerConfig:
+    return WorkerConfig(
+        interpreter=_text(document, "interpreter", path="worker."),
+        package=_text(document, "package", path="worker."),
+        count=max(1, int(_number(document, "count", 1, path="worker."))),
+        config=_object(document, "config", path="worker."),
+        env={str(key): str(value) for key, value in _object(document, "env", {}, path="worker.").items()},
+        cwd=_text(document, "cwd", "/", path="worker."),
+        load_timeout_seconds=_number(document, "load_timeout_seconds", 120.0, path="worker."),
+        hang_timeout_seconds=_number(document, "hang_timeout_seconds", 10.0, path="worker."),
+        memory_bytes=int(_number(document, "memory_bytes", 0, path="worker.")),
+    )
+
+
+def _limits(document: Mapping[str, Any]) -> Limits:
+    usual = Limits()
+    return Limits(
+        queue=int(_number(document, "queue", usual.queue, path="limits.")),
+        request_timeout_seconds=_number(
+            document, "request_timeout_seconds", usual.request_timeout_seconds, path="limits."
+        ),
+        max_body_bytes=int(_number(document, "max_body_bytes", usual.max_body_bytes, path="limits.")),
+        drain_seconds=_number(document, "drain_seconds", usual.drain_seconds, path="limits."),
+        keep_alive_seconds=_number(document, "keep_alive_seconds", 0.0, path="limits."),
+    )
+
+
+def _text(document: Mapping[str, Any], name: str, default: str | None = None, *, path: str = "") -> str:
+    value = document.get(name, default)
+    if value is None and default is not None:
+        value = default
+    if not isinstance(value, str) or (default is None and not value):
+        raise ConfigInvalid(f"{path}{name}: expected text, got {value!r}")
+    return value
+
+
+def _number(document: Mapping[str, Any], name: str, default: float, *, path: str = "") -> float:
+    value = document.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ConfigInvalid(f"{path}{name}: expected a number of 0 or more, got {value!r}")
+    return float(value)
+
+
+def _object(
+    document: Mapping[str, Any], name: str, default: Mapping[str, Any] | None = None, *, path: str = ""
+) -> Mapping[str, Any]:
+    value = document.get(name, default)
+    if not isinstance(value, dict):
+        raise ConfigInvalid(f"{path}{name}: expected an object, got {value!r}")
+    return value

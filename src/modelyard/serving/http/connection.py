@@ -1,0 +1,271 @@
+"""One client's connection: requests in order, one answer each, patience with limits."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from math import inf
+from time import monotonic
+from typing import Protocol, cast
+
+from modelyard.serving.errors import Problem
+from modelyard.serving.http.messages import Application, Exchange, Response, render_head
+from modelyard.serving.http.reading import Reader
+
+HEAD_SECONDS = 10.0
+"""A request's head must be here this long after its first byte."""
+BODY_SECONDS = 30.0
+BODY_BYTES_PER_SECOND = 50_000
+"""A body has 30 s, and more when it comes at this rate or faster."""
+WRITE_SECONDS = 30.0
+"""A client that does not read for so long is cut off."""
+LINGER_SECONDS = 1.0
+"""After the last answer we wait for the client to close, so that it has read everything."""
+JOIN_BYTES = 65536
+MOST_PENDING = 64
+MOST_PENDING_BYTES = 1 << 20
+"""Pipelined requests, and bytes of their bodies, that may wait on one connection before we stop reading."""
+
+
+class Host(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    application: Application
+    draining: bool
+    date: bytes
+    max_body_bytes: int
+    idle_seconds: float
+
+    def opened(self, connection: Connection) -> bool:
+        """A connection begins; False when there are too many."""
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+
+    def refuse(self, problem: Problem, exchange: Exchange) -> Response:
+        """The response for a request that the application does not see."""
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._reader = Reader(self, max_body_bytes=host.max_body_bytes)
+        self._current: Exchange | None = None
+        self._pending: deque[Exchange] = deque()
+        self._advancing = False
+        self._paused_reading = False
+        self._paused_writing = False
+        self._deaf = False
+        """Nothing more is read: the last answer is decided."""
+        self._ending = False
+        """The last answer is written."""
+        self._prolonged = False
+        self._body_since = 0.0
+        self.deadline = inf
+        """When the server's sweep cuts this connection off, on the loop's clock."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or answered, or an answer is not wholly sent."""
+        if self._transport is None:
+            return False
+        if self._transport.get_write_buffer_size():
+            return True
+        return not self._ending and (self.answering or self._reader.in_head or self._reader.in_body)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio's, and not their class.
+        self._transport = cast("asyncio.Transport", transport)
+        self.deadline = self._loop.time() + HEAD_SECONDS
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self._host.opened(self):
+            self._refuse(Problem(503, "unavailable", "there are too many connections: try again", safe=True))
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        problem = self._reader.feed(data)
+        if self._reader.complete:
+            now = monotonic()
+            for exchange in self._reader.complete:
+                exchange.received_at = now
+            self._pending += self._reader.complete
+            self._reader.complete.clear()
+        if problem is not None:
+            self._refuse(problem)
+        self._advance()
+        if not self._ending:
+            self._set_patience()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._deaf = True
+        waiting = [self._current, *self._pending]
+        self._current = None
+        self._pending.clear()
+        self._transport = None
+        for exchange in waiting:
+            if exchange is not None:
+                exchange.answered = True
+                if exchange.on_gone is not None:
+                    exchange.on_gone()
+        self._host.closed(self)
+
+    def pause_writing(self) -> None:
+        self._paused_writing = True
+        self.deadline = self._loop.time() + WRITE_SECONDS
+
+    def resume_writing(self) -> None:
+        self._paused_writing = False
+        self._advance()
+        self._set_patience()
+
+    # What the server and exchanges call.
+
+    def send(self, exchange: Exchange, response: Response) -> None:
+        """Write the answer to the current request, and go on with the next."""
+        if exchange is not self._current:
+            return
+        self._current = None
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        last = not self._pending
+        close = last and (not exchange.keep_alive or self._deaf or self._host.draining)
+        close = close or not exchange.keep_alive
+        self._write(transport, exchange, response, close=close)
+        if close:
+            self._end()
+        elif not self._advancing:
+            self._advance()
+            self._set_patience()
+
+    def retire(self) -> None:
+        """Close if nothing is under way, because the server ends."""
+        if not self.busy and not self._ending and self._transport is not None:
+            self._end()
+
+    def cut(self) -> None:
+        """Give up on this client: answer a request that never came to its end, else just close."""
+        unsent = self._transport is not None and self._transport.get_write_buffer_size() > 0
+        if self._ending and unsent and not self._prolonged:
+            self._prolonged = True
+            self.deadline = self._loop.time() + WRITE_SECONDS
+        elif self._ending or self._transport is None:
+            self.abort()
+        elif self._reader.in_head or self._reader.in_body:
+            self._refuse(Problem(408, "timed_out", "the request did not arrive in time"))
+            self._advance()
+        elif self._paused_writing:
+            self.abort()
+        else:
+            self._end()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # How it works.
+
+    def _advance(self) -> None:
+        """Begin the next request; a loop, because an answer may come at once."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._pending and self._current is None and not self._paused_writing and self._transport:
+            exchange = self._current = self._pending.popleft()
+            if exchange.refusal is not None:
+                exchange.answer(exchange.refusal)
+            else:
+                self._host.application(exchange)
+        self._advancing = False
+        self._regulate()
+        if self._reader.expects_continue and not self.answering and self._transport is not None:
+            self._reader.expects_continue = False
+            if self._reader.body_bytes == 0:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered."""
+        return self._current is not None or bool(self._pending)
+
+    def _regulate(self) -> None:
+        """Stop reading from a client that is far ahead of its answers."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        full = self._paused_writing or (bool(self._pending) and self._is_far_ahead())
+        if full and not self._paused_reading:
+            self._paused_reading = True
+            transport.pause_reading()
+        elif not full and self._paused_reading:
+            self._paused_reading = False
+            transport.resume_reading()
+
+    def _is_far_ahead(self) -> bool:
+        held = sum(len(exchange.body) for exchange in self._pending)
+        return len(self._pending) >= MOST_PENDING or held > MOST_PENDING_BYTES
+
+    def _set_patience(self) -> None:
+        if self._paused_writing or self._ending:
+            return
+        now = self._loop.time()
+        if self.answering:
+            self.deadline = inf
+        elif self._reader.in_body:
+            self._body_since = self._body_since or now
+            self.deadline = self._body_since + BODY_SECONDS + self._reader.body_bytes / BODY_BYTES_PER_SECOND
+        elif self._reader.in_head:
+            self.deadline = min(self.deadline, now + HEAD_SECONDS)
+        else:
+            self._body_since = 0.0
+            self.deadline = now + self._host.idle_seconds
+
+    def _refuse(self, problem: Problem) -> None:
+        """Queue an answer behind those that are due, and read nothing more."""
+        self._deaf = True
+        exchange = self._reader.unfinished()
+        exchange.received_at = monotonic()
+        exchange.refusal = self._host.refuse(problem, exchange)
+        self._pending.append(exchange)
+
+    def _write(
+        self, transport: asyncio.Transport, exchange: Exchange, response: Response, *, close: bool
+    ) -> None:
+        parts = response.parts
+        length = len(parts[0]) if len(parts) == 1 else sum(len(part) for part in parts)
+        head = render_head(response, exchange, length=length, date=self._host.date, close=close)
+        if exchange.method == "HEAD":
+            transport.write(head)
+        elif length <= JOIN_BYTES:
+            transport.write(b"".join((head, *parts)))
+        else:
+            transport.writelines((head, *parts))
+
+    def _end(self) -> None:
+        """Half-close after the last answer; the sweep closes what the client leaves open."""
+        transport = self._transport
+        self._deaf = self._ending = True
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        if transport is None or transport.is_closing():
+            return
+        if self._paused_reading:
+            self._paused_reading = False
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()

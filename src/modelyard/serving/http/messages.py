@@ -1,0 +1,108 @@
+"""Requests, responses, and the exchange that ties one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import orjson
+
+from modelyard.oip.tensor import Raw
+
+JSON = b"application/json"
+STATUS_LINES: dict[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+class Response:
+    """What goes back to a client."""
+
+    __slots__ = ("content_type", "headers", "parts", "status")
+
+    def __init__(
+        self, status: int, parts: tuple[Raw, ...] = (), *, content_type: bytes = JSON, headers: bytes = b""
+    ) -> None:
+        self.status = status
+        self.parts = parts
+        self.content_type = content_type
+        self.headers = headers
+        """More header lines, each ended by CR LF."""
+
+
+class Sink(Protocol):
+    """Where an exchange's response goes: its connection."""
+
+    def send(self, exchange: Exchange, response: Response) -> None:
+        """Write the response, in the order of requests."""
+
+
+class Exchange:
+    """One request and the way back to whoever sent it."""
+
+    __slots__ = (
+        "answered",
+        "body",
+        "headers",
+        "identity",
+        "keep_alive",
+        "method",
+        "old",
+        "on_gone",
+        "received_at",
+        "refusal",
+        "sink",
+        "target",
+    )
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.method = ""
+        self.target = b""
+        self.headers: dict[bytes, bytes] = {}
+        """Names in lower case; of a repeated header the last one."""
+        self.body: bytes = b""
+        self.keep_alive = True
+        self.old = False
+        """HTTP/1.0, whose connections close unless both sides say otherwise."""
+        self.received_at = 0.0
+        self.identity = ""
+        self.refusal: Response | None = None
+        """An answer decided while reading; the application never sees such a request."""
+        self.on_gone: Callable[[], None] | None = None
+        """Called when the client goes away before the answer."""
+        self.answered = False
+
+    def answer(self, response: Response) -> None:
+        """Send the response; a second one, or one to a client that has gone, is dropped."""
+        if not self.answered:
+            self.answered = True
+            self.on_gone = None
+            self.sink.send(self, response)
+
+
+Application = Callable[[Exchange], None]
+"""Answers an exchange, now or later."""
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    """A response with a JSON body."""
+    return Response(status, (orjson.dumps(document),))
+
+
+def render_head(response: Response, exchange: Exchange, *, length: int, date: bytes, close: bool) -> bytes:
+    """Status line and headers, up to and with the empty line."""
+    connection = b""
+    if close:
+        connection = b"Connection: close\r\n"
+    elif exchange.old:
+        connection = b"Connection: keep-alive\r\n"
+    return b"%bContent-Type: %b\r\nContent-Length: %d\r\n%b%bDate: %b\r\n\r\n" % (
+        STATUS_LINES[response.status],
+        response.content_type,
+        length,
+        response.headers,
+        connection,
+        date,
+    )

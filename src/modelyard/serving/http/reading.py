@@ -1,0 +1,148 @@
+"""Reading one request at a time off a connection, within limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httptools
+
+from modelyard.serving.errors import Problem, too_large
+from modelyard.serving.http.messages import Exchange, Sink
+
+MOST_HEAD_BYTES = 65536
+MOST_HEADERS = 128
+MOST_TARGET_BYTES = 8192
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the request being read has come."""
+
+    head_bytes: int = 0
+    body_bytes: int = 0
+    in_head: bool = False
+    in_body: bool = False
+
+
+class Reader:
+    """Turns bytes into exchanges; whoever owns it takes them from `complete`."""
+
+    def __init__(self, sink: Sink, *, max_body_bytes: int) -> None:
+        self._sink = sink
+        self._max_body_bytes = max_body_bytes
+        self._parser = httptools.HttpRequestParser(self)
+        self._exchange = Exchange(sink)
+        self._parts: list[bytes] = []
+        self._at = _Progress()
+        self._header_count = 0
+        self.expects_continue = False
+        """The client waits for a 100 before it sends the body."""
+        self.complete: list[Exchange] = []
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a request's head has begun and not ended."""
+        return self._at.in_head
+
+    @property
+    def in_body(self) -> bool:
+        """Whether a request's body is awaited."""
+        return self._at.in_body
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the body so far."""
+        return self._at.body_bytes
+
+    def feed(self, data: bytes) -> Problem | None:
+        """Read what came. An answer to refuse with means that this connection must end after it."""
+        if self._at.in_head:
+            self._at.head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return self._upgrade()
+        except httptools.HttpParserError as error:
+            return _refusal(error)
+        if self._at.in_head and self._at.head_bytes > MOST_HEAD_BYTES:
+            return Problem(431, "invalid", f"the head is larger than {MOST_HEAD_BYTES} bytes")
+        return None
+
+    def unfinished(self) -> Exchange:
+        """The exchange being read, for an answer to a request that is never read to its end."""
+        self._exchange.keep_alive = False
+        return self._exchange
+
+    # What httptools calls while it reads.
+
+    def on_message_begin(self) -> None:
+        self._exchange = Exchange(self._sink)
+        self._parts = []
+        self._at = _Progress(in_head=True)
+        self._header_count = 0
+        self.expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        self._exchange.target += url
+        if len(self._exchange.target) > MOST_TARGET_BYTES:
+            raise Problem(414, "invalid", f"the URL is longer than {MOST_TARGET_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > MOST_HEADERS:
+            raise Problem(431, "invalid", f"there are more than {MOST_HEADERS} headers")
+        self._exchange.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        parser, exchange, at = self._parser, self._exchange, self._at
+        at.in_head, at.in_body = False, True
+        exchange.method = parser.get_method().decode()
+        exchange.keep_alive = parser.should_keep_alive()
+        exchange.old = parser.get_http_version() == "1.0"
+        headers = exchange.headers
+        announced = headers.get(b"content-length")
+        if announced is not None and int(announced) > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
+        expected = headers.get(b"expect")
+        if expected is not None:
+            if expected.lower() != b"100-continue":
+                raise Problem(417, "invalid", "Expect: only 100-continue is understood")
+            self.expects_continue = True
+
+    def on_body(self, body: bytes) -> None:
+        self._at.body_bytes += len(body)
+        if self._at.body_bytes > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        exchange = self._exchange
+        exchange.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._at.in_body = False
+        self.expects_continue = False
+        self.complete.append(exchange)
+
+    def _upgrade(self) -> Problem | None:
+        # A request to speak something else may be ignored; without a body it has been read to its end.
+        if self.complete and not self.in_body and self.complete[-1].method != "CONNECT":
+            self.complete[-1].keep_alive = False
+            if (
+                b"content-length" in self.complete[-1].headers
+                or b"transfer-encoding" in self.complete[-1].headers
+            ):
+                self.complete.pop()
+                return Problem(
+                    400, "invalid", "Upgrade: this server speaks HTTP/1.1 only; leave the header out"
+                )
+            return None
+        return Problem(400, "invalid", "Upgrade and CONNECT are not offered")
+
+
+def _refusal(error: Exception) -> Problem:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Problem):
+            return cause
+        cause = cause.__context__
+    return Problem(400, "invalid", f"this is not HTTP/1.1: {error}")

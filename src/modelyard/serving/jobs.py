@@ -1,0 +1,38 @@
+"""Job: one prediction on its way through queue and worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from modelyard.oip.tensor import Tensor
+from modelyard.serving.errors import Problem
+
+
+class Prediction(NamedTuple):
+    """What a worker answered."""
+
+    outputs: tuple[Tensor, ...]
+    infer_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One prediction on its way; `done` is called once, when it is known what came of it."""
+
+    inputs: tuple[Tensor, ...]
+    parameters: Mapping[str, Any]
+    deadline: float
+    """On the monotonic clock, like all times here."""
+    timeout_seconds: float
+    submitted_at: float
+    done: Callable[[Prediction | Problem], None]
+    begun_at: float = 0.0
+    settled: bool = False
+
+    def settle(self, outcome: Prediction | Problem) -> None:
+        """Tell the asker; what comes after the first time is dropped."""
+        if not self.settled:
+            self.settled = True
+            self.done(outcome)

@@ -1,0 +1,217 @@
+"""A front's connection to one worker: jobs go out, predictions come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, cast
+
+from modelyard.oip.tensor import total_bytes
+from modelyard.serving.dispatcher import Dispatcher
+from modelyard.serving.errors import Failure, Problem, unavailable
+from modelyard.serving.jobs import Job, Prediction
+from modelyard.serving.workers.frames import (
+    INLINE_BYTES,
+    Frame,
+    NotAFrame,
+    Splitter,
+    frame,
+    needed,
+    padded,
+    read_tensors,
+)
+from modelyard.serving.workers.slots import COUNT, Slots, placed
+
+CLIENT_MISTAKES = ("SignatureMismatch",)
+_QUICK_SECONDS = 0.0003
+_SLOW_SECONDS = 0.002
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    """A job that the worker has."""
+
+    job: Job
+    slot: int
+
+
+class Link(asyncio.Protocol):
+    """One worker as the dispatcher sees it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, slots: Slots) -> None:
+        self._loop = loop
+        self._dispatcher = dispatcher
+        self._slots = slots
+        self._splitter = Splitter()
+        self._transport: asyncio.Transport | None = None
+        self._sent: dict[int, _Sent] = {}
+        self._number = 0
+        self._depth = 1
+        self._pace = 1.0
+        """Seconds that a prediction takes, smoothed."""
+        self.news = asyncio.Event()
+        """Set when the model is loaded, loading failed, or the worker is gone."""
+        self.loaded: Mapping[str, Any] | None = None
+        self.failure: Failure | None = None
+        self.is_lost = False
+        self.ping_sent_at = 0.0
+        """When the unanswered ping was sent; 0 for none."""
+        self.on_loaded: Callable[[Link], None] | None = None
+
+    @property
+    def load(self) -> int:
+        """Jobs it has now."""
+        return len(self._sent)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes another job: one at a time, more when waiting would cost more than they."""
+        return len(self._sent) < self._depth
+
+    @property
+    def oldest_job(self) -> Job | None:
+        """The job it has had longest."""
+        return next(iter(self._sent.values())).job if self._sent else None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio's, and not their class.
+        self._transport = cast("asyncio.Transport", transport)
+        self._write(frame({"op": "slots", "fds": self._slots.fds, "ledger": self._slots.ledger_fd}))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self.is_lost = True
+        self.news.set()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._splitter.feed(data):
+                self._take(message)
+        except NotAFrame as error:
+            self.failure = Failure("WorkerCrashed", f"the worker's process broke the protocol: {error}")
+            self.close()
+        self._dispatcher.feed()
+
+    def begin(self, job: Job) -> None:
+        """Send a job to the worker."""
+        self._number += 1
+        slot = self._slots.take()
+        self._sent[self._number] = _Sent(job, slot)
+        data = [tensor.data for tensor in job.inputs]
+        places, size = placed([len(part) for part in data])
+        header: dict[str, Any] = {"id": self._number, "op": "infer", "slot": slot, "shm": None}
+        header["tensors"] = [
+            {
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": tensor.shape,
+                "offset": place,
+                "nbytes": len(tensor.data),
+            }
+            for tensor, place in zip(job.inputs, places, strict=True)
+        ]
+        header["parameters"] = job.parameters
+        if size > INLINE_BYTES:
+            header["shm"] = slot
+            self._slots.write(slot, places, data, size)
+            self._write(frame(header))
+        else:
+            self._write(frame(header, padded(places, data)))
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.ping_sent_at = monotonic()
+        self._write(frame({"op": "ping", "id": 0}))
+
+    def surrender(self, failure: Failure) -> None:
+        """The worker is gone: what it had begun fails, what it had not goes back to the queue."""
+        begun = self._slots.begun()
+        untouched: list[Job] = []
+        for number, sent in self._sent.items():
+            if number > begun:
+                untouched.append(sent.job)
+            else:
+                self._dispatcher.settled(sent.job)
+                message = f"the model's process ended while it worked on this request: {failure.message}"
+                sent.job.settle(unavailable(message, reason=failure.reason, safe=False))
+        self._sent.clear()
+        self._dispatcher.detach(self, untouched)
+
+    def close(self) -> None:
+        """Close the connection; the worker ends when it sees that."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, message: Frame) -> None:
+        header = message.header
+        match header.get("op"):
+            case "result":
+                self._result(message)
+            case "error":
+                self._error(header)
+            case "ping":
+                self.ping_sent_at = 0.0
+            case "loaded":
+                self.loaded = header
+                self.news.set()
+                if self.on_loaded is not None:
+                    self.on_loaded(self)
+            case "failed":
+                self.failure = Failure(str(header.get("reason")), str(header.get("message")))
+                self.news.set()
+            case other:
+                raise NotAFrame(f"the operation {other!r}")
+
+    def _result(self, message: Frame) -> None:
+        header = message.header
+        sent = self._answered(header)
+        described = header.get("tensors")
+        if header.get("shm") is None:
+            outputs = read_tensors(described, message.body)
+        else:
+            view = self._slots.read(sent.slot, needed(described))
+            if view is None:
+                raise NotAFrame("tensors beyond the end of their slot")
+            with view:
+                outputs = read_tensors(described, view)
+        seconds = header.get("seconds")
+        seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+        if total_bytes(outputs) + total_bytes(sent.job.inputs) <= INLINE_BYTES:
+            self._adapt(seconds)
+        self._settle(sent, Prediction(outputs, seconds))
+
+    def _error(self, header: Mapping[str, Any]) -> None:
+        sent = self._answered(header)
+        reason, message = str(header.get("reason")), str(header.get("message"))
+        if header.get("input") or reason in CLIENT_MISTAKES:
+            problem = Problem(400, "invalid", f"the model refused the input: {message}", reason=reason)
+        elif reason == "OutOfMemory":
+            problem = unavailable(message, reason=reason, safe=False)
+        else:
+            problem = Problem(500, "prediction_failed", message, reason=reason)
+        self._settle(sent, problem)
+
+    def _answered(self, header: Mapping[str, Any]) -> _Sent:
+        number = header.get("id")
+        sent = self._sent.pop(number, None) if isinstance(number, int) else None
+        if sent is None:
+            raise NotAFrame(f"an answer to request {number!r}, which it does not have")
+        return sent
+
+    def _settle(self, sent: _Sent, outcome: Prediction | Problem) -> None:
+        self._slots.give(sent.slot)
+        self._dispatcher.settled(sent.job)
+        sent.job.settle(outcome)
+
+    def _adapt(self, seconds: float) -> None:
+        self._pace += (seconds - self._pace) / 8
+        if self._pace < _QUICK_SECONDS:
+            self._depth = COUNT
+        else:
+            self._depth = 4 if self._pace < _SLOW_SECONDS else 1
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)

@@ -1,0 +1,123 @@
+"""Shared memory between the front and one worker: memory files that no crash can leave behind."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+
+from modelyard.oip.tensor import Raw
+
+ALIGNMENT = 64
+COUNT = 16
+_BEGUN = struct.Struct("<Q")
+_PAGE = mmap.PAGESIZE
+
+
+class Region:
+    """One memory file. It only ever grows, so that a mapping of it never faults."""
+
+    def __init__(self, name: str, size: int = 0) -> None:
+        self.fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        self._map: mmap.mmap | None = None
+        self._size = 0
+        if size:
+            self.reserve(size)
+
+    def reserve(self, size: int) -> memoryview:
+        """A writable view of the first `size` bytes; the file grows when it must. Release it after use."""
+        if size > self._size:
+            os.ftruncate(self.fd, -(-max(size, os.fstat(self.fd).st_size) // _PAGE) * _PAGE)
+            self._remap()
+        assert self._map is not None  # noqa: S101 - size is positive, so it was mapped above or before
+        return memoryview(self._map)[:size]
+
+    def look(self, size: int) -> memoryview | None:
+        """A view of the first `size` bytes, None when the file is shorter. Release it after use."""
+        if size > self._size:
+            if os.fstat(self.fd).st_size < size:
+                return None
+            self._remap()
+        return memoryview(self._map)[:size] if self._map is not None else None
+
+    def close(self) -> None:
+        """Let go of mapping and file."""
+        if self._map is not None:
+            self._map.close()
+        os.close(self.fd)
+
+    def _remap(self) -> None:
+        if self._map is not None:
+            self._map.close()
+        self._size = os.fstat(self.fd).st_size
+        self._map = mmap.mmap(self.fd, self._size)
+
+
+class Slots:
+    """A pair of regions for each request that the worker may have, and the ledger of what it began."""
+
+    def __init__(self) -> None:
+        self._pairs = [(Region(f"request-{i}"), Region(f"answer-{i}")) for i in range(COUNT)]
+        self._ledger = Region("ledger", _PAGE)
+        self._free = list(range(COUNT - 1, -1, -1))
+
+    @property
+    def fds(self) -> list[list[int]]:
+        """Descriptors of each pair."""
+        return [[request.fd, answer.fd] for request, answer in self._pairs]
+
+    @property
+    def ledger_fd(self) -> int:
+        """Descriptor of the ledger."""
+        return self._ledger.fd
+
+    @property
+    def all_fds(self) -> list[int]:
+        """Everything the worker must inherit."""
+        return [*(fd for pair in self.fds for fd in pair), self.ledger_fd]
+
+    def take(self) -> int:
+        """A free slot, the one used last, so that few of them ever grow; COUNT of them may be taken."""
+        return self._free.pop()
+
+    def give(self, slot: int) -> None:
+        """The slot is free again."""
+        self._free.append(slot)
+
+    def begun(self) -> int:
+        """The number of the last request that the worker began."""
+        view = self._ledger.reserve(_BEGUN.size)
+        number = int(_BEGUN.unpack(view)[0])
+        view.release()
+        return number
+
+    def write(self, slot: int, places: Sequence[int], data: Sequence[Raw], size: int) -> None:
+        """Copy tensors to their places in a slot's request region."""
+        with self._pairs[slot][0].reserve(size) as view:
+            for place, part in zip(places, data, strict=True):
+                view[place : place + len(part)] = part
+
+    def read(self, slot: int, size: int) -> memoryview | None:
+        """A slot's answer region, None when it is smaller than that. Release it after use."""
+        return self._pairs[slot][1].look(size)
+
+    def close(self) -> None:
+        """Let go of all memory."""
+        for request, answer in self._pairs:
+            request.close()
+            answer.close()
+        self._ledger.close()
+
+
+def placed(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where blocks of these sizes lie one after the other, each aligned, and where they end."""
+    places: list[int] = []
+    end = 0
+    for size in sizes:
+        end = -(-end // ALIGNMENT) * ALIGNMENT
+        places.append(end)
+        end += size
+    return places, end
