@@ -88,5 +88,5 @@ class Controller:
             await asyncio.gather(*watchers, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Let running reconciles end and give every lease back; then `run` returns."""
+        """Let running reconciles end and give every lease back; answers when `run` has returned."""
         await self._loop.stop()

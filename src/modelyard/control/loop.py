@@ -79,7 +79,8 @@ class Loop:
         self._held: dict[tuple[str, str], _Held] = {}
         self._failures: dict[tuple[str, str], int] = {}
         self._hinted: set[tuple[str, str]] = set()
-        self._wake, self._stopping = asyncio.Event(), False
+        self._wake, self._ended, self._stopping = asyncio.Event(), asyncio.Event(), False
+        self._ended.set()
         self._slots = asyncio.Semaphore(self._pace.workers)
         self._group: asyncio.TaskGroup
 
@@ -93,22 +94,30 @@ class Loop:
             self._wake.set()
 
     async def stop(self) -> None:
-        """Let running reconciles end and give every lease back; then `run` returns."""
+        """Let running reconciles end and give every lease back; answers when `run` has returned."""
         self._stopping = True
         self._wake.set()
         for held in self._held.values():
             held.wake.set()
+        await self._ended.wait()
 
     async def run(self) -> None:
         """Claim and reconcile until stopped or cancelled."""
-        async with asyncio.TaskGroup() as self._group:
-            while not self._stopping:
-                try:
-                    claimed = await self._claim()
-                    await self._rest(idle=not claimed)
-                except Unavailable as error:
-                    log.warning("work queue is away", extra={"error": error.message})
-                    await asyncio.sleep(min(error.retry_after_seconds, self._pace.poll_seconds))
+        self._ended.clear()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                while not self._stopping:
+                    await self._feed()
+        finally:
+            self._ended.set()
+
+    async def _feed(self) -> None:
+        try:
+            claimed = await self._claim()
+            await self._rest(idle=not claimed)
+        except Unavailable as error:
+            log.warning("work queue is away", extra={"error": error.message})
+            await asyncio.sleep(min(error.retry_after_seconds, self._pace.poll_seconds))
 
     async def _claim(self) -> bool:
         """Take what is due; each taken key gets a task that owns it until it rests."""

@@ -1,0 +1,59 @@
+"""A gateway in memory, with the delays and deaths of a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from modelyard.domain.deployment import Failure
+from modelyard.domain.endpoint import Route
+from modelyard.gateway.base import RouteStatistics
+
+
+class MemoryGateway:
+    """Routes take effect `lag` seconds after they are published; while it is dead, when it starts again."""
+
+    def __init__(self, *, lag: Callable[[], float] = lambda: 0.0) -> None:
+        self.published: tuple[Route, ...] = ()
+        self.applied: tuple[Route, ...] = ()
+        self.publications = 0
+        self.alive = True
+        self.starts = 0
+        self.failure: Failure | None = None
+        self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
+        self._lag = lag
+
+    async def publish(self, routes: Sequence[Route]) -> None:
+        self.published = tuple(routes)
+        self.publications += 1
+        lag = self._lag()
+        if lag:
+            asyncio.get_running_loop().call_later(lag, self._apply)
+        else:
+            self._apply()
+
+    async def routed(self) -> frozenset[str]:
+        routes = (*self.applied, *(() if self.alive else self.published))
+        return frozenset(target.replica for route in routes for target in route.targets)
+
+    async def statistics(self) -> tuple[RouteStatistics, ...]:
+        return tuple(RouteStatistics(name=route.name) for route in self.applied)
+
+    async def ensure(self) -> Failure | None:
+        if not self.alive and self.failure is None:
+            self.alive = True
+            self.starts += 1
+            self._apply()
+        return self.failure
+
+    async def close(self, *, stop: bool) -> None:
+        self.alive = self.alive and not stop
+
+    def kill(self) -> None:
+        """It dies; what it had on disk stays."""
+        self.alive = False
+
+    def _apply(self) -> None:
+        if self.alive and self.applied != self.published:
+            self.applied = self.published
+            self.on_apply(self.applied)
