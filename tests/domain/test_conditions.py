@@ -219,3 +219,12 @@ def test_a_condition_keeps_its_time_while_it_says_the_same() -> None:
     assert {c.since for c in second.status.conditions} == {NOW}
     third = after(second, replica(OLD), routed="", now=NOW + 90)
     assert said(third, "Routed").since == NOW + 90
+
+
+def test_a_clock_that_was_set_back_does_not_postpone_the_deadline() -> None:
+    wanted = deployment(revision=2, status=DeploymentStatus(good_revision=1, observed_generation=2))
+    stuck = (replica(OLD), replica(NEW, revision=2, phase=Phase.UNREADY))
+    begun = after(wanted, *stuck, routed=OLD, now=NOW + 86_400)
+    set_back = after(begun, *stuck, routed=OLD)
+    limit = progress_deadline_seconds(wanted)
+    assert after(set_back, *stuck, routed=OLD, now=NOW + limit + 1).wanted_revision == 1

@@ -94,12 +94,15 @@ def remember(
 def look_again_seconds(
     deployment: Deployment, observed: Sequence[Replica], *, now: float
 ) -> float | None:
-    """After how long time alone may change the plan; None when only a change in the world can."""
+    """After how long time alone may change the plan; None when only a change in the world can.
+
+    `deployment` carries the status that was just recorded, so that its back-off counts.
+    """
     replicas = remember(deployment.status.replicas, observed, now=now)
     due = [limit - age for r in replicas for age, limit in _patience(deployment, r, now)]
     due += [_POLL_SECONDS for r in replicas if r.phase in (Phase.DRAINING, Phase.FAILED)]
-    wait = crashes.wait_seconds(crashes.record(deployment, deployment.wanted_revision), now)
-    due += [wait] if wait else []
+    records = (deployment.status.crashes, deployment.status.good_crashes)
+    due += [wait for wait in (crashes.wait_seconds(record, now) for record in records) if wait]
     return min((seconds if seconds > 0 else _POLL_SECONDS for seconds in due), default=None)
 
 
