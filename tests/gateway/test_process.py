@@ -17,7 +17,7 @@ from modelyard.gateway.envoy import files, process
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from tests.gateway.conftest import Place, StartUpstream
-from tests.gateway.support import route
+from tests.gateway.support import free_port, route
 
 _URL = "/services/default/churn/"
 
@@ -110,6 +110,24 @@ async def test_two_gateways_never_share_a_port_unseen(place: Place, gateway: Env
     assert failure.reason == "GatewayPortInUse"
     assert str(pid_of(place)) in failure.message
     await other.close(stop=True)
+
+
+async def test_the_front_door_of_a_running_envoy_moves_without_a_restart(
+    place: Place, gateway: EnvoyGateway, upstream: StartUpstream
+) -> None:
+    await gateway.publish([route("default/churn", await upstream("r1"))])
+    moved = Place(place.directory, place.sockets, free_port())
+    pid = pid_of(place)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", moved.port))
+        taken.listen()
+        failure = await moved.gateway().ensure()
+    assert failure is not None
+    assert failure.reason == "GatewayPortInUse"
+    assert await moved.gateway().ensure() is None
+    assert pid_of(place) == pid
+    async with moved.client() as client:
+        assert (await client.get(_URL)).json()["replica"] == "r1"
 
 
 async def test_a_program_that_is_not_envoy_is_reported_with_what_it_said(place: Place) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-from modelyard.domain.errors import Unavailable
+from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.gateway.base import Door, RouteStatistics
 from modelyard.gateway.envoy import files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
+from modelyard.gateway.envoy.door import problem as door_problem
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS, from_stats
@@ -87,7 +88,7 @@ class EnvoyGateway:
         async with self._lock:
             try:
                 return await self._ensured()
-            except Unavailable as error:
+            except (Unavailable, BackendError) as error:
                 return lifecycle.unavailable(error.message)
             except OSError as error:
                 return lifecycle.unavailable(f"the gateway cannot be started: {error.strerror}")
@@ -108,13 +109,24 @@ class EnvoyGateway:
         if running is not None and files.read(place.bootstrap) != self._bootstrap:
             await lifecycle.end(place, self._admin, running, drain_seconds=tuning.drain_seconds)
             running = None
-        if files.read(place.listeners) != self._listeners:
-            files.prepare(place.directory)
-            files.replace(place.listeners, self._listeners)
-        if running is None:
-            if files.read(place.clusters) is None or files.read(place.routes) is None:
-                publish.write(place, *self._documents.of(()))
-            return await lifecycle.start(place, self._admin, self._bootstrap, tuning)
+        if running is not None:
+            return await self._adopted()
+        files.prepare(place.directory)
+        files.replace(place.listeners, self._listeners)
+        if files.read(place.clusters) is None or files.read(place.routes) is None:
+            publish.write(place, *self._documents.of(()))
+        return await lifecycle.start(place, self._admin, self._bootstrap, tuning)
+
+    async def _adopted(self) -> Failure | None:
+        """Bring the front door of a running Envoy up to date; it may move while requests are in flight."""
+        place = self._layout
+        before = files.read(place.listeners)
+        if before != self._listeners:
+            moved = render.door_address(before) != render.door_address(self._listeners)
+            taken = door_problem(place.door) if moved else None
+            if taken is not None:
+                return taken
+            await publish.step(self._admin, place.listeners, self._listeners)
         if await self._admin.ready():
             return None
         return lifecycle.unavailable(f"the gateway runs but does not listen; see {place.log}")

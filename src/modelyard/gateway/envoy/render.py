@@ -59,6 +59,12 @@ def listeners(layout: Layout, authorize: str) -> Json:
     return document(f"{_TYPES}.config.listener.v3.Listener", [listener(layout.door, source, authorize)])
 
 
+def door_address(listeners: Json | None) -> Json | None:
+    """Where the front door of this document is; None when it has none."""
+    found = [r.get("address") for r in (listeners or {}).get("resources", [])]
+    return found[0] if found else None
+
+
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     """One cluster per route, and the control plane's."""
     control_plane = _cluster(CONTROL_PLANE, [_endpoint("", f"unix:{layout.api_socket}", 1)], "3s")
