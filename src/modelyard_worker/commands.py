@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import struct
 import sys
 import traceback
 from typing import Any, Callable, Dict, List
@@ -19,12 +20,11 @@ def main(arguments: List[str]) -> int:
     """Run one command; the exit status is 0 when its outcome was reported, also when that is a failure."""
     options = _parser().parse_args(arguments)
     if options.command == "serve":
-        settings = config.read(options.config)
-        return int(importlib.import_module("modelyard_worker.serve").serve(settings, options.fd))
+        return _serve(_settings(options.config), options.fd)
     if options.command == "inspect":
-        outcome = report(lambda: _verb("inspection", "inspect_model")(config.read(options.config)))
+        outcome = report(lambda: _verb("inspection", "inspect_model")(_settings(options.config)))
     else:
-        outcome = report(lambda: _verb("trial", "test_model")(config.read(options.config), options.request))
+        outcome = report(lambda: _verb("trial", "test_model")(_settings(options.config), options.request))
     write_beside(options.out, outcome)
     return _leave()
 
@@ -50,9 +50,26 @@ def report(verb: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
 def write_beside(path: str, outcome: Dict[str, Any]) -> None:
     """Write the outcome beside its place and rename it, so that a reader never sees half a file."""
     beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
+    with open(beside, "w", encoding="utf-8", errors="replace") as file:
         json.dump(outcome, file, ensure_ascii=False, allow_nan=False)
     os.replace(beside, path)
+
+
+def _settings(path: str) -> Dict[str, Any]:
+    settings = config.read(path)
+    config.limit_threads(settings)
+    return settings
+
+
+def _serve(settings: Dict[str, Any], fd: int) -> int:
+    try:
+        module = importlib.import_module("modelyard_worker.serve")
+    except ImportError as error:  # a runtime without numpy: the front is told in its own frames
+        failure = explain(error, settings, loading=True)
+        header = json.dumps({"op": "failed", **failure.as_json()}).encode()
+        os.write(fd, struct.pack("<II", len(header), 0) + header)
+        return 1
+    return int(module.serve(settings, fd))
 
 
 def _verb(module: str, name: str) -> Callable[..., Dict[str, Any]]:

@@ -61,16 +61,28 @@ def sha256(path: str) -> str:
 
 
 def prepare(config: Mapping[str, Any]) -> None:
-    """Set thread counts (libraries read them when imported) and make the model's modules importable.
+    """Make the model's modules importable.
 
     The model's directory comes last on the path, so that a file named like a library does not shadow it.
     """
-    if threads(config):
-        for name in THREAD_VARIABLES:
-            os.environ.setdefault(name, str(threads(config)))
     directory = os.path.realpath(str(config["path"]))
     if directory not in sys.path:
         sys.path.append(directory)
+
+
+def published(config: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the publisher said about the signature; `sample` may be in any form of rows, also beside it."""
+    said: Dict[str, Any] = dict(config.get("signature") or {})
+    if said.get("sample") is None and config.get("sample") is not None:
+        said["sample"] = config["sample"]
+    return said
+
+
+def limit_threads(config: Mapping[str, Any]) -> None:
+    """Bound the threads of numeric libraries, which read these variables when they are imported."""
+    if threads(config):
+        for name in THREAD_VARIABLES:
+            os.environ.setdefault(name, str(threads(config)))
 
 
 def threads(config: Mapping[str, Any]) -> int:

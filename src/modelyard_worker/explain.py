@@ -25,6 +25,9 @@ UNREADABLE = (
 )
 """Errors of a library that does not understand the file."""
 
+LONGEST = 300
+"""Characters of a guest's message that are passed on."""
+
 
 def explain(error: BaseException, config: Mapping[str, Any], *, loading: bool) -> Failure:
     """Say why loading or predicting failed.
@@ -50,9 +53,9 @@ def describe(error: BaseException, config: Mapping[str, Any]) -> str:
     if isinstance(error, SystemExit):
         return f"the model's code called sys.exit({error.code!r}): remove the call, a model must stay running"
     text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
-    text = _relative(text, config)
-    if len(text) > 600:
-        text = text[:600] + "…"
+    text = _relative(re.sub(r" from '[^']*'(?=>)", "", text), config)
+    if len(text) > LONGEST:
+        text = text[:LONGEST] + "…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -114,10 +117,10 @@ def _from_file(error: BaseException, config: Mapping[str, Any]) -> Optional[Fail
     detail = describe(error, config)
     entry = config.get("entry") or "the model's file"
     kind = type(error).__name__
+    if guest_frame(error, config) or config.get("format") == "python":
+        return None
     if kind in CORRUPT or f"{type(error).__module__}.{kind}" in CORRUPT:
         return Failure("ArtifactCorrupt", f"{entry} is damaged or cut short ({detail}): publish it again")
-    if guest_frame(error, config):
-        return None
     mismatch = packages.version_mismatch(config, detail)
     if mismatch is not None:
         return mismatch

@@ -19,3 +19,10 @@ class Failure(Exception):
     def as_json(self) -> Dict[str, str]:
         """The failure as it travels: `{"reason": …, "message": …}`."""
         return {"reason": self.reason, "message": self.message}
+
+
+class Contradiction(Failure):
+    """A prediction that is not what the signature declares; at inspection that is the signature's fault."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("PredictionFailed", message)

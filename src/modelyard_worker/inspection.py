@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 from modelyard_worker import requests, samples, signatures
 from modelyard_worker.arrays import jsonable, nested
-from modelyard_worker.failures import Failure
+from modelyard_worker.config import published
+from modelyard_worker.failures import Contradiction, Failure
 from modelyard_worker.loaders import load
 from modelyard_worker.packages import version_mismatch
 
@@ -22,7 +23,7 @@ def inspect_model(config: Mapping[str, Any]) -> Dict[str, Any]:
     Raises Failure.
     """
     loaded = load(config)
-    signature = dict(loaded.signature)
+    signature, given_signature = dict(loaded.signature), published(config)
     given = signature["sample"]
     sample = given if given is not None else samples.made_up(loaded)
     answer: Optional[Arrays] = None
@@ -33,8 +34,9 @@ def inspect_model(config: Mapping[str, Any]) -> Dict[str, Any]:
             None if answer is None else {name: nested(array) for name, array in tensors.items()}
         )
     if answer is not None:
-        published = bool((config.get("signature") or {}).get("outputs"))
-        signature["outputs"] = _refined(signature["outputs"], answer, published=published)
+        signature["outputs"] = _refined(
+            signature["outputs"], answer, binding=bool(given_signature.get("outputs"))
+        )
     return {
         "signature": jsonable(signature),
         "framework_version": config.get("framework_version") or loaded.info["framework_version"],
@@ -48,6 +50,8 @@ def inspect_model(config: Mapping[str, Any]) -> Dict[str, Any]:
 def _tried(loaded: Loaded, tensors: Arrays, config: Mapping[str, Any], *, required: bool) -> Optional[Arrays]:
     try:
         return loaded.predict(tensors, {})
+    except Contradiction as failure:
+        raise Failure("SignatureMismatch", f"signature.{failure.message}") from None
     except Failure as failure:
         made_with = {
             **config,
@@ -66,9 +70,9 @@ def _tried(loaded: Loaded, tensors: Arrays, config: Mapping[str, Any], *, requir
         return None
 
 
-def _refined(specs: List[Dict[str, Any]], answer: Arrays, *, published: bool) -> List[Dict[str, Any]]:
+def _refined(specs: List[Dict[str, Any]], answer: Arrays, *, binding: bool) -> List[Dict[str, Any]]:
     real = [signatures.spec_of(name, array) for name, array in answer.items()]
-    if published:
+    if binding:
         return signatures.agree(specs, real, "outputs")
     columns = {each["name"]: each["columns"] for each in specs}
     return [_with_columns(each, columns.get(each["name"]) or []) for each in real]

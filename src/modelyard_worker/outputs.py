@@ -8,6 +8,7 @@ import numpy as np
 
 from modelyard_worker import signatures
 from modelyard_worker.arrays import DTYPES
+from modelyard_worker.failures import Contradiction
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Array, Arrays
@@ -42,15 +43,14 @@ def declared(given: Sequence[Spec], real: Sequence[Spec]) -> Tuple[List[Spec], A
 
 
 def cast(array: Array, spec: Mapping[str, Any]) -> Array:
-    """The array in the spec's datatype. Raises Failure(SignatureMismatch) for numbers as text."""
+    """The array in the spec's datatype. Raises Contradiction when it holds another kind of element."""
     wanted = DTYPES[spec["datatype"]]
     if array.dtype == wanted:
         return array
-    failure = signatures.contradiction(
-        f"outputs.{spec['name']}", {**spec, "shape": array.shape}, signatures.spec_of(spec["name"], array)
-    )
-    if failure is not None and "shape" not in failure.message.partition(":")[0]:
-        raise failure
+    real = signatures.spec_of(spec["name"], array)
+    failure = signatures.contradiction(f"outputs.{spec['name']}", {**spec, "shape": real["shape"]}, real)
+    if failure is not None:
+        raise Contradiction(failure.message)
     return np.ascontiguousarray(array.astype(wanted))
 
 

@@ -73,7 +73,8 @@ def missing_package(module: str) -> Failure:
     return Failure(
         "MissingPackage",
         f"the package {name} (module {module}) is not in this runtime: "
-        "add it to the version's requirements or choose another --runtime",
+        "add it to the version's requirements or choose another --runtime "
+        "(a module of your own belongs beside the model's file)",
     )
 
 
@@ -84,12 +85,17 @@ def version_mismatch(config: Mapping[str, Any], detail: str) -> Optional[Failure
     """
     module = LIBRARIES.get(str(config.get("format", "")), "")
     recorded = str(config.get("framework_version") or "")
-    if not module or module == "onnxruntime" or not recorded:
+    if not module or module == "onnxruntime":
         return None
-    present = installed_version(module)
-    if not present or minor(present) == minor(recorded):
+    name, present = distribution(module), installed_version(module)
+    if present and not recorded and re.search(rf"module (named )?'{module}\.", detail):
+        return Failure(
+            "VersionMismatch",
+            f"the model was made with another {name} than this runtime's {present}: {detail}; "
+            f"choose or build a runtime with the {name} that it was trained with",
+        )
+    if not present or not recorded or minor(present) == minor(recorded):
         return None
-    name = distribution(module)
     return Failure(
         "VersionMismatch",
         f"the model was made with {name} {recorded}, this runtime has {present}, and the model does not work "

@@ -53,6 +53,16 @@ def array(value: Any, datatype: str, where: str) -> Array:
     dtype = DTYPES[datatype]
     if found.dtype.kind not in _accepted(dtype.kind) and found.size:
         found = _repaired(value, datatype, where)
+    return _in_range(found, datatype, where)
+
+
+def _in_range(found: Array, datatype: str, where: str) -> Array:
+    dtype = DTYPES[datatype]
+    if dtype.kind in "iu" and found.size:
+        limits = np.iinfo(dtype)
+        outside = [item for item in (found.min(), found.max()) if not limits.min <= item <= limits.max]
+        if outside:
+            raise _mismatch(f"{where}: {outside[0]} is out of range for {datatype}")
     with np.errstate(over="ignore"):
         return found.astype(dtype)
 

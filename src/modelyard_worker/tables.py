@@ -115,6 +115,10 @@ def _published_matrix(known: Inputs, spec: Spec) -> Spec:
         raise Failure(
             "SignatureMismatch", f"{where}: the signature says {width} columns, the model takes {known.count}"
         )
+    if known.examples and spec["datatype"] != "BYTES":
+        texts = ", ".join(known.example_by_name)
+        message = f"signature.inputs[0].datatype: the model takes text in {texts}, the signature says"
+        raise Failure("SignatureMismatch", f"{message} {spec['datatype']}; give one tensor per column")
     columns = spec["columns"]
     if columns and len(columns) != known.count:
         message = f"signature.inputs[0].columns: {len(columns)} names, the model takes {known.count} columns"

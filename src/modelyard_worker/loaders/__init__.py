@@ -28,7 +28,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
         if config["format"] not in FORMATS:
             raise Failure("ModelLoadFailed", f"format {config['format']} is not one of {', '.join(FORMATS)}")
         loaded: Loaded = importlib.import_module(f"modelyard_worker.loaders.{config['format']}").load(config)
-    except KeyboardInterrupt:
+    except (Failure, KeyboardInterrupt):
         raise
     except BaseException as error:  # guests raise anything, SystemExit too; it is reported
         raise explain(error, config, loading=True) from error
@@ -41,9 +41,7 @@ def _guarded(loaded: Loaded, config: Mapping[str, Any]) -> Any:
     def guarded(inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         try:
             return predict(inputs, parameters)
-        except Failure:
-            raise
-        except KeyboardInterrupt:
+        except (Failure, KeyboardInterrupt):
             raise
         except BaseException as error:  # guests raise anything, SystemExit too; it is reported
             raise explain(error, config, loading=False) from error

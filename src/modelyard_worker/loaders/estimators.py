@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from modelyard_worker import fitted, outputs, signatures, tables
+from modelyard_worker import fitted, outputs, requests, signatures, tables
 from modelyard_worker.arrays import native, normal
-from modelyard_worker.config import threads
+from modelyard_worker.config import published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
 
@@ -41,9 +42,10 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
     if not hasattr(model, "predict") and not hasattr(model, "transform"):
         kind = type(model).__name__
         raise Failure("ModelLoadFailed", f"the file holds a {kind}: expected a fitted estimator with predict")
+    _require_fitted(model)
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     _bound_threads(model, threads(config))
-    given = config.get("signature") or {}
+    given = published(config)
     known = fitted.inputs_of(model)
     inputs = tables.input_specs(known, given)
     function = function_of(model)
@@ -55,6 +57,7 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         answered: Arrays = adapt(answer(build(tensors), parameters.get("requested_outputs")))
         return answered
 
+    _warm(predict, inputs, given.get("sample"))
     return Loaded(
         signature=signatures.signature(inputs, specs, given),
         device="CPU",
@@ -66,6 +69,29 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         },
         predict=predict,
     )
+
+
+def _warm(predict: Callable[[Any, Any], Any], inputs: Sequence[Spec], sample: Any) -> None:
+    """Let the first prediction, which imports and allocates, be ours."""
+    if sample is None or not inputs:
+        return
+    try:
+        predict(requests.rows(sample, inputs), {})
+    except Exception as error:  # noqa: BLE001 - whoever asks gets the error; here it only means a slower first answer
+        print(f"the sample could not be predicted: {error}", file=sys.stderr)
+
+
+def _require_fitted(model: Any) -> None:
+    validation = sys.modules.get("sklearn.utils.validation")
+    if validation is None or not type(model).__module__.startswith("sklearn."):
+        return
+    try:
+        validation.check_is_fitted(model)
+    except sys.modules["sklearn.exceptions"].NotFittedError as error:
+        kind = type(model).__name__
+        raise Failure(
+            "ModelLoadFailed", f"the {kind} is not fitted: call fit before publishing it"
+        ) from error
 
 
 def function_of(model: Any) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from modelyard_worker import fitted, outputs, signatures, tables
 from modelyard_worker.arrays import text
 from modelyard_worker.boosters import Objective
-from modelyard_worker.config import entry_path, threads
+from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.loaded import Loaded
-from modelyard_worker.loaders import estimators, pickles
+from modelyard_worker.loaders import estimators, lean, pickles
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Array, Arrays
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def load(config: Mapping[str, Any]) -> Loaded:
     """Load a booster, or a wrapper from a joblib or pickle file."""
     if config.get("serialization") in ("joblib", "pickle", "skops"):
-        with pickles.hidden("pandas"):
+        with lean.hidden("pandas", "rich"), lean.statistics_later():
             library = importlib.import_module("lightgbm")
         model, _ = pickles.read(config)
         if not isinstance(model, library.Booster):
             return estimators.load_estimator(model, config, version=library.__version__)
     else:
-        with pickles.hidden("pandas", "sklearn", "scipy.stats"):
+        with lean.hidden("pandas", "sklearn"):
             library = importlib.import_module("lightgbm")
         model = library.Booster(model_file=entry_path(config))
     return _load_booster(model, config, version=library.__version__)
@@ -37,7 +37,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
 def _load_booster(booster: Any, config: Mapping[str, Any], *, version: str) -> Loaded:
     header = booster.model_to_string(num_iteration=1)
     objective = _objective(header)
-    given = config.get("signature") or {}
+    given = published(config)
     known = _inputs(booster, header)
     inputs = tables.input_specs(known, given)
     specs, adapt = outputs.declared(given.get("outputs") or (), objective.specs())

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelyard_worker import outputs, signatures
 from modelyard_worker.arrays import DTYPES, native, normal, text
-from modelyard_worker.config import entry_path, threads
+from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
 
@@ -49,7 +49,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     session = _session(library, config)
     device = f"ONNX Runtime device: {'GPU' if session.get_providers()[0] in ACCELERATED else 'CPU'}"
     print(device, flush=True)
-    given = config.get("signature") or {}
+    given = published(config)
     inputs = [_spec(each) for each in session.get_inputs()]
     if given.get("inputs"):
         inputs = signatures.agree(given["inputs"], inputs, "inputs")

@@ -6,11 +6,11 @@ import importlib
 import pickle
 import sys
 import warnings
-from contextlib import contextmanager
-from typing import Any, Iterator, List, Mapping, Set, Tuple
+from typing import Any, List, Mapping, Set, Tuple
 
 from modelyard_worker.config import entry_path
 from modelyard_worker.explain import explain
+from modelyard_worker.loaders import lean
 
 
 def read(config: Mapping[str, Any]) -> Tuple[Any, str]:
@@ -18,7 +18,7 @@ def read(config: Mapping[str, Any]) -> Tuple[Any, str]:
 
     The platform scanned the file before this process was started.
     """
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, lean.statistics_later():
         try:
             model = _read(str(config.get("serialization")), entry_path(config))
         except Exception as error:
@@ -28,24 +28,6 @@ def read(config: Mapping[str, Any]) -> Tuple[Any, str]:
         finally:
             _show_once(caught)
     return model, _written_with(caught)
-
-
-@contextmanager
-def hidden(*names: str) -> Iterator[None]:
-    """Make optional libraries look absent while a big library is imported that would import them in vain.
-
-    Importing pandas costs scikit-learn a third of its start, and scikit-learn costs XGBoost and LightGBM most
-    of theirs. Outside this block the libraries can be imported as ever.
-    """
-    absent = [name for name in names if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for name in absent:
-            if sys.modules.get(name, name) is None:
-                del sys.modules[name]
 
 
 def _read(serialization: str, path: str) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from modelyard_worker import outputs, requests, signatures
 from modelyard_worker.arrays import normal
-from modelyard_worker.config import entry_path
+from modelyard_worker.config import entry_path, published
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
 
@@ -37,7 +37,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     if os.path.isdir(path):
         path = os.path.join(path, "model.py")
     module = _imported(path)
-    given = config.get("signature") or {}
+    given = published(config)
     steps = _steps(module, os.path.dirname(path))
     inputs = list(given.get("inputs") or _sampled(given))
     declared = list(given.get("outputs") or ())

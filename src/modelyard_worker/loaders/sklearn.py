@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Mapping
 
 from modelyard_worker.loaded import Loaded
-from modelyard_worker.loaders import estimators, pickles
+from modelyard_worker.loaders import estimators, lean, pickles
 
 
 def load(config: Mapping[str, Any]) -> Loaded:
     """Load a fitted estimator from a joblib, pickle or skops file."""
-    with pickles.hidden("pandas"):
-        library = importlib.import_module("sklearn")
+    library = lean.scikit_learn()
     model, written_with = pickles.read(config)
     return estimators.load_estimator(model, config, version=written_with or library.__version__)

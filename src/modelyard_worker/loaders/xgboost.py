@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Tuple
 
 from modelyard_worker import fitted, outputs, signatures, tables
 from modelyard_worker.boosters import Objective
-from modelyard_worker.config import entry_path, threads
+from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
-from modelyard_worker.loaders import estimators, pickles
+from modelyard_worker.loaders import estimators, lean, pickles
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def load(config: Mapping[str, Any]) -> Loaded:
     """Load a booster, or a wrapper from a joblib or pickle file."""
     if config.get("serialization") in ("joblib", "pickle", "skops"):
-        with pickles.hidden("pandas"):
+        with lean.hidden("pandas", "rich"), lean.statistics_later():
             library = importlib.import_module("xgboost")
         model, _ = pickles.read(config)
         if not isinstance(model, library.Booster):
             return estimators.load_estimator(model, config, version=library.__version__)
     else:
-        with pickles.hidden("pandas", "sklearn"):
+        with lean.hidden("pandas", "sklearn"):
             library = importlib.import_module("xgboost")
         model = library.Booster()
         model.load_model(entry_path(config))
@@ -38,7 +38,7 @@ def _load_booster(library: Any, booster: Any, config: Mapping[str, Any]) -> Load
         booster.set_param({"nthread": threads(config)})
     settings = json.loads(booster.save_config())
     objective, kind = _objective(settings)
-    given = config.get("signature") or {}
+    given = published(config)
     known = fitted.Inputs(
         names=_names(booster), count=int(booster.num_features()), examples={}, categories={}, documents=False,
         frame=False, single=False,
