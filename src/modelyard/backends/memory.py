@@ -123,17 +123,17 @@ class MemoryBackend:
         self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
     ) -> AsyncIterator[LogLine]:
         """Lines written with `write`; following looks again a hundred times a second."""
+        seen = len(self._lines.get(key, []))
         wanted = [line for line in self._lines.get(key, []) if replica in ("", line.replica)]
         for line in wanted[max(0, len(wanted) - tail) :]:
             yield line
-        seen = len(self._lines.get(key, []))
         while follow:
             await asyncio.sleep(0.01)
-            lines = self._lines.get(key, [])
-            for line in lines[seen:]:
+            added = self._lines.get(key, [])[seen:]
+            seen += len(added)
+            for line in added:
                 if replica in ("", line.replica):
                     yield line
-            seen = len(lines)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -208,10 +208,11 @@ class MemoryEnvironments:
         self, *, clock: Callable[[], float], host: RuntimeStatus = _HOST, pace: Pace | None = None
     ) -> None:
         self.fail: Callable[[RuntimeSpec], Failure | None] = lambda spec: None
+        """Decides at the beginning of a build whether it will fail."""
         self._clock = clock
         self._host = host
         self._pace = pace or Pace()
-        self._begun: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._builds: dict[tuple[str, tuple[str, ...]], tuple[float, Failure | None]] = {}
 
     async def host(self) -> RuntimeStatus:
         """The status given."""
@@ -219,12 +220,13 @@ class MemoryEnvironments:
 
     async def observe(self, runtime: Runtime) -> RuntimeStatus:
         """Pending before the build, then building, then ready or failed."""
-        begun = self._begun.get(_identity(runtime.spec))
-        if begun is None:
+        build = self._builds.get(_identity(runtime.spec))
+        if build is None:
             return RuntimeStatus()
+        begun, failure = build
         if self._clock() < begun + self._pace.build_seconds:
             return RuntimeStatus(state=RuntimeState.BUILDING, message="installing packages")
-        if failure := self.fail(runtime.spec):
+        if failure:
             return RuntimeStatus(state=RuntimeState.FAILED, reason=failure.reason, message=failure.message)
         pins = [package.partition("==") for package in runtime.spec.packages]
         return RuntimeStatus(
@@ -237,14 +239,13 @@ class MemoryEnvironments:
 
     async def build(self, runtime: Runtime) -> None:
         """Begin now; a failed build begins again, one that runs or is done goes on."""
-        identity = _identity(runtime.spec)
         if (await self.observe(runtime)).state in (RuntimeState.PENDING, RuntimeState.FAILED):
-            self._begun[identity] = self._clock()
+            self._builds[_identity(runtime.spec)] = (self._clock(), self.fail(runtime.spec))
 
     async def remove(self, runtime: Runtime, *, others: Sequence[RuntimeSpec] = ()) -> None:
         """Forget the environment unless one of `others` is the same."""
         if _identity(runtime.spec) not in {_identity(other) for other in others}:
-            self._begun.pop(_identity(runtime.spec), None)
+            self._builds.pop(_identity(runtime.spec), None)
 
 
 def _identity(spec: RuntimeSpec) -> tuple[str, tuple[str, ...]]:

@@ -114,7 +114,7 @@ class LocalBackend:
     ) -> AsyncIterator[LogLine]:
         """The last `tail` lines of each replica, the one that wrote last at the end.
 
-        Replicas that are gone are asked for by name; without a name they show only when nothing else is there.
+        Replicas that are gone are asked for by name; without one they show only when nothing else exists.
         """
         directory = self._places.logs / key.project / key.service
         followers = logs.Followers(directory, replica)

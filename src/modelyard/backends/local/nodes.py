@@ -69,9 +69,7 @@ def _own_groups(controller: str) -> list[Path]:
         return []
     mounts = [_CGROUPS / controller] if controller else [_CGROUPS, _CGROUPS / "unified"]
     groups = [line.split(":", 2) for line in lines]
-    paths = [
-        path for _, names, path in groups if (controller in names.split(",") if controller else not names)
-    ]
+    paths = [path for _, names, path in groups if controller in names.split(",")]
     found: list[Path] = []
     for path in paths:
         parts = Path(path.lstrip("/")).parts

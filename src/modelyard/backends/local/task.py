@@ -142,7 +142,8 @@ async def _watch(going: _Run, order: Order) -> None:
     deadline = loop.time() + order.task.timeout_seconds
     waiting = asyncio.create_task(going.child.wait())
     try:
-        while not waiting.done():
+        # Waiting ends only when the pipes are closed too, which a grandchild may hold open.
+        while going.child.returncode is None:
             left = deadline - loop.time()
             if left <= 0:
                 going.ended = _late(order.task)
