@@ -36,6 +36,7 @@ class Database:
         )
         # Writers of this process queue here in order, rather than poll a lock or hold connections.
         self._turn = asyncio.Lock()
+        self._writer: asyncio.Task[object] | None = None
 
     @classmethod
     async def open(cls, url: str, *, migrate: bool = True, patience_seconds: float = 5.0) -> Database:
@@ -63,19 +64,30 @@ class Database:
 
         Raises Unavailable when the database is away or another writer keeps it too long.
         """
-        async with self._turn, _connected(self._writes) as connection:
+        if self._writer is not None and self._writer is asyncio.current_task():
+            # It would wait for itself, for ever and in silence.
+            raise RuntimeError("a transaction was begun inside another; pass `tx` on instead")
+        async with self._alone(), _connected(self._writes) as connection:
             if self._postgresql:
                 with translated():
                     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
             yield Transaction(connection)
-            with translated():
-                await connection.commit()
+            await _commit(connection)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Snapshot]:
         """One consistent view that waits for no writer; raises Unavailable when the database is away."""
         async with _connected(self._reads) as connection:
             yield Snapshot(connection)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        async with self._turn:
+            self._writer = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._writer = None
 
     async def _check_schema(self, *, migrate: bool) -> None:
         async with _connected(self._reads) as connection:
@@ -101,6 +113,17 @@ async def _connected(source: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     finally:
         # Shielded, so that a cancelled caller leaves no transaction behind.
         await asyncio.shield(asyncio.ensure_future(_left(connection)))
+
+
+async def _commit(connection: AsyncConnection) -> None:
+    try:
+        with translated():
+            await connection.commit()
+    except BaseException:
+        # After a COMMIT that failed, SQLite is still inside the transaction and holds the writer's lock, and
+        # the pool would hand the connection on like that: close it for good.
+        await asyncio.shield(asyncio.ensure_future(connection.invalidate()))
+        raise
 
 
 async def _left(connection: AsyncConnection) -> None:

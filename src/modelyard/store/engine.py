@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from modelyard.domain.errors import FieldError, Invalid
-from modelyard.store.failures import translated
+from modelyard.domain.errors import FieldError, Invalid, Unavailable
 
 WRITES = "modelyard_writes"
 """Execution option of connections that are about to change something."""
@@ -36,7 +35,7 @@ def create(url: str, *, patience_seconds: float) -> AsyncEngine:
 def _sqlite(url: sa.URL, patience: float) -> AsyncEngine:
     if not url.database or url.database == ":memory:":
         raise _refused("an SQLite database needs a file")
-    _create_private(url.database)
+    _make_private(url.database)
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"), hide_parameters=True, max_overflow=20, pool_size=5
     )
@@ -45,16 +44,11 @@ def _sqlite(url: sa.URL, patience: float) -> AsyncEngine:
     def prepare(connection: Any, _record: object) -> None:
         # We write BEGIN ourselves; left to itself the driver begins late and commits before DDL.
         connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout={int(patience * 1000)}",
-            "journal_mode=WAL",
-            "synchronous=FULL",  # WAL's default forgets the last commits when the power fails
-            "foreign_keys=ON",
-            "journal_size_limit=67108864",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        try:
+            _configure(connection, patience)
+        except BaseException:
+            connection.close()
+            raise
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -65,15 +59,31 @@ def _sqlite(url: sa.URL, patience: float) -> AsyncEngine:
     return engine
 
 
-def _create_private(path: str) -> None:
-    """Make the file readable by its owner alone before SQLite fills it; its journals take its mode."""
-    with translated():
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            return
-        except FileNotFoundError as error:
-            raise _refused("its directory does not exist; create it first") from error
+def _configure(connection: Any, patience: float) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={int(patience * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=FULL",  # WAL's default forgets the last commits when the power fails
+        "foreign_keys=ON",
+        "journal_size_limit=67108864",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _make_private(path: str) -> None:
+    """Make sure of the file, readable by its owner alone when it is new; its journals take its mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except FileNotFoundError as error:
+        raise _refused("its directory does not exist; create it first") from error
+    except OSError as error:
+        raise Unavailable(
+            f"the database file cannot be opened ({error.strerror}); check store.url, and that this user may "
+            "write there",
+            retry_after_seconds=30.0,
+        ) from error
 
 
 def _postgresql(url: sa.URL, patience: float) -> AsyncEngine:

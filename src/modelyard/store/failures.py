@@ -14,6 +14,9 @@ _REFERENCE = (
     "create or delete that first"
 )
 _DUPLICATE = "it exists already; choose another name, or change the existing one"
+_UNSTORABLE = (
+    "a text or number in the request cannot be stored; use valid Unicode without NUL, and smaller numbers"
+)
 _BUSY = "the database is locked by another writer; try again"
 _FULL = "the database's disk is full; free some space, then try again"
 _READ_ONLY = "the database is read-only; make its disk and file writable, then try again"
@@ -72,7 +75,7 @@ def translated() -> Iterator[None]:
     except OSError as error:
         raise Unavailable(_UNREACHABLE, retry_after_seconds=2.0) from error
     except (UnicodeEncodeError, OverflowError) as error:
-        raise Invalid("a text or number in the request cannot be stored; use valid Unicode") from error
+        raise Invalid(_UNSTORABLE) from error
 
 
 def _of_statement(error: exc.DBAPIError) -> ModelyardError:
@@ -84,7 +87,7 @@ def _of_statement(error: exc.DBAPIError) -> ModelyardError:
     if state is not None:
         return _of_state(str(state))
     if isinstance(error, exc.DataError):
-        return Invalid("a text or number in the request is out of range; use a smaller one")
+        return Invalid(_UNSTORABLE)
     if error.connection_invalidated or isinstance(error, exc.InterfaceError):
         return Unavailable(_AWAY)
     return _unexpected(type(cause).__name__)
@@ -108,7 +111,7 @@ def _of_state(state: str) -> ModelyardError:
     if state.startswith("54"):
         return TooLarge("the document is larger than the database keeps; send a smaller one")
     if state.startswith("22"):
-        return Invalid("a text or number in the request cannot be stored; leave out NUL characters")
+        return Invalid(_UNSTORABLE)
     return _unavailable(state, _POSTGRESQL) or _unexpected(f"SQLSTATE {state}")
 
 

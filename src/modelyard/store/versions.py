@@ -86,7 +86,7 @@ async def find_label(tx: Snapshot, project: str, model: str, label: str) -> Mode
 
 async def find_run(tx: Snapshot, project: str, model: str, run: str) -> ModelVersion | None:
     """The newest version that the training run `run` published, or None."""
-    return await _find(tx, project, model, versions.c.run == _digest(run))
+    return await _find(tx, project, model, versions.c.run == _digest(run)) if run else None
 
 
 async def all_files(tx: Snapshot) -> frozenset[str]:
