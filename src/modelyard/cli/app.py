@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from modelyard.cli import access, config, context, deployments, models, resources, services, up
 from modelyard.client.problems import Unreachable
@@ -51,13 +51,11 @@ def run(argv: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except errors.ModelyardError as error:
         return _failed(error)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         return 0
 

@@ -73,8 +73,7 @@ def arrays(answer: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def table(answer: Mapping[str, Any]) -> Any:
     """A split answer as a DataFrame."""
-    split = answer["result"]
-    return importlib.import_module("pandas").DataFrame(split["data"], columns=split["columns"])
+    return importlib.import_module("pandas").DataFrame(answer["data"], columns=answer["columns"])
 
 
 def _only(inputs: list[dict[str, Any]]) -> str:

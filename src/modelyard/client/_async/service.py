@@ -45,7 +45,7 @@ class AsyncService:
         if payload.is_table(rows):
             return payload.table(await self._post("/predict", payload.rows_request(rows)))
         if payload.is_rows(rows):
-            return (await self._post("/predict", payload.rows_request(rows)))["result"]
+            return (await self._post("/predict", payload.rows_request(rows)))["rows"]
         request = payload.tensors_request(rows, await self.inputs())
         return payload.arrays(await self._post(f"/v2/models/{self.view.name}/infer", request))
 
@@ -54,7 +54,7 @@ class AsyncService:
         if isinstance(document, dict) and isinstance(document.get("inputs"), list):
             return await self._post(f"/v2/models/{self.view.name}/infer", document)
         if payload.is_rows(document):
-            return await self._post("/predict", payload.rows_request(document))
+            return (await self._post("/predict", payload.rows_request(document)))["rows"]
         if isinstance(document, dict) and "data" in document:
             return await self._post("/predict", document)
         answer = await self.predict(document)

@@ -45,7 +45,7 @@ class Service:
         if payload.is_table(rows):
             return payload.table(self._post("/predict", payload.rows_request(rows)))
         if payload.is_rows(rows):
-            return (self._post("/predict", payload.rows_request(rows)))["result"]
+            return (self._post("/predict", payload.rows_request(rows)))["rows"]
         request = payload.tensors_request(rows, self.inputs())
         return payload.arrays(self._post(f"/v2/models/{self.view.name}/infer", request))
 
@@ -54,7 +54,7 @@ class Service:
         if isinstance(document, dict) and isinstance(document.get("inputs"), list):
             return self._post(f"/v2/models/{self.view.name}/infer", document)
         if payload.is_rows(document):
-            return self._post("/predict", payload.rows_request(document))
+            return (self._post("/predict", payload.rows_request(document)))["rows"]
         if isinstance(document, dict) and "data" in document:
             return self._post("/predict", document)
         answer = self.predict(document)
