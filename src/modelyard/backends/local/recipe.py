@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +14,6 @@ from packaging.utils import canonicalize_name
 from modelyard.domain.deployment import Failure
 from modelyard.domain.runtime import RuntimeKind, RuntimeSpec
 
-OLDEST = (3, 9)
-"""The oldest Python that can host a model."""
-
-_VERSION = re.compile(r"\d+(\.\d+){0,2}")
 _NEEDED = "numpy"
 
 
@@ -47,12 +42,7 @@ def of(spec: RuntimeSpec, *, index_url: str) -> Recipe:
 
 
 def check(recipe: Recipe) -> Failure | None:
-    """Why a recipe can never be built, or None."""
-    if recipe.python and not _VERSION.fullmatch(recipe.python):
-        return _refused(f"python {recipe.python[:40]!a} is not a version; write one such as `3.11`")
-    asked = tuple(int(part) for part in recipe.python.split(".")) if recipe.python else OLDEST
-    if asked[:1] < OLDEST[:1] or (len(asked) > 1 and asked[:2] < OLDEST):
-        return _refused(f"Python {recipe.python} is too old to host models; use 3.9 or newer")
+    """Why a recipe can never be built, as far as the spec could not know it; or None."""
     wrong = [text for line in recipe.requirements if (text := _wrong(line))]
     return _refused("; ".join(wrong)) if wrong else None
 
@@ -75,8 +65,6 @@ def packages(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 def _wrong(line: str) -> str:
     shown = ascii(line[:100])
-    if line.startswith("-"):
-        return f"{shown} is an option; list packages only, such as `scikit-learn==1.5.2`"
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
