@@ -26,7 +26,9 @@ async def publish(store: LocalArtifacts, files: dict[str, bytes]) -> tuple[File,
 
 def everything(root: Path) -> list[str]:
     """Every file that a reader of the store could come across, uploads included."""
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock")
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "lock"
+    )
 
 
 def tar(members: list[tuple[tarfile.TarInfo, bytes]], *, mode: str = "w:gz") -> bytes:

@@ -53,10 +53,12 @@ async def test_an_archive_that_was_not_sent_is_not_found(store: LocalArtifacts) 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/cron.d/evil", "a/../../evil", "a\\..\\evil", "a\nb"])
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-async def test_a_member_outside_the_folder_is_refused_by_name(store: LocalArtifacts, name: str, kind: str) -> None:
+async def test_a_member_outside_the_folder_is_refused_by_name(
+    store: LocalArtifacts, name: str, kind: str
+) -> None:
     members = {"good": b"x", name: b"evil"}
     data = plain_tar(members) if kind == "tar" else zipped(list(members.items()))
-    with pytest.raises(Refused, match="evil|a.b"):
+    with pytest.raises(Refused, match=r"evil|a.b"):
         await unpack(store, data)
 
 
@@ -90,7 +92,7 @@ async def test_a_link_in_a_zip_is_refused(store: LocalArtifacts) -> None:
 
 async def test_a_name_that_comes_twice_is_refused(store: LocalArtifacts) -> None:
     twice = [(tarfile.TarInfo("model"), b"good"), (tarfile.TarInfo("./model"), b"evil")]
-    with pytest.raises(Refused, match="`./model` is in the archive twice"):
+    with pytest.raises(Refused, match=r"`\./model` is in the archive twice"):
         await unpack(store, tar(twice))
 
 
@@ -139,7 +141,9 @@ async def test_an_encrypted_zip_is_refused(store: LocalArtifacts) -> None:
 
 
 @pytest.mark.parametrize("make", ["tar", "tar.gz", "zip"])
-async def test_an_archive_cut_anywhere_is_refused_and_never_half_unpacked(store: LocalArtifacts, make: str) -> None:
+async def test_an_archive_cut_anywhere_is_refused_and_never_half_unpacked(
+    store: LocalArtifacts, make: str
+) -> None:
     files = {f"f{i}": os.urandom(1500) for i in range(3)}
     whole = {
         "tar": lambda: plain_tar(files, mode="w"),
@@ -160,7 +164,9 @@ async def test_a_flipped_bit_in_an_archive_is_refused(store: LocalArtifacts) -> 
             await unpack(store, bytes(broken))
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"hello world" * 100, b"PK\x03\x04" + b"x" * 50, b"\x1f\x8b" + b"x" * 50])
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"hello world" * 100, b"PK\x03\x04" + b"x" * 50, b"\x1f\x8b" + b"x" * 50]
+)
 async def test_what_is_no_archive_is_invalid(store: LocalArtifacts, data: bytes) -> None:
     with pytest.raises(Invalid, match="not a whole archive"):
         await unpack(store, data)

@@ -13,7 +13,9 @@ from tests.artifacts.streams import publish
 async def test_a_tree_holds_exactly_its_files(store: LocalArtifacts) -> None:
     files = await publish(store, {"model.onnx": b"graph", "data/weights.bin": b"weights"})
     tree = await store.tree(files)
-    found = {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()
+    }
     assert found == {"model.onnx": b"graph", "data/weights.bin": b"weights"}
 
 

@@ -72,7 +72,21 @@ async def test_an_empty_file_is_a_file(store: LocalArtifacts) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/", ".", "/etc/passwd", "../x", "a/../../x", "a\\b", "C:x", "a\0b", "a\nb", "x" * 300, "a/" * 600 + "b", "a\x7f"],
+    [
+        "",
+        "/",
+        ".",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a\\b",
+        "C:x",
+        "a\0b",
+        "a\nb",
+        "x" * 300,
+        "a/" * 600 + "b",
+        "a\x7f",
+    ],
 )
 async def test_a_bad_path_is_refused_by_name(store: LocalArtifacts, path: str) -> None:
     async with store.upload() as upload:
@@ -139,7 +153,9 @@ async def test_files_that_were_not_sent_are_not_committed(store: LocalArtifacts)
 
 
 async def test_uploads_at_the_same_time_do_not_disturb_one_another(store: LocalArtifacts) -> None:
-    results = await asyncio.gather(*(publish(store, {"m": bytes([i]) * 100_000, "same": b"s"}) for i in range(12)))
+    results = await asyncio.gather(
+        *(publish(store, {"m": bytes([i]) * 100_000, "same": b"s"}) for i in range(12))
+    )
     for files in results:
         await store.verify(files)
     assert len({file.sha256 for files in results for file in files}) == 13
@@ -172,7 +188,9 @@ asyncio.run(main())
 
 
 def test_300_megabytes_pass_through_a_few_megabytes_of_memory(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", BIG, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BIG, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     total, grown = map(int, done.stdout.split())
     assert total == 300 * 1024 * 1024
     assert grown < 40

@@ -65,7 +65,7 @@ def digest(path: Path) -> str:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put `source` at `target` too, atomically replacing it: a hard link, or a copy where links do not work."""
+    """Put `source` at `target` too, atomically replacing it: by a hard link where that works."""
     beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     beside.unlink(missing_ok=True)
     try:
@@ -84,7 +84,7 @@ def remove_tree(path: Path) -> None:
 
 
 def hold(path: Path, kind: int) -> int:
-    """Take a lock (fcntl.LOCK_EX, LOCK_SH, with LOCK_NB) and return the handle that holds it until it is closed.
+    """Take a lock (fcntl.LOCK_EX, LOCK_SH, with LOCK_NB) and return the handle that holds it.
 
     Raises BlockingIOError when LOCK_NB is given and somebody else holds it.
     """

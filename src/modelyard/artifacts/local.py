@@ -78,7 +78,7 @@ class LocalArtifacts:
             yield held
 
     async def verify(self, files: Sequence[File]) -> None:
-        """Read every file and compare its checksum. Raises Refused with the file's name and both checksums."""
+        """Read every file and compare checksums. Raises Refused with the file's name and both of them."""
         for file in files:
             with disk.explained(f"reading `{file.path}`"):
                 await asyncio.to_thread(self._verify, file)

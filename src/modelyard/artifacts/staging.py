@@ -94,7 +94,7 @@ class Writer:
             raise TooLarge(
                 f"file: `{self._name}` makes the upload larger than the {staging.bounds.max_bytes} bytes "
                 f"allowed; "
-                "publish a smaller model or raise limits.max_upload_bytes"
+                "publish a smaller model or raise `limits.upload`"
             )
         view = memoryview(data)
         while view:

@@ -1,4 +1,4 @@
-"""What a model file is: detect it, read its facts, judge whether it is safe; model code is never executed here."""
+"""What a model file is: detect it, read its facts, judge its safety; model code is never executed here."""
 
 from modelyard.formats.detection import detect
 from modelyard.formats.found import Detected

@@ -23,3 +23,5 @@ class Detected:
     """Top-level packages that loading imports, besides the format's own."""
     notes: tuple[str, ...] = ()
     """Facts for people, such as an ONNX file's operator set."""
+    warnings: tuple[str, ...] = ()
+    """What may keep it from loading, such as operators that the library does not have."""

@@ -30,7 +30,7 @@ OTHER_OBJECTIVES = ("rank", "lambdarank", "survival", "custom", "none")
 
 
 def of_class(module: str, name: str) -> Function:
-    """Say what a class of scikit-learn, XGBoost or LightGBM answers; UNKNOWN for transformers and wrappers."""
+    """Say what a class of scikit-learn, XGBoost or LightGBM answers; UNKNOWN for transformers."""
     if name in CLASSIFIERS or "Classifier" in name:
         return Function.CLASSIFICATION
     if name in REGRESSORS or "Regressor" in name or name.endswith("Regression"):

@@ -1,4 +1,4 @@
-"""JSON documents of any size, looked at piece by piece: deep or truncated ones are refused, nothing is built in vain."""
+"""JSON documents of any size, looked at piece by piece; deep or truncated ones are refused."""
 
 from __future__ import annotations
 

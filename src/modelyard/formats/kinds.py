@@ -32,9 +32,9 @@ REMEDIES: dict[Kind, str] = {
         "it is in XGBoost's old binary format, which current versions no longer read; "
         "load it with the version that wrote it and save it as model.ubj or model.json"
     ),
-    Kind.TORCH: "it is a PyTorch file; export the model with torch.onnx.export, or publish a model.py that loads it",
-    Kind.KERAS: "it is a Keras file; export the model to ONNX with tf2onnx, or publish a model.py that loads it",
-    Kind.PMML: "it is PMML; export the model to ONNX or publish the fitted estimator, or a model.py that loads it",
+    Kind.TORCH: "it is a PyTorch file; export it with torch.onnx.export, or publish a model.py that loads it",
+    Kind.KERAS: "it is a Keras file; export it to ONNX with tf2onnx, or publish a model.py that loads it",
+    Kind.PMML: "it is PMML; publish the fitted estimator itself, or export the model to ONNX",
 }
 """Kinds that are recognised and not served, with what to do instead."""
 

@@ -38,7 +38,8 @@ def read(directory: Path, entry: str) -> Detected:
         algorithm=_algorithm(graph),
         function=_function(graph),
         signature=_signature(graph),
-        notes=_notes(graph),
+        notes=(_summary(graph),),
+        warnings=_warnings(graph),
     )
 
 
@@ -97,18 +98,19 @@ def _function(graph: Graph) -> Function:
     return Function.UNKNOWN
 
 
-def _notes(graph: Graph) -> tuple[str, ...]:
+def _summary(graph: Graph) -> str:
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(graph.opsets.items()))
     made_by = f", made by {graph.producer} {graph.producer_version}".rstrip() if graph.producer else ""
-    notes = [f"ONNX IR {graph.ir_version}, operator sets {opsets}{made_by}"]
+    return f"ONNX IR {graph.ir_version}, operator sets {opsets}{made_by}"
+
+
+def _warnings(graph: Graph) -> tuple[str, ...]:
     custom = [
         f"{domain}.{name}"
         for domain, name in sorted(graph.operators)
         if domain not in STANDARD and (domain, name) not in graph.functions
     ]
-    if custom:
-        shown = ", ".join(custom[:MAX_NAMED])
-        notes.append(
-            f"it needs operators that ONNX Runtime does not have: {shown}; the runtime must bring them"
-        )
-    return tuple(notes)
+    if not custom:
+        return ()
+    shown = ", ".join(custom[:MAX_NAMED])
+    return (f"it needs operators that ONNX Runtime does not have: {shown}; the runtime must bring them",)

@@ -94,8 +94,8 @@ def _not_a_model(found: Reading) -> str:
     unsafe = (*refused(found.imports), *found.findings)
     if unsafe:
         return (
-            f"UnsafeContent: loading it would import or run {'; '.join(unsafe[:MAX_NAMED])}, and it holds no estimator "
-            "of scikit-learn, XGBoost or LightGBM"
+            f"UnsafeContent: loading it would import or run {'; '.join(unsafe[:MAX_NAMED])}, "
+            "and it holds no estimator of scikit-learn, XGBoost or LightGBM"
         )
     root = found.root
     kind = str(root.made_by) if isinstance(root, Instance) else type(root).__name__

@@ -90,4 +90,4 @@ def _explained(name: str, found: Reading) -> str:
 def _harmless(detected: Detected, trust: Trust) -> tuple[str, ...]:
     if detected.serialization in PICKLES and trust is Trust.FULL:
         return (f"{detected.entry} is a pickle; everything it imports is on the allow-list",)
-    return detected.notes if detected.format is Format.ONNX else ()
+    return detected.warnings

@@ -15,14 +15,16 @@ from modelyard.formats.pickles.values import Global
 
 SCHEMA = "schema.json"
 CHUNK = 1024 * 1024
-LOADERS = frozenset({
-    "BytearrayNode", "BytesNode", "CachedNode", "ConstructorFromReduceNode", "DTypeNode", "DefaultDictNode",
-    "DictNode",
-    "FunctionNode", "JsonNode", "ListNode", "LossNode", "MaskedArrayNode", "NdArrayNode", "ObjectNode",
-    "RandomStateNode", "SetNode", "SliceNode", "SparseMatrixNode", "TreeNode", "TupleNode", "TypeNode",
-    "_DictWithDeprecatedKeysNode",
-})  # fmt: skip
-"""Node kinds that only make the type they name. Left out: methods, partials, operators, generators, pickled objects."""
+_SAFE_NODES = (
+    "BytearrayNode BytesNode CachedNode ConstructorFromReduceNode DTypeNode DefaultDictNode DictNode "
+    "FunctionNode JsonNode ListNode LossNode MaskedArrayNode NdArrayNode ObjectNode RandomGeneratorNode "
+    "RandomStateNode SetNode SliceNode SparseMatrixNode TreeNode TupleNode TypeNode "
+    "_DictWithDeprecatedKeysNode"
+)
+LOADERS = frozenset(_SAFE_NODES.split())
+"""Node kinds that only make the type they name. Left out: methods, partials, operators."""
+GENERATOR = "RandomGeneratorNode"
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 NAMELESS = frozenset({"CachedNode"})
 IMPLIED = frozenset({"builtins.NoneType", "builtins.str"})
 """What plain JSON values are labelled with."""
@@ -114,8 +116,19 @@ def _nodes(schema: object) -> Iterator[dict[str, object]]:
 
 
 def _loader(node: dict[str, object]) -> str:
+    """The node's kind; a generator of random numbers also says which, as skops looks that up by name."""
     loader = node.get("__loader__")
+    if loader == GENERATOR:
+        return _generator(node)
     return loader[:100] if isinstance(loader, str) else "a node without a kind"
+
+
+def _generator(node: dict[str, object]) -> str:
+    inner: object = node
+    for key in ("content", "bit_generator", "content", "bit_generator", "content"):
+        inner = inner.get(key) if isinstance(inner, dict) else None
+    known = isinstance(inner, str) and _plain(inner) in BIT_GENERATORS
+    return GENERATOR if known else f"{GENERATOR} of `{str(inner)[:60]}`"
 
 
 def _names_something(node: dict[str, object]) -> bool:

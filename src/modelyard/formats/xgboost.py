@@ -53,7 +53,7 @@ def read_ubj(path: Path, entry: str) -> Detected:
 
 
 def pickled(head: bytes) -> tuple[str, int, tuple[str, ...]]:
-    """Version, width and column names from the beginning of a booster inside a pickle; empty where unknown."""
+    """Version, width and column names from the beginning of a pickled booster; empty where unknown."""
     version, width = PICKLED_VERSION.search(head), PICKLED_WIDTH.search(head)
     names: object = ()
     at = head.find(PICKLED_NAMES)

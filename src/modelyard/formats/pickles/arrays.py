@@ -1,4 +1,4 @@
-"""Arrays inside pickles: how many raw bytes joblib's layout puts behind one, and the elements of small ones."""
+"""Arrays inside pickles: how many raw bytes joblib puts behind one, and the elements of small ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ WRAPPER_STATE = frozenset(
 RECONSTRUCT = frozenset({"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"})
 FROM_BUFFER = frozenset({"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"})
 SCALAR = frozenset({"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"})
-TYPE_CODE = re.compile(r"([biufcmMSUVO])([0-9]{0,9})")
+TYPE_CODE = re.compile(r"b1|[iu][1248]|f2|f4|f8|f16|c8|c16|c32|[mM]8|O8?|[SUV][0-9]{1,9}")
+"""Codes whose size NumPy reads as it is written; bare letters such as `f` have sizes of their own."""
 MAX_BYTES = 2**47
 MAX_DEPTH = 8
 """Structures inside structures."""
@@ -104,7 +105,7 @@ def read_dtype(value: object, *, depth: int = 0) -> Dtype:
     state = value.state
     if match is None or not isinstance(state, tuple) or len(state) < 8:
         raise Malformed("the type of an array's elements cannot be read")
-    kind, digits = match[1], int(match[2] or 0)
+    kind, digits = match[0][0], int(match[0][1:] or 0)
     order, subtype, names, fields, size, _, flags = state[1:8]
     length = {"U": 4 * digits, "O": 8}.get(kind, digits)
     objects = kind == "O" or _objects_in(fields, length, depth)
@@ -113,7 +114,7 @@ def read_dtype(value: object, *, depth: int = 0) -> Dtype:
     if size != (length if kind in "SUV" else -1) or (names is not None) != (fields is not None):
         raise Malformed("the type of an array's elements contradicts itself")
     prefix = order if order in ("<", ">") else "|"
-    return Dtype(f"{prefix}{kind}{match[2]}", length, objects)
+    return Dtype(f"{prefix}{match[0]}", length, objects)
 
 
 def _objects_in(fields: object, length: int, depth: int) -> bool:

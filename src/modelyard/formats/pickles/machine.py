@@ -118,7 +118,7 @@ class Machine:
         return self.stack[-1]
 
     def _mark(self) -> None:
-        self.record.keep(64)
+        self.record.keep(256)
         self._below.append(self.stack)
         self.stack = []
 
@@ -269,7 +269,8 @@ class Machine:
         if self._protocol < 3:
             if (module, name) in _compat_pickle.NAME_MAPPING:
                 module, name = _compat_pickle.NAME_MAPPING[(module, name)]
-            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+            else:
+                module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         found = Global(module, name)
         if found not in self.record.imports:
             self.record.keep(len(module) + len(name) + 200)
