@@ -138,6 +138,8 @@ def _guessed(
     columns: tuple[str, ...] | None, rows: list[list[Any]], path: str, place: Place
 ) -> tuple[Tensor, ...]:
     """Tensors for a model that does not say what it takes: by column when named, else one matrix."""
+    if not rows[0]:
+        raise Rejected(path, "the rows have no columns")
     if columns is None:
         _check_width(rows, len(rows[0]), path)
         flat = list(chain.from_iterable(rows))

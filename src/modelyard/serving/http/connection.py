@@ -89,6 +89,7 @@ class Connection(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._host.opened(self):
             self._refuse(Problem(503, "unavailable", "there are too many connections: try again", safe=True))
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -1,0 +1,22 @@
+"""One identity replica on TCP and one on a Unix socket for all tests that leave them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving.replicas import CHAOS, Replica, replica
+
+
+@pytest.fixture(scope="session")
+def echo() -> Iterator[Replica]:
+    with replica(listen="tcp", limits={"max_body_bytes": 4 << 20}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def steady() -> Iterator[Replica]:
+    """A replica whose model does odd things but never dies in these tests."""
+    with replica(code=CHAOS, service="echo@test", stage="test") as running:
+        yield running
