@@ -38,7 +38,6 @@ DAMAGE = (
 MAX_PADDING = 16 * 1024 * 1024
 """Bytes that may follow the last member."""
 TAR_END = bytes(1024)
-SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,6 @@ class _Member:
     name: str
     size: int
     open: Callable[[], IO[bytes] | None]
-
-
-def is_archive(path: str) -> bool:
-    """Say whether a file's name is that of an archive that `unpack` takes."""
-    return path.lower().endswith(SUFFIXES)
 
 
 def unpack(staging: Staging, name: str) -> None:

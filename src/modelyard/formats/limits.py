@@ -26,8 +26,6 @@ INFLATION_FLOOR = 64 * MIB
 LZMA_MEMORY = 256 * MIB
 """Memory that an lzma stream may ask for."""
 
-MAX_JSON = 512 * MIB
-"""Bytes of one JSON document."""
 MAX_JSON_DEPTH = 200
 MAX_SCHEMA = 64 * MIB
 """Bytes of the schema inside a skops file."""
