@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ def main(arguments: List[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "serve":
         return _serve(_settings(options.config), options.fd)
+    faulthandler.enable()
     if options.command == "inspect":
         outcome = report(lambda: _verb("inspection", "inspect_model")(_settings(options.config)))
     else:

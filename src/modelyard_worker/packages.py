@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import re
 import sys
 from typing import Any, Dict, Mapping, Optional
@@ -59,10 +59,11 @@ def installed_version(module: str) -> str:
     loaded = getattr(sys.modules.get(module), "__version__", None)
     if isinstance(loaded, str):
         return loaded
+    metadata = importlib.import_module("importlib.metadata")  # slow to import, and rarely needed
     for name in (distribution(module), module + "-cpu", module + "-gpu"):
         try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            return str(metadata.version(name))
+        except metadata.PackageNotFoundError:
             continue
     return ""
 

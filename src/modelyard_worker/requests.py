@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence
 
 import numpy as np
@@ -29,9 +30,10 @@ def tensors(request: Mapping[str, Any], specs: Sequence[Spec]) -> Arrays:
 
 def rows(value: Any, specs: Sequence[Spec]) -> Arrays:
     """Turn rows, records or a split table (`{"columns": […], "data": [[…]]}`) into arrays."""
-    if isinstance(value, dict):
-        if "data" in value:
-            return _table(value["data"], list(value.get("columns") or ()), specs)
+    columns: List[str] = []
+    if isinstance(value, dict) and "data" in value:
+        value, columns = value["data"], list(value.get("columns") or ())
+    elif isinstance(value, dict):
         if all(isinstance(item, list) for item in value.values()):
             return _named(value, specs)
         value = [value]
@@ -39,7 +41,7 @@ def rows(value: Any, specs: Sequence[Spec]) -> Arrays:
         raise _mismatch("rows: expected a list with at least one row")
     if all(isinstance(row, dict) for row in value):
         return _records(value, specs)
-    return _table(value, [], specs)
+    return _table(value, columns, specs)
 
 
 def array(value: Any, datatype: str, where: str) -> Array:
@@ -88,12 +90,12 @@ def _scalar(item: Any, datatype: str, where: str) -> Any:
         return item
     if "INT" in datatype and number and float(item).is_integer():
         return int(item)
-    shown = (
-        '"' + item[:40] + '"'
-        if isinstance(item, str)
-        else {True: "true", False: "false", None: "null"}.get(item, item)
-    )
-    raise _mismatch(f"{where}: expected {datatype}, got {shown}")
+    raise _mismatch(f"{where}: expected {datatype}, got {_shown(item)}")
+
+
+def _shown(item: Any) -> str:
+    text = json.dumps(item, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _bytes(value: Any, where: str) -> Array:
@@ -109,8 +111,7 @@ def _bytes(value: Any, where: str) -> Array:
         items = [inner for item in items for inner in (item if isinstance(item, list) else [item])]
     for index, item in enumerate(items):
         if not isinstance(item, (str, bytes)):
-            shown = "null" if item is None else item
-            raise _mismatch(f"{where}[{index}]: expected a string (BYTES), got {shown}")
+            raise _mismatch(f"{where}[{index}]: expected a string (BYTES), got {_shown(item)}")
     if len(items) != int(np.prod(sizes)):
         raise _mismatch(f"{where}: rows differ in length")
     found: Array = np.empty(len(items), dtype=object)

@@ -49,6 +49,16 @@ def check(specs: Sequence[Spec], inputs: Arrays) -> None:
         raise _mismatch(f"inputs.{unknown}: unknown; expected {_all_names(specs)}")
 
 
+def same_length(specs: Sequence[Spec], inputs: Arrays) -> None:
+    """Require as many rows in every tensor. Raises Failure(SignatureMismatch) naming one that differs."""
+    first = specs[0]["name"]
+    for each in specs:
+        name, wanted = each["name"], len(inputs[first])
+        if len(inputs[name]) != wanted:
+            message = f"inputs.{name}: expected {wanted} rows, as in inputs.{first}, got {len(inputs[name])}"
+            raise _mismatch(message)
+
+
 def _check_one(expected: Spec, array: Array) -> None:
     shape, name = expected["shape"], expected["name"]
     if array.ndim != len(shape):

@@ -172,7 +172,7 @@ def _from_columns(known: Inputs, specs: Sequence[Spec]) -> Builder:
 
     def build(inputs: Arrays) -> Any:
         signatures.check(specs, inputs)
-        _same_length(specs, inputs)
+        signatures.same_length(specs, inputs)
         columns = {name: _values(inputs[name]) for name in names}
         if frame is not None:
             return frame(columns)
@@ -189,15 +189,6 @@ def _values(array: Array) -> Array:
     strings: Array = np.empty(array.shape, dtype=object)
     strings[:] = text(array)
     return strings
-
-
-def _same_length(specs: Sequence[Spec], inputs: Arrays) -> None:
-    first = specs[0]["name"]
-    for each in specs:
-        name, wanted = each["name"], len(inputs[first])
-        if len(inputs[name]) != wanted:
-            message = f"inputs.{name}: expected {wanted} rows, as in inputs.{first}, got {len(inputs[name])}"
-            raise Failure("SignatureMismatch", message)
 
 
 def _framer(known: Inputs, names: Sequence[str]) -> Callable[[Dict[str, Array]], Any]:

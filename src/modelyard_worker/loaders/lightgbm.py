@@ -12,6 +12,7 @@ from modelyard_worker import fitted, outputs, signatures, tables
 from modelyard_worker.arrays import text
 from modelyard_worker.boosters import Objective
 from modelyard_worker.config import entry_path, published, threads
+from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
 from modelyard_worker.loaders import estimators, lean, pickles
 
@@ -30,8 +31,18 @@ def load(config: Mapping[str, Any]) -> Loaded:
     else:
         with lean.hidden("pandas", "sklearn"):
             library = importlib.import_module("lightgbm")
+        _require_whole(entry_path(config), str(config.get("entry")))
         model = library.Booster(model_file=entry_path(config))
     return _load_booster(model, config, version=library.__version__)
+
+
+def _require_whole(path: str, entry: str) -> None:
+    """Refuse a file that was cut short; LightGBM itself would crash the process."""
+    with open(path, "rb") as file:
+        content = file.read()
+    parameters = b"\nparameters:" not in content or b"\nend of parameters" in content
+    if not content.startswith(b"tree") or b"\nend of trees" not in content or not parameters:
+        raise Failure("ArtifactCorrupt", f"{entry} is damaged or cut short: publish it again")
 
 
 def _load_booster(booster: Any, config: Mapping[str, Any], *, version: str) -> Loaded:
@@ -85,6 +96,7 @@ def _coded(known: fitted.Inputs, specs: Any) -> Callable[[Any], Any]:
 
     def build(tensors: Arrays) -> Any:
         signatures.check(specs, tensors)
+        signatures.same_length(specs, tensors)
         columns = [tensors[name] for name in known.columns]
         return np.column_stack([_column(array, codes.get(at)) for at, array in enumerate(columns)])
 

@@ -1,0 +1,82 @@
+"""Runs the guest's host as others do: by file path, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def package() -> Path:
+    """The directory of modelyard_worker."""
+    spec = importlib.util.find_spec("modelyard_worker")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+    document: dict[str, Any] | None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result; a failure fails the test."""
+        assert self.document is not None, self.stderr
+        assert self.document["failure"] is None, self.document["failure"]
+        result: dict[str, Any] = self.document["result"]
+        return result
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        """Reason and message; a success fails the test."""
+        assert self.document is not None, self.stderr
+        assert self.document["result"] is None, self.document["result"]
+        return self.document["failure"]["reason"], self.document["failure"]["message"]
+
+
+def inspect(config: dict[str, Any], directory: Path, *flags: str, host: Path | None = None) -> Outcome:
+    """Run `inspect` with a worker.json of this content."""
+    return _run("inspect", config, directory, flags=flags, host=host)
+
+
+def test(config: dict[str, Any], request: dict[str, Any], directory: Path) -> Outcome:
+    """Run `test` with this request."""
+    path = directory / "request.json"
+    path.write_text(json.dumps(request))
+    return _run("test", config, directory, "--request", str(path))
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+def _run(
+    command: str,
+    config: dict[str, Any],
+    directory: Path,
+    *options: str,
+    flags: tuple[str, ...] = (),
+    host: Path | None = None,
+) -> Outcome:
+    settings, out = directory / "worker.json", directory / "result.json"
+    settings.write_text(json.dumps(config))
+    arguments = [sys.executable, *flags, str((host or package()) / "__main__.py"), command]
+    ended = subprocess.run(
+        [*arguments, "--config", str(settings), "--out", str(out), *options],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    document = json.loads(out.read_text()) if out.exists() else None
+    return Outcome(ended.returncode, ended.stdout, ended.stderr, document)

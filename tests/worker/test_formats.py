@@ -1,0 +1,94 @@
+"""Every format is loaded by a real process and answers what the fitted object answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support import models
+from tests.worker import process
+
+NUMERIC = {"name": "input", "datatype": "FP64", "shape": [-1, 4], "columns": ["x0", "x1", "x2", "x3"]}
+NAMED = {**NUMERIC, "columns": models.IRIS_NAMES}
+
+
+def _assert_same(answered: Any, expected: Any) -> None:
+    if np.asarray(expected).dtype.kind in "US":
+        assert answered == expected
+    else:
+        np.testing.assert_allclose(np.asarray(answered, float), np.asarray(expected, float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(models.EVERY))
+def test_a_model_answers_its_sample_as_the_fitted_object_does(name: str, tmp_path: Path) -> None:
+    model = models.EVERY[name](tmp_path / "model")
+    result = process.inspect(model.config(sample=model.rows), tmp_path).result
+    assert result["signature"]["sample"] is not None
+    assert [each["name"] for each in result["signature"]["outputs"]] == list(result["sample_outputs"])
+    for output, expected in model.expected.items():
+        _assert_same(result["sample_outputs"][output], expected)
+
+
+def test_an_array_model_has_one_table_and_a_row_of_zeros_as_its_sample(tmp_path: Path) -> None:
+    result = process.inspect(models.xgboost_classifier(tmp_path / "m").config(), tmp_path).result
+    assert result["signature"]["inputs"] == [NUMERIC]
+    assert result["signature"]["sample"] == {"input": [[0.0, 0.0, 0.0, 0.0]]}
+    assert result["signature"]["outputs"] == [
+        {"name": "label", "datatype": "INT64", "shape": [-1], "columns": []},
+        {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3], "columns": ["0", "1", "2"]},
+    ]
+    assert result["function"] == "classification"
+    assert result["algorithm"] == "Booster (multi:softprob)"
+    assert result["device"] == "CPU"
+
+
+def test_a_forest_on_named_columns_tells_its_names_and_text_classes(tmp_path: Path) -> None:
+    result = process.inspect(models.sklearn_forest(tmp_path / "m").config(), tmp_path).result
+    assert result["signature"]["inputs"] == [NAMED]
+    label, probabilities = result["signature"]["outputs"]
+    assert label == {"name": "label", "datatype": "BYTES", "shape": [-1], "columns": []}
+    assert probabilities["columns"] == ["setosa", "versicolor", "virginica"]
+    assert result["algorithm"] == "RandomForestClassifier"
+    assert result["framework_version"] == models.version("scikit-learn")
+
+
+def test_a_pipeline_with_text_columns_has_one_tensor_per_column(tmp_path: Path) -> None:
+    result = process.inspect(models.sklearn_mixed(tmp_path / "m").config(), tmp_path).result
+    kinds = {each["name"]: (each["datatype"], each["shape"]) for each in result["signature"]["inputs"]}
+    assert kinds == {"age": ("FP64", [-1]), "city": ("BYTES", [-1]), "income": ("FP64", [-1])}
+    assert result["signature"]["sample"] == {"age": [0.0], "city": ["Aachen"], "income": [0.0]}
+
+
+def test_a_model_fitted_on_float32_takes_float32_and_gives_both_targets(tmp_path: Path) -> None:
+    result = process.inspect(models.sklearn_regressor(tmp_path / "m").config(), tmp_path).result
+    assert result["signature"]["inputs"][0]["datatype"] == "FP32"
+    assert result["signature"]["outputs"][0]["shape"] == [-1, 2]
+    assert result["function"] == "regression"
+
+
+def test_an_onnx_graph_keeps_its_own_names_and_says_its_device(tmp_path: Path) -> None:
+    outcome = process.inspect(models.onnx_sum(tmp_path / "m", external=True).config(), tmp_path)
+    assert (tmp_path / "m" / "weights.bin").stat().st_size > 1000
+    assert outcome.stdout.splitlines() == ["ONNX Runtime device: CPU"]
+    assert outcome.result["device"] == "ONNX Runtime device: CPU"
+    assert outcome.result["signature"]["inputs"] == [
+        {"name": "x", "datatype": "FP32", "shape": [-1, 3], "columns": []}
+    ]
+
+
+def test_probabilities_that_a_graph_gives_as_maps_become_a_tensor(tmp_path: Path) -> None:
+    model = models.onnx_classifier(tmp_path / "m", zipmap=True)
+    result = process.inspect(model.config(sample=model.rows), tmp_path).result
+    name = next(name for name in result["sample_outputs"] if "prob" in name)
+    assert np.asarray(result["sample_outputs"][name]).shape == (1, 3)
+    assert sum(result["sample_outputs"][name][0]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_custom_code_without_a_sample_is_loaded_and_its_signature_stays_open(tmp_path: Path) -> None:
+    result = process.inspect(models.python_class(tmp_path / "m").config(), tmp_path).result
+    assert result["signature"]["inputs"] == []
+    assert result["sample_outputs"] is None
+    assert result["algorithm"] == "Python class"
