@@ -28,12 +28,13 @@ def is_ready(replica: Replica) -> bool:
 def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
     """Whether the recorded status says that all is well, and the world is still as recorded."""
     status, said = deployment.status, {c.type: c.ok for c in deployment.status.conditions}
+    routed = any(c.type == "Routed" and c.reason == "Routed" for c in status.conditions)
     return (
         not deployment.deleting
         and status.observed_generation == deployment.generation
         and not status.crashes.count
         and status.good_revision == deployment.wanted_revision == deployment.revision
-        and bool(said.get("Ready") and said.get("Routed") and said.get("Progressing"))
+        and bool(routed and said.get("Ready") and said.get("Progressing"))
         and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
         and len(observed) == deployment.spec.replicas
         and all(is_ready(r) and r.revision == deployment.wanted_revision for r in observed)
