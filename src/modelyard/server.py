@@ -24,7 +24,7 @@ import uvloop
 from modelyard import __version__, settings
 from modelyard.api import app as api
 from modelyard.api.measure import Measure
-from modelyard.artifacts import LocalArtifacts
+from modelyard.artifacts import Bounds, LocalArtifacts
 from modelyard.backends.local import Capacity, LocalBackend, LocalEnvironments, Options
 from modelyard.control import installation, shutdown
 from modelyard.control.controller import Controller, prepare
@@ -32,7 +32,7 @@ from modelyard.control.platform import Platform
 from modelyard.domain import quantity
 from modelyard.domain.errors import Forbidden, Unavailable
 from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import EnvoyGateway
+from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.store import Database
 
 log = logging.getLogger(__name__)
@@ -87,10 +87,9 @@ async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None
             group.create_task(_announce(platform, home, token, stop, on_ready))
             await stop.wait()
             log.info("stopping")
-            with _second_signal_kills():
-                await controller.stop()
-                running.cancel()
-                await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS)
+            await controller.stop()
+            running.cancel()
+            await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
             server.should_exit = True
             await serving
     (home / installation.SERVER_FILE).unlink(missing_ok=True)
@@ -124,7 +123,10 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
     )
     platform = Platform(
         database=database,
-        artifacts=LocalArtifacts(home / "artifacts"),
+        artifacts=LocalArtifacts(
+            home / "artifacts",
+            bounds=Bounds(max_bytes=quantity.parse_memory(chosen.limits.upload, "limits.upload")),
+        ),
         backend=backend,
         environments=environments,
         gateway=gateway,
@@ -204,16 +206,6 @@ def _signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-@contextlib.contextmanager
-def _second_signal_kills() -> Iterator[None]:
-    """While things drain, another Ctrl-C ends the wait at once."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: task.cancel() if task else None)
-    yield
 
 
 class _Quiet(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 import shutil
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from starlette.datastructures import State
 
 from modelyard.api import app as api
 from modelyard.artifacts import LocalArtifacts
@@ -104,8 +106,7 @@ async def opened(
         public_url=url,
         version="1.2.3",
     )
-    app = api.create(platform, observe=lambda *_: None, exposition=_exposition)
-    app.state.upload_bytes = UPLOAD_BYTES
+    app = _application(platform)
     try:
         await prepare(platform)
         yield Faces(app=app, services=Services(app, platform), platform=platform, backend=backend)
@@ -190,6 +191,26 @@ def _answer(task: Task) -> Answer:
         device="CPU",
         duration_seconds=0.25,
     )
+
+
+def _application(platform: Platform) -> FastAPI:
+    """The application for this platform; its routes, which take long to make, are shared by all tests."""
+    app = copy.copy(_routes())
+    app.middleware_stack = None
+    app.state = State({"platform": platform, "exposition": _exposition, "upload_bytes": UPLOAD_BYTES})
+    return app
+
+
+@cache
+def _routes() -> FastAPI:
+    class Nothing:
+        version = "1.2.3"
+
+        @staticmethod
+        def new_id() -> str:
+            return uuid.uuid4().hex[:16]
+
+    return api.create(Nothing(), observe=lambda *_: None, exposition=_exposition)  # type: ignore[arg-type]
 
 
 async def _exposition() -> tuple[bytes, str]:

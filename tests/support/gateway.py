@@ -11,9 +11,11 @@ from modelyard.gateway.base import RouteStatistics
 
 
 class MemoryGateway:
-    """Routes take effect `lag` seconds after they are published; while it is dead, when it starts again."""
+    """Writing routes takes `delay` seconds, and `lag` more until they take effect; a dead one waits."""
 
-    def __init__(self, *, lag: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, *, lag: Callable[[], float] = lambda: 0.0, delay: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.published: tuple[Route, ...] = ()
         self.applied: tuple[Route, ...] = ()
         self.publications = 0
@@ -21,12 +23,16 @@ class MemoryGateway:
         self.starts = 0
         self.failure: Failure | None = None
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
-        self._lag = lag
+        self.lag = lag
+        self.delay = delay
 
     async def publish(self, routes: Sequence[Route]) -> None:
+        delay = self.delay()
+        if delay:
+            await asyncio.sleep(delay)
         self.published = tuple(routes)
         self.publications += 1
-        lag = self._lag()
+        lag = self.lag()
         if lag:
             asyncio.get_running_loop().call_later(lag, self._apply)
         else:

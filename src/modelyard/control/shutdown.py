@@ -10,13 +10,18 @@ from modelyard.domain.deployment import Key, Phase
 _LOOK_SECONDS = 0.05
 
 
-async def stop_all(platform: Platform, *, grace_seconds: float) -> None:
-    """Close the gateway, tell every replica to finish, and end those that do not within the grace."""
+async def stop_all(platform: Platform, *, grace_seconds: float, hurry: asyncio.Event) -> None:
+    """Close the gateway, tell every replica to finish, and end those that do not within the grace.
+
+    Once `hurry` is set nothing is waited for any more.
+    """
     await platform.gateway.close(stop=True)
     deadline = platform.clock() + grace_seconds
     keys = await platform.backend.keys()
     await asyncio.gather(*(_stop(platform, key) for key in keys))
-    while platform.clock() < deadline and any([await _runs(platform, key) for key in keys]):
+    while any([await _runs(platform, key) for key in keys]):
+        if hurry.is_set() or platform.clock() > deadline:
+            break
         await asyncio.sleep(_LOOK_SECONDS)
     await asyncio.gather(*(_kill(platform, key) for key in keys))
 
