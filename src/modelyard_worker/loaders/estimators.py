@@ -30,6 +30,17 @@ ARGMAX = (
 )
 """Classifiers whose predict is by definition the most probable class, so that one pass gives both answers."""
 
+MONOTONE = (
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "GradientBoostingClassifier",
+    "HistGradientBoostingClassifier",
+    "GaussianNB",
+    "MultinomialNB",
+    "BernoulliNB",
+)
+"""Classifiers whose probabilities rise with the scores that predict compares: the same unless two tie."""
+
 Answer = Callable[[Any, Optional[Sequence[str]]], Dict[str, Any]]
 
 
@@ -155,17 +166,32 @@ def _classifier(model: Any) -> "tuple[List[Spec], Answer]":
         signatures.spec_of("label", labels),
         signatures.spec("probabilities", "FP64", [-1, len(columns)], columns),
     ]
-    once = type(_last(model)).__name__ in ARGMAX and type(_last(model)).__module__.startswith(fitted.PLAIN)
+    once = _one_pass(_last(model))
 
     def answer(table: Any, wanted: Optional[Sequence[str]]) -> Dict[str, Any]:
         if wanted is not None and "probabilities" not in wanted:
             return {"label": _labels(model.predict(table))}
         probabilities = native(np.asarray(model.predict_proba(table), dtype=np.float64))
-        if once and probabilities.shape[1:] == labels.shape:
+        if once(probabilities) and probabilities.shape[1:] == labels.shape:
             return {"label": labels[probabilities.argmax(axis=1)], "probabilities": probabilities}
         return {"label": _labels(model.predict(table)), "probabilities": probabilities}
 
     return specs, answer
+
+
+def _one_pass(last: Any) -> Callable[[Any], bool]:
+    """Whether the labels for some probabilities are those of the highest ones."""
+    name, known = type(last).__name__, type(last).__module__.startswith(fitted.PLAIN)
+    if known and name in ARGMAX:
+        return lambda probabilities: True
+    if not known or name not in MONOTONE:
+        return lambda probabilities: False
+
+    def distinct(probabilities: Any) -> bool:
+        highest = probabilities.max(axis=1, keepdims=True)
+        return int(np.count_nonzero(probabilities == highest)) == len(probabilities)
+
+    return distinct
 
 
 def _class_name(value: Any) -> str:
