@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from pathlib import Path
 
 from modelyard.backends.local import logs
-from modelyard.domain.deployment import Phase
+from modelyard.domain.deployment import Key, Phase
 from tests.backends import things
 from tests.backends.conftest import LocalWorld
 from tests.backends.contract import Shop
@@ -87,6 +88,19 @@ def test_only_the_last_logs_of_the_dead_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"r{number}.log{part}" for number in (0, 4, 5) for part in ("", ".1")
     ]
+
+
+async def test_logs_of_deployments_that_are_gone_go_too_in_time(world: LocalWorld, shop: Shop) -> None:
+    other = Key("default", "other")
+    await shop.ready("a")
+    await shop.ready("b", key=other)
+    await world.backend.kill(KEY, "a")
+    assert world.log("a").exists()
+    world.clock = lambda: time.time() + 30 * 86_400
+    await shop.ready("c", key=other)
+    await world.backend.kill(other, "c")
+    assert not world.log("a").parent.exists()
+    assert world.log("b", other).exists()
 
 
 async def test_the_log_of_a_killed_replica_can_still_be_read(world: LocalWorld, shop: Shop) -> None:

@@ -25,7 +25,7 @@ from tests.backends.things import KEY
 
 async def test_a_kill_ends_the_worker_too(world: LocalWorld, shop: Shop) -> None:
     await shop.ready("a")
-    assert len(things.carriers(str(world.home("a")))) == 2
+    await carried(world, 2)
     await world.backend.kill(KEY, "a")
     assert things.carriers(str(world.home("a"))) == []
     assert not world.home("a").exists()
@@ -36,13 +36,14 @@ async def test_a_kill_finds_a_worker_that_left_the_session(world: LocalWorld, sh
     seen = await shop.ready("a", spec=things.playing("escape"))
     await world.crash(seen["a"])
     await shop.until(lambda seen: seen["a"].phase is Phase.FAILED)
-    assert len(things.carriers(str(world.home("a")))) == 1
+    await carried(world, 1)
     await world.backend.kill(KEY, "a")
     assert things.carriers(str(world.home("a"))) == []
 
 
 async def test_a_kill_ends_a_frozen_replica(world: LocalWorld, shop: Shop) -> None:
-    for pid in [(await shop.ready("a"))["a"].pid, *things.carriers(str(world.home("a")))]:
+    await shop.ready("a")
+    for pid in await carried(world, 2):
         os.kill(pid, signal.SIGSTOP)
     await world.backend.kill(KEY, "a")
     assert things.carriers(str(world.home("a"))) == []
@@ -113,7 +114,7 @@ async def test_while_another_starts_a_replica_it_is_starting_and_gets_no_twin(
     backend = world.restarted()
     await backend.start(shop.launch("a"))
     assert spawn.running(world.home("a"))
-    assert len(things.carriers(str(world.home("a")))) == 2
+    await carried(world, 2)
     (world.home("a") / spawn.BIRTH).write_text(birth)
 
 
@@ -279,6 +280,15 @@ async def test_the_model_gets_its_names_its_share_and_nothing_of_ours(
     front = Path(f"/proc/{config_pid(world, key)}/environ").read_text()
     assert "hush" not in front
     assert "GREETING" not in front
+
+
+async def carried(world: LocalWorld, count: int) -> list[int]:
+    """Wait until so many processes of replica `a` are there."""
+
+    async def look() -> list[int]:
+        return things.carriers(str(world.home("a")))
+
+    return await things.until(look, lambda pids: len(pids) == count)
 
 
 def config_pid(world: LocalWorld, key: Key) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 from modelyard.backends.base import Guest, Launch
 from modelyard.domain.model import Signature
 
-_LEAST_HANG_SECONDS = 10.0
+_HANG_SECONDS = 5.0
+"""How long after a request's deadline, or stopped by a signal, a worker may still come back by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
             "env": dict(start.env),
             "cwd": start.work,
             "load_timeout_seconds": spec.start_timeout_seconds,
-            "hang_timeout_seconds": max(_LEAST_HANG_SECONDS, spec.request_timeout_seconds),
+            "hang_timeout_seconds": _HANG_SECONDS,
             "memory_bytes": launch.memory_bytes,
         },
         "limits": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -39,6 +41,18 @@ def prune(directory: Path, *, alive: Collection[str], keep: int) -> None:
     for log in dead[: max(0, len(dead) - keep)]:
         log.unlink(missing_ok=True)
         _older(log).unlink(missing_ok=True)
+
+
+def expire(root: Path, replicas: Path, *, before: float) -> None:
+    """Remove logs below PROJECT/SERVICE with no line since `before` whose replica is gone from `replicas`."""
+    for directory in root.glob("*/*"):
+        names = directory.parent.name, directory.name
+        for log in _written(directory, before=before):
+            if not replicas.joinpath(*names, log.stem).exists():
+                log.unlink(missing_ok=True)
+                _older(log).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def chosen(directory: Path, *, alive: Collection[str], replica: str) -> list[Path]:
@@ -120,14 +134,16 @@ class Followers:
         return [log for log in _written(self.directory) if self.replica in ("", log.stem)]
 
 
-def _written(directory: Path) -> list[Path]:
-    """Logs by the time of their last line."""
+def _written(directory: Path, *, before: float = math.inf) -> list[Path]:
+    """Logs by the time of their last line, those whose last line is from `before` then."""
     found = []
     for log in directory.glob("[!.]*.log"):
         try:
-            found.append((log.stat().st_mtime_ns, log))
+            changed = log.stat().st_mtime
         except FileNotFoundError:
             continue
+        if changed < before:
+            found.append((changed, log))
     return [log for _, log in sorted(found)]
 
 

@@ -21,6 +21,8 @@ class Options:
     """A replica's log is rotated above this size; one older part is kept."""
     kept_logs: int = 5
     """Logs of how many dead replicas of a deployment are kept."""
+    kept_seconds: float = 7 * 86_400.0
+    """For how long after its last line a dead replica's log is kept."""
     max_body_bytes: int = 64 << 20
     """The largest inference request."""
     output_bytes: int = 1 << 20

@@ -14,6 +14,7 @@ MARK = "MODELYARD_LAUNCH"
 """Environment variable by which a process of ours is known even after it left its session."""
 
 _PROC = Path("/proc")
+_QUIET_LOOKS = 2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -105,11 +106,16 @@ def end(leader: Stat | None, mark: str, *, seen: Iterable[Stat] = (), patience: 
     """
     deadline = time.monotonic() + patience
     known = tuple(seen)
-    while found := [*_members(leader, mark), *(each for each in known if alive(each))]:
+    quiet = 0
+    # A process shows no environment while it becomes another program, so one look that finds nothing is not
+    # enough.
+    while quiet < _QUIET_LOOKS:
+        found = {*_members(leader, mark), *(each for each in known if alive(each))}
         for each in found:
             send(each, signal.SIGKILL)
-        if time.monotonic() > deadline:
+        if found and time.monotonic() > deadline:
             return False
+        quiet = 0 if found else quiet + 1
         time.sleep(0.005)
     return True
 
@@ -158,7 +164,9 @@ def _send_by_number(pid: int, number: signal.Signals) -> bool:
 def _members(leader: Stat | None, mark: str) -> list[Stat]:
     """Everything alive that belongs to the leader's session or carries the mark."""
     everyone = {stat.pid: stat for stat in _everyone()}
-    ours = {leader.pid} if leader and alive(leader) else set[int]()
+    # A dead leader that nobody has waited for still holds its number, so its session is still ours.
+    present = everyone.get(leader.pid) if leader else None
+    ours = {present.pid} if leader and present and present.start == leader.start else set[int]()
     growing = True
     while growing:
         kin = {s.pid for s in everyone.values() if s.pid in ours or s.parent in ours or s.session in ours}

@@ -108,6 +108,8 @@ class Replicas:
         files.discard(home)
         directory = self._places.log(key, name).parent
         logs.prune(directory, alive=self._places.names(key), keep=self._options.kept_logs)
+        before = self._clock() - self._options.kept_seconds
+        logs.expire(self._places.logs, self._places.replicas, before=before)
 
     def _prepare(self, launch: Launch, home: Path, *, node: Node, address: str) -> spawn.Program:
         """Write what the front reads."""

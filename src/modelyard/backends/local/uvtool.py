@@ -90,6 +90,8 @@ def interpreters(uv: Uv) -> dict[str, str]:
 def judge(text: str, *, offline: bool) -> Failure:
     """The failure that uv's complaint means, without addresses and paths of this machine."""
     essence = _essence(text)
+    if "No space left" in text:
+        return Failure(reason="DiskFull", message="no space is left to build the runtime; free disk space")
     if offline and _UNREACHABLE.search(text):
         return Failure(
             reason="IndexUnreachable",
