@@ -44,6 +44,7 @@ def predict(inputs):
         kept.append(bytearray(os.urandom(1 << 20) * int(value)))
         time.sleep(5)
     elif action == 7:
+        open("begun", "w").close()
         time.sleep(value)
     elif action == 8:
         raise ValueError("this value will not do")

@@ -58,7 +58,7 @@ def test_only_the_request_inside_a_failing_worker_fails(
         assert time.monotonic() - begun < DEADLINE + 1
         assert (answer.status, answer.json.get("reason", "")) == (status, reason), answer.body
         assert "x-modelyard-retry" not in answer.headers
-        assert [other.result().status for other in others if True] == [200] * 5
+        assert [other.result().status for other in others] == [200] * 5
         running.wait_ready()
         assert running.infer(0, 1).status == 200
         assert running.state["worker_restarts"] == restarts
@@ -69,6 +69,7 @@ def test_only_the_request_inside_a_failing_worker_fails(
 def test_a_worker_killed_in_the_middle_comes_back_and_says_why(number: signal.Signals) -> None:
     with replica(code=CHAOS, worker={"hang_timeout_seconds": 5}) as running, ThreadPoolExecutor(2) as pool:
         failing = begin(pool, running, 7, 5)
+        running.wait_for((running.directory / "begun").exists)
         first = running.worker
         os.kill(first, number)
         answer = failing.result()
@@ -97,10 +98,9 @@ def test_readiness_tells_the_truth_while_the_worker_is_away() -> None:
         assert index["state"] == "UNAVAILABLE"
         assert index["reason"].startswith("WorkerCrashed: ")
         assert running.call("GET", "/livez").status == 200
-        refused = running.infer(1, 2)
-        assert (refused.status, refused.headers["x-modelyard-retry"]) == (503, "safe")
-        running.wait_ready()
+        # A request that comes nevertheless waits the moment until the worker is back.
         assert running.infer(1, 2).status == 200
+        assert running.state["phase"] == "ready"
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -108,6 +108,7 @@ def test_a_stopped_worker_is_found_out_and_replaced(busy: bool) -> None:
     with replica(code=CHAOS) as running, ThreadPoolExecutor(2) as pool:
         first = running.worker
         failing = begin(pool, running, 7, 3) if busy else None
+        running.wait_for(lambda: not busy or (running.directory / "begun").exists())
         os.kill(first, signal.SIGSTOP)
         running.wait_for(lambda: running.state["worker_restarts"] == 1, 6)
         assert not is_alive(first)
@@ -168,6 +169,18 @@ def test_a_sound_worker_beside_a_dying_one_never_notices() -> None:
         assert failing.result().status in (200, 503)
 
 
+def test_requests_are_turned_away_when_the_worker_does_not_come_back() -> None:
+    code = "import os, time\nif os.path.exists('again'): time.sleep(60)\nopen('again', 'w').close()\n"
+    with replica(code=code + "def predict(inputs): return inputs") as running:
+        os.kill(running.worker, signal.SIGKILL)
+        running.wait_for(lambda: running.state["phase"] == "unready")
+        begun = time.monotonic()
+        refused = running.infer(1, 2)
+        assert (refused.status, refused.headers["x-modelyard-retry"]) == (503, "safe")
+        assert 2 < time.monotonic() - begun < 5
+        assert running.infer(1, 2).status == 503
+
+
 def test_workers_that_keep_dying_are_started_ever_more_slowly() -> None:
     with replica() as running:
         pids = set()
@@ -179,6 +192,8 @@ def test_workers_that_keep_dying_are_started_ever_more_slowly() -> None:
                     os.kill(worker["pid"], signal.SIGKILL)
             time.sleep(0.01)
         assert 2 <= len(pids) <= 6
+        refused = running.infer(1, 2)
+        assert (refused.status, refused.headers["x-modelyard-retry"]) == (503, "safe")
 
 
 def test_the_worker_dies_with_its_front() -> None:

@@ -29,6 +29,10 @@ from modelyard.serving.workers.process import resident_own_bytes
 from modelyard.serving.workers.supervisor import Supervisor
 
 HEARTBEAT_SECONDS = 1.0
+GRACE_SECONDS = 3.0
+"""Requests wait so long for a worker that died to be back; longer, and they had better ask elsewhere."""
+GRACE_PAUSE_SECONDS = 0.5
+"""Workers that die again and again are not waited for: their next start is further away than this."""
 QUEUE_BODIES = 8
 """Waiting requests may hold this many bodies of the largest size."""
 
@@ -126,14 +130,20 @@ class Front:
             return False
         self._restarts += 1
         if not any(other.is_ready for other in self._supervisors if other is not supervisor):
-            self._dispatcher.obstacle = failure
-            if not supervisor.has_served:
-                # A new process did not help: those that wait for it had better ask elsewhere.
-                self._dispatcher.refuse_waiting(failure)
+            if not supervisor.has_served or supervisor.pause > GRACE_PAUSE_SECONDS:
+                self._give_up(failure)
+            else:
+                self._loop.call_later(GRACE_SECONDS, self._give_up, failure)
             if self._phase != "draining":
                 self._phase = "unready"
         self._report()
         return True
+
+    def _give_up(self, failure: Failure) -> None:
+        """Turn requests away, also those that wait, unless a worker is ready again."""
+        if not any(supervisor.is_ready for supervisor in self._supervisors):
+            self._dispatcher.obstacle = failure
+            self._dispatcher.refuse_waiting(failure)
 
     # Life.
 

@@ -66,6 +66,8 @@ class Connection(asyncio.Protocol):
         """The last answer is written."""
         self._prolonged = False
         self._body_since = 0.0
+        self.active_at = 0.0
+        """When it was opened or last answered, on the loop's clock."""
         self.deadline = inf
         """When the server's sweep cuts this connection off, on the loop's clock."""
 
@@ -78,12 +80,18 @@ class Connection(asyncio.Protocol):
             return True
         return not self._ending and (self.answering or self._reader.in_head or self._reader.in_body)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether its last answer is written."""
+        return self._ending
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio's, and not their class.
         self._transport = cast("asyncio.Transport", transport)
-        self.deadline = self._loop.time() + HEAD_SECONDS
+        self.active_at = self._loop.time()
+        self.deadline = self.active_at + HEAD_SECONDS
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -145,6 +153,7 @@ class Connection(asyncio.Protocol):
         last = not self._pending
         close = last and (not exchange.keep_alive or self._deaf or self._host.draining)
         close = close or not exchange.keep_alive
+        self.active_at = self._loop.time()
         self._write(transport, exchange, response, close=close)
         if close:
             self._end()
@@ -152,9 +161,14 @@ class Connection(asyncio.Protocol):
             self._advance()
             self._set_patience()
 
-    def retire(self) -> None:
-        """Close if nothing is under way, because the server ends."""
-        if not self.busy and not self._ending and self._transport is not None:
+    def retire(self, *, quiet_since: float) -> None:
+        """Close, because the server ends, if nothing is under way and nothing was since that time."""
+        if (
+            not self.busy
+            and self.active_at <= quiet_since
+            and not self._ending
+            and self._transport is not None
+        ):
             self._end()
 
     def cut(self) -> None:

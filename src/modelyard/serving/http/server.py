@@ -19,7 +19,7 @@ MOST_CONNECTIONS = 4096
 BACKLOG = 1024
 SWEEP_SECONDS = 0.5
 QUIET_SECONDS = 0.3
-"""A draining server ends when nothing has come for so long."""
+"""A draining server closes connections on which nothing has come for so long."""
 
 
 class Server:
@@ -79,8 +79,8 @@ class Server:
         self._stop_listening()
         while loop.time() < end:
             for connection in list(self._connections):
-                connection.retire()
-            if not any(connection.busy for connection in self._connections):
+                connection.retire(quiet_since=loop.time() - QUIET_SECONDS)
+            if all(connection.is_ending and not connection.busy for connection in self._connections):
                 break
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.01)

@@ -60,6 +60,8 @@ class Supervisor:
         self._started_at = 0.0
         self._stopped_since = 0.0
         self._pinged_at = 0.0
+        self.pause = FIRST_PAUSE_SECONDS / 2
+        """Seconds between the last death and the next start; doubles while deaths follow one another."""
         self.resident = 0
         """Bytes of memory when last looked at."""
 
@@ -85,16 +87,16 @@ class Supervisor:
 
     async def run(self) -> None:
         """Live until the listener says that no other life is wanted."""
-        pause = FIRST_PAUSE_SECONDS
         while True:
             begun = monotonic()
             failure = await self._live()
+            lived = monotonic() - begun
+            self.pause = (
+                min(self.pause * 2, LONGEST_PAUSE_SECONDS) if lived < SOUND_SECONDS else FIRST_PAUSE_SECONDS
+            )
             if not self._listener.worker_lost(self, failure):
                 return
-            if monotonic() - begun > SOUND_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(self.pause)
 
     async def _live(self) -> Failure:
         """Start the process and watch it to its end; says why it ended."""
