@@ -1,4 +1,4 @@
-"""Ending everything in order: the door first, then the replicas, none of them before its requests are done."""
+"""Ending everything in order: the door first, then the replicas, each after its requests are done."""
 
 from __future__ import annotations
 
