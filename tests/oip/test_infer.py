@@ -321,7 +321,7 @@ requests = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(requests, st.binary(max_size=64), st.integers(-2, 300) | st.none(), st.sampled_from([IRIS, ANYTHING]))
 def test_no_request_however_odd_raises_anything_but_a_rejection(
     document: Any, tail: bytes, length: int | None, served: ServedModel

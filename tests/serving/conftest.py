@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.replicas import CHAOS, Replica, replica
+from tests.serving.replicas import CHAOS, SPAWNED, Replica, replica
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    yield
+    for running in SPAWNED:
+        running.process.kill()
+        running.process.wait(10)
+        shutil.rmtree(running.directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

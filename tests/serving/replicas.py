@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,10 @@ FP64 = {
 }
 
 
+SPAWNED: list[Replica] = []
+"""Every replica that was started, so that none is left behind."""
+
+
 @dataclass
 class Answer:
     """One response."""
@@ -89,7 +93,6 @@ class Replica:
     process: subprocess.Popen[bytes]
     directory: Path
     listen: str
-    pids: list[int] = field(default_factory=list)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -238,7 +241,9 @@ def spawn(
             stderr=log,
             env=os.environ | {"PLATFORM_SECRET": "s3cret"},
         )
-    return Replica(process, directory, address)
+    running = Replica(process, directory, address)
+    SPAWNED.append(running)
+    return running
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.serving.replicas import Replica, infer_body, replica, spawn
+from tests.serving.replicas import SPAWNED, Replica, infer_body, replica, spawn
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,8 @@ def _start_again(stopped: Replica) -> Replica:
             str(stopped.directory / "replica.json"),
         ]
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    return Replica(process, stopped.directory, stopped.listen)
+    SPAWNED.append(again := Replica(process, stopped.directory, stopped.listen))
+    return again
 
 
 def test_the_socket_of_a_killed_front_is_taken_over() -> None:

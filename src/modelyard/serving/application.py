@@ -15,7 +15,7 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.metadata import model_metadata, repository_index, server_metadata
 from modelyard.oip.model import ServedModel
 from modelyard.serving.config import ReplicaConfig
-from modelyard.serving.errors import Failure, Problem
+from modelyard.serving.errors import Failure, Problem, unavailable
 from modelyard.serving.http.messages import Exchange, Response, json_response
 from modelyard.serving.inference import Dialect, Inference, parse_table, parse_v2
 from modelyard.serving.logs import Log
@@ -159,7 +159,7 @@ class Application:
 
     def _infer(self, dialect: Dialect, exchange: Exchange) -> None:
         if self._inference is None:
-            raise Problem(503, "unavailable", "the replica is starting", safe=True)
+            raise unavailable("the replica is starting", reason="Starting", safe=True)
         try:
             self._inference.begin(exchange, dialect, self._status.model)
         except (Problem, Rejected) as error:

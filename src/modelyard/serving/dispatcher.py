@@ -36,6 +36,7 @@ class Dispatcher:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._waiting: deque[Job] = deque()
+        self._waiting_bytes = 0
         self._open: set[Job] = set()
         self._runners: list[Runner] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -66,6 +67,7 @@ class Dispatcher:
         if self._alarm is None or job.deadline < self._alarm_at:
             self._set_alarm(job.deadline)
         self._waiting.append(job)
+        self._waiting_bytes += total_bytes(job.inputs)
         self.feed()
 
     def cancel(self, job: Job) -> None:
@@ -74,6 +76,7 @@ class Dispatcher:
         self._open.discard(job)
         if not job.begun_at and job in self._waiting:
             self._waiting.remove(job)
+            self._weigh()
 
     def settled(self, job: Job) -> None:
         """A job is done with."""
@@ -92,11 +95,13 @@ class Dispatcher:
             if not job.settled:
                 job.begun_at = 0.0
                 self._waiting.appendleft(job)
+        self._weigh()
         self.feed()
 
     def refuse_waiting(self, failure: Failure) -> None:
         """Turn away all that wait; none of them was begun."""
         refused, self._waiting = self._waiting, deque()
+        self._weigh()
         for job in refused:
             self._finish(job, unavailable(failure.message, reason=failure.reason, safe=True))
 
@@ -107,14 +112,16 @@ class Dispatcher:
             if runner is None:
                 return
             job = self._waiting.popleft()
+            self._waiting_bytes -= total_bytes(job.inputs)
             if not job.settled:
                 job.begun_at = monotonic()
                 runner.begin(job)
 
     def _is_full(self) -> bool:
-        if len(self._waiting) >= self._limit:
-            return True
-        return sum(total_bytes(job.inputs) for job in self._waiting) > self._limit_bytes
+        return len(self._waiting) >= self._limit or self._waiting_bytes > self._limit_bytes
+
+    def _weigh(self) -> None:
+        self._waiting_bytes = sum(total_bytes(job.inputs) for job in self._waiting)
 
     def _freest(self) -> Runner | None:
         runners = self._runners
@@ -138,6 +145,7 @@ class Dispatcher:
             self._finish(job, expired(job.timeout_seconds))
         if any(not job.begun_at for job in late):
             self._waiting = deque(job for job in self._waiting if not job.settled)
+            self._weigh()
         if self._open:
             self._set_alarm(min(job.deadline for job in self._open))
 

@@ -9,7 +9,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol, cast
 
-from modelyard.serving.errors import Problem
+from modelyard.serving.errors import Problem, unavailable
 from modelyard.serving.http.messages import Application, Exchange, Response, render_head
 from modelyard.serving.http.reading import Reader
 
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._host.opened(self):
-            self._refuse(Problem(503, "unavailable", "there are too many connections: try again", safe=True))
+            self._refuse(unavailable("there are too many connections: try again", safe=True))
             self._advance()
 
     def data_received(self, data: bytes) -> None:

@@ -47,6 +47,7 @@ class Link(asyncio.Protocol):
         self._splitter = Splitter()
         self._transport: asyncio.Transport | None = None
         self._sent: dict[int, _Sent] = {}
+        self._outgoing: list[bytes] = []
         self._number = 0
         self._depth = 1
         self._pace = 1.0
@@ -213,5 +214,12 @@ class Link(asyncio.Protocol):
             self._depth = 4 if self._pace < _SLOW_SECONDS else 1
 
     def _write(self, data: bytes) -> None:
+        # What one turn of the loop brings goes out together: each write wakes the worker, which is dear.
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(b"".join(outgoing))
