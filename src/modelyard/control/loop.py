@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from modelyard.domain.errors import Unavailable
+from modelyard.domain.errors import ModelyardError
 from modelyard.store import Database, work
 
 log = logging.getLogger(__name__)
@@ -112,41 +112,41 @@ class Loop:
             self._ended.set()
 
     async def _feed(self) -> None:
-        try:
-            claimed = await self._claim()
-            await self._rest(idle=not claimed)
-        except Unavailable as error:
-            log.warning("work queue is away", extra={"error": error.message})
-            await asyncio.sleep(min(error.retry_after_seconds, self._pace.poll_seconds))
-
-    async def _claim(self) -> bool:
-        """Take what is due; each taken key gets a task that owns it until it rests."""
+        """Claim what is due or hinted at, then wait for more."""
         self._wake.clear()
+        hinted, self._hinted = self._hinted, set()
+        try:
+            async with self._database.read() as tx:
+                due = await work.next_due(tx)
+            overdue = due is not None and due <= self._clock()
+            wanted = self._reconcilers.keys() if overdue else {kind for kind, _ in hinted}
+            claimed = bool(wanted) and await self._claim(wanted, hinted)
+            wait = self._pace.poll_seconds
+            if due is not None and (claimed or not overdue):
+                # Long overdue and still not to be had is what this loop has no reconciler for.
+                wait = min(wait, max(due - self._clock(), self._pace.gather_seconds))
+            await _woken(self._wake, wait)
+        except ModelyardError as error:
+            log.warning("work queue is away", extra={"error": error.message})
+            self._hinted |= hinted
+            await asyncio.sleep(self._pace.base_seconds)
+
+    async def _claim(self, wanted: Iterable[str], hinted: Iterable[tuple[str, str]]) -> bool:
+        """Take what is due of these kinds; each taken key gets a task that owns it until it rests."""
         now, token = self._clock(), self._new_token()
-        hinted = frozenset(self._hinted)
         found: list[tuple[str, str]] = []
         async with self._database.begin() as tx:
             for kind, key in sorted(hinted):
                 await work.put(tx, kind, key, due_at=now)
-            for kind in self._reconcilers:
+            for kind in sorted(wanted):
                 keys = await work.claim(
                     tx, kind, limit=64, now=now, lease_seconds=self._pace.lease_seconds, token=token
                 )
                 found += ((kind, key) for key in keys)
-        self._hinted -= hinted
         for kind, key in found:
             held = self._held[kind, key] = _Held(lease_until=now + self._pace.lease_seconds)
             self._group.create_task(self._own(kind, key, token, held), name=f"{kind} {key}")
         return bool(found)
-
-    async def _rest(self, *, idle: bool) -> None:
-        """Wait for a hint or for the next due time."""
-        wait = self._pace.poll_seconds
-        async with self._database.read() as tx:
-            due = await work.next_due(tx)
-        if due is not None and not (idle and due <= self._clock()):
-            wait = min(wait, max(due - self._clock(), self._pace.gather_seconds))
-        await _woken(self._wake, wait)
 
     async def _own(self, kind: str, key: str, token: str, held: _Held) -> None:
         """Reconcile one key, again and again while it moves, and give it back when it rests."""
@@ -195,7 +195,7 @@ class Loop:
             try:
                 async with self._database.begin() as tx:
                     kept = await work.extend(tx, kind, key, token=token, until=until)
-            except Unavailable:
+            except ModelyardError:
                 # The database may return before the lease ends; if not, giving back will find it lost.
                 continue
             held.lost = not kept
@@ -206,7 +206,7 @@ class Loop:
         try:
             async with self._database.begin() as tx:
                 await work.finish(tx, kind, key, token=token, due_at=due_at)
-        except Unavailable:
+        except ModelyardError:
             # The lease ends by itself and the key is due again then.
             log.warning("lease not given back", extra={"kind": kind, "key": key})
 

@@ -13,7 +13,7 @@ from modelyard.control.recording import Published
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Invalid
-from modelyard.domain.model import Artifact, PublishSpec
+from modelyard.domain.model import Artifact, ModelVersion, PublishSpec
 from modelyard.domain.project import Trust
 from modelyard.store import projects
 
@@ -38,6 +38,14 @@ async def publish(
     A single archive is unpacked. Refused is raised, with the reason, for what is not a model, what could run
     code while it loads, and what does not load; nothing is kept of it then.
     """
+    checked = await preview(platform, actor, project, spec, parts)
+    return await recording.record(platform, actor, spec, checked)
+
+
+async def preview(
+    platform: Platform, actor: Actor, project: str, spec: PublishSpec, parts: AsyncIterator[Part]
+) -> ModelVersion:
+    """The version, still without a number, that `publish` would make of the files; raises what it would."""
     await authorise.in_project(platform, actor, Verb.PUBLISH, project, kind=KIND, name=spec.name)
     _check(spec)
     trust = await _trust(platform, project)
@@ -45,8 +53,7 @@ async def publish(
         await _receive(upload, parts)
         found = await _contents(upload, spec, trust)
     draft = recording.draft(platform, actor, project, spec, found.artifacts, packages=found.packages)
-    checked = await validation.check(platform, replace(draft, warnings=found.notes))
-    return await recording.record(platform, actor, spec, checked)
+    return await validation.check(platform, replace(draft, warnings=found.notes))
 
 
 def _check(spec: PublishSpec) -> None:

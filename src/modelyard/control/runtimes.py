@@ -32,10 +32,12 @@ async def list(
 async def get(platform: Platform, actor: Actor, project: str, name: str) -> Runtime:
     """One runtime with its status; raises NotFound."""
     await authorise.in_project(platform, actor, Verb.READ, project, kind=KIND, name=name)
-    if name == HOST:
-        return await _host(platform, project)
     async with platform.database.read() as tx:
-        return await _found(tx, project, name)
+        if await projects.get(tx, project) is None:
+            raise missing.project(project)
+        if name != HOST:
+            return await _found(tx, project, name)
+    return await _host(platform, project)
 
 
 async def apply(

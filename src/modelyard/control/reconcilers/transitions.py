@@ -16,6 +16,9 @@ from modelyard.gateway import routes
 AT_ONCE = Again(0.02)
 """Something was done: see at once what came of it."""
 
+QUICKEST_SECONDS = 0.1
+"""Nothing that waits for the world is looked at more often."""
+
 SLOWEST_SECONDS = 1.0
 """Nothing that waits for the world is looked at more rarely."""
 
@@ -109,7 +112,7 @@ def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
         return None
     # What takes long is looked at less often: a tenth of its age.
     ages = [now - r.phase_since for r in moving if r.phase_since]
-    return min(max(0.1 * min(ages, default=0.0), 0.05), SLOWEST_SECONDS / 4)
+    return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), SLOWEST_SECONDS / 4)
 
 
 def _essence(replica: Replica) -> Replica:
