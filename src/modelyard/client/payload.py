@@ -36,7 +36,10 @@ def rows_request(rows: Any) -> dict[str, Any]:
 
 
 def tensors_request(rows: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The body of `…/infer` for arrays, checked against the model's declared inputs."""
+    """The body of `…/infer` for arrays, checked against the model's declared inputs, if it declares any."""
+    if not inputs:
+        named = rows if isinstance(rows, Mapping) else {"input": rows}
+        inputs = [{"name": name, "datatype": _datatype(value)} for name, value in named.items()]
     given = rows if isinstance(rows, Mapping) else {_only(inputs): rows}
     declared = {each["name"]: each for each in inputs}
     unknown = sorted(set(given) - set(declared))
@@ -82,6 +85,13 @@ def _only(inputs: list[dict[str, Any]]) -> str:
     names = ", ".join(str(each["name"]) for each in inputs)
     message = f"the model has several inputs ({names}); give a dict of name to array, a DataFrame or records"
     raise Invalid(message, errors=[FieldError("rows", message)])
+
+
+def _datatype(value: Any) -> str:
+    """The protocol's name for the type that the values have by themselves."""
+    dtype = np.asarray(value).dtype
+    kinds = {np.dtype(code): name for name, code in _DTYPES.items()}
+    return kinds.get(dtype, "BYTES")
 
 
 def _tensor(name: str, value: Any, declared: Mapping[str, Any]) -> dict[str, Any]:

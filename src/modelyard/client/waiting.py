@@ -26,8 +26,9 @@ def is_failed(view: DeploymentView) -> bool:
 
 def ended(view: DeploymentView, explanation: Explanation, timeout_seconds: float) -> ModelyardError:
     """The error for a wait that did not end well."""
-    causes = "; ".join(f"{each.message} {each.remedy}".strip() for each in explanation.findings)
-    text = f"{view.service}: {explanation.summary}" + (f" {causes}" if causes else "")
+    said = (f"{each.reason}: {each.message} {each.remedy}".strip() for each in explanation.findings)
+    causes = "; ".join(said)
+    text = f"{view.service}: {causes}" if causes else explanation.summary
     if is_failed(view):
         return Refused(text)
     return TimedOut(f"not ready after {timeout_seconds:g} s: {text}")

@@ -9,7 +9,15 @@ from modelyard.control.models import require_unused
 from modelyard.control.platform import Platform
 from modelyard.control.versions import require_free_label
 from modelyard.domain.access import Actor
-from modelyard.domain.model import Artifact, Model, ModelVersion, PublishSpec, Requirements, Validation
+from modelyard.domain.model import (
+    Artifact,
+    Format,
+    Model,
+    ModelVersion,
+    PublishSpec,
+    Requirements,
+    Validation,
+)
 from modelyard.store import Transaction, models, versions, work
 
 KIND = "model"
@@ -40,7 +48,7 @@ def draft(
         model=spec.name,
         version="",
         label=spec.label,
-        artifacts=artifacts,
+        artifacts=tuple(_described(artifact, spec) for artifact in artifacts),
         metrics=spec.metrics,
         requirements=needs if needs.packages else Requirements(python=needs.python, packages=packages),
         source_run=spec.source_run,
@@ -120,6 +128,14 @@ async def _update(tx: Transaction, before: ModelVersion, checked: ModelVersion) 
 
 def _contents(version: ModelVersion) -> dict[str, frozenset[tuple[str, str]]]:
     return {a.name: frozenset((f.path, f.sha256) for f in a.files) for a in version.artifacts}
+
+
+def _described(artifact: Artifact, spec: PublishSpec) -> Artifact:
+    """With the publisher's example, where nothing else can say what a model's own code takes."""
+    known = artifact.signature
+    if artifact.format is not Format.PYTHON or known.inputs or known.sample is not None:
+        return artifact
+    return replace(artifact, signature=replace(known, sample=samples.by_name(spec.sample)))
 
 
 def _sampled(artifact: Artifact, spec: PublishSpec) -> Artifact:

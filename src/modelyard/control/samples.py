@@ -23,6 +23,18 @@ def sample_of(signature: Signature, given: Any) -> dict[str, list[Any]] | None:
     return _table(signature, row) if len(names) == 1 else _columns(names, row)
 
 
+def by_name(given: Any) -> dict[str, list[Any]] | None:
+    """An example for a model whose inputs only its own code knows: input name to nested lists."""
+    if isinstance(given, dict) and {"columns", "data"} <= given.keys():
+        given = [dict(zip(given["columns"], row, strict=False)) for row in given["data"][:1]]
+    if isinstance(given, dict) and given and all(isinstance(each, list) for each in given.values()):
+        return given
+    row = _first(given)
+    if isinstance(row, dict):
+        return {str(name): [value] for name, value in row.items()}
+    return None if row is None else {"input": [row]}
+
+
 def _first(given: Any) -> Any:
     """The first row of what may be rows or one row."""
     if isinstance(given, list) and given and isinstance(given[0], list | dict):
