@@ -21,6 +21,8 @@ async def serve(config: ReplicaConfig) -> int:
     front = Front(config)
     gc.collect()
     gc.freeze()
+    # Requests make many short-lived objects and hardly a cycle, so looking for cycles may be rare.
+    gc.set_threshold(20_000, 20, 20)
     return await front.run()
 
 
