@@ -81,17 +81,19 @@ async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None
             uvicorn.Config(app, uds=str(_api_socket(home)), log_config=None, access_log=False, lifespan="off")
         )
         stop = _signals()
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve())
-            running = group.create_task(controller.run())
-            group.create_task(_announce(platform, home, token, stop, on_ready))
-            await stop.wait()
-            log.info("stopping")
-            await controller.stop()
-            running.cancel()
-            await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
-            server.should_exit = True
-            await serving
+        await _require_door(platform)
+        controlling = asyncio.create_task(controller.run())
+        serving = asyncio.create_task(server.serve())
+        announcing = asyncio.create_task(_announce(platform, home, token, on_ready))
+        trouble = await _trouble(stop, serving, controlling, announcing)
+        log.info("stopping", extra={"because": str(trouble or "asked to")})
+        announcing.cancel()
+        await controller.stop()
+        await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
+        server.should_exit = True
+        await asyncio.gather(serving, controlling, announcing, return_exceptions=True)
+        if trouble is not None:
+            raise trouble
     (home / installation.SERVER_FILE).unlink(missing_ok=True)
 
 
@@ -147,21 +149,35 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         await database.close()
 
 
-async def _announce(platform: Platform, home: Path, token: str, stop: asyncio.Event, on_ready: Ready) -> None:
-    """Say so once the front door answers; give up when it cannot be opened."""
+async def _require_door(platform: Platform) -> None:
+    """Nothing is started before the front door is known to open."""
+    failure = await platform.gateway.ensure()
+    if failure is not None:
+        raise Unavailable(f"{failure.reason}: {failure.message}")
+
+
+async def _announce(platform: Platform, home: Path, token: str, on_ready: Ready) -> None:
+    """Say so once the front door answers. Raises Unavailable when it does not."""
     deadline = time.monotonic() + _READY_SECONDS
     while not await installation.answers(platform.public_url):
-        failure = await platform.gateway.ensure()
-        if failure is not None or time.monotonic() > deadline:
-            stop.set()
-            raise Unavailable(
-                f"{failure.reason}: {failure.message}"
-                if failure
-                else f"the front door does not answer; its log is {home / 'gateway'}"
-            )
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the front door does not answer; its log is below {home / 'gateway'}")
         await asyncio.sleep(0.05)
     installation.write_server_file(home, platform.public_url)
     on_ready(platform.public_url, await installation.login_link(platform, token))
+
+
+async def _trouble(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> BaseException | None:
+    """Wait until somebody asks to stop, or one of the tasks fails: then why."""
+    asked = asyncio.create_task(stop.wait())
+    waiting: set[asyncio.Task[Any]] = {asked, *tasks}
+    while not stop.is_set():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task.exception() for task in done if not task.cancelled()]
+        if any(failed):
+            asked.cancel()
+            return next(filter(None, failed))
+    return None
 
 
 async def _require_guarded(platform: Platform, server: settings.Server) -> None:
