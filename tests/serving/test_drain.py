@@ -159,7 +159,7 @@ def test_tensors_grow_through_shared_memory_and_the_front_does_not(echo: Replica
         if turn == 200:
             before = _resident(echo.process.pid)
         assert np.array_equal(_binary(connection, values), values)
-    assert _resident(echo.process.pid) - before < 8 << 20
+    assert _resident(echo.process.pid) - before < 4 << 20
     connection.close()
 
 

@@ -72,7 +72,7 @@ class Dispatcher:
 
     def cancel(self, job: Job) -> None:
         """Forget a job whose asker has gone; what a worker has begun it finishes."""
-        job.settled = True
+        job.forget()
         self._open.discard(job)
         if not job.begun_at and job in self._waiting:
             self._waiting.remove(job)

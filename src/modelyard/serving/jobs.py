@@ -34,5 +34,15 @@ class Job:
     def settle(self, outcome: Prediction | Problem) -> None:
         """Tell the asker; what comes after the first time is dropped."""
         if not self.settled:
-            self.settled = True
-            self.done(outcome)
+            done = self.done
+            self.forget()
+            done(outcome)
+
+    def forget(self) -> None:
+        """Drop what comes, and let go of the asker: a ring of references would keep large tensors alive."""
+        self.settled = True
+        self.done = _dropped
+
+
+def _dropped(outcome: Prediction | Problem) -> None:
+    del outcome

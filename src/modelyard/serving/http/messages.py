@@ -79,6 +79,7 @@ class Exchange:
         if not self.answered:
             self.answered = True
             self.on_gone = None
+            self.body = b""
             self.sink.send(self, response)
 
 
