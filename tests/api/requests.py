@@ -18,7 +18,12 @@ Files = dict[str, bytes]
 
 
 async def publish(
-    client: httpx2.AsyncClient, name: str = "churn", *, files: Files | None = None, path: str = MODELS, **spec: Any
+    client: httpx2.AsyncClient,
+    name: str = "churn",
+    *,
+    files: Files | None = None,
+    path: str = MODELS,
+    **spec: Any,
 ) -> httpx2.Response:
     """Publish files, a small Python model when none are given."""
     body = {"name": name, "signature": SIGNATURE, **spec} if files is None else {"name": name, **spec}

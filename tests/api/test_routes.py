@@ -141,7 +141,7 @@ async def test_a_role_may_do_what_its_verbs_say_and_nothing_else(full: Faces) ->
 async def test_a_limited_token_may_do_only_what_it_is_limited_to(full: Faces) -> None:
     async with full.http(await full.secret("admin", scope=(Verb.INFER,))) as client:
         for route in routes(full.app):
-            if route.verb not in (None, Verb.ANYONE, Verb.INFER):
+            if route.verb not in (None, Verb.ANYONE, Verb.INFER) and route.name != "whoami":
                 require_problem(await call(client, route), 403)
         assert (await client.get(f"{DEPLOYMENTS}/churn/token")).status_code == 200
 

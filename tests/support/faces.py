@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from starlette.datastructures import State
 
 from modelyard.api import app as api
+from modelyard.api.idempotency import Turns
 from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.base import Answer, Task, TaskKind
 from modelyard.backends.memory import MemoryBackend, MemoryEnvironments, Pace
@@ -67,7 +68,9 @@ class Faces:
             **more,
         )
 
-    async def secret(self, user: str = "admin", *, scope: tuple[Verb, ...] = (), days: float | None = None) -> str:
+    async def secret(
+        self, user: str = "admin", *, scope: tuple[Verb, ...] = (), days: float | None = None
+    ) -> str:
         """A token of a user."""
         request = tokens.TokenRequest(scope=scope, days=days)
         return (await tokens.issue(self.platform, None, user, request)).secret
@@ -152,7 +155,9 @@ def live(directory: Path) -> Iterator[Live]:
 
     async def main() -> None:
         async with opened(directory, url=url) as faces, reconciled(faces):
-            config = uvicorn.Config(faces.services, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+            config = uvicorn.Config(
+                faces.services, log_config=None, lifespan="off", timeout_graceful_shutdown=1
+            )
             server = uvicorn.Server(config)
             task = asyncio.create_task(server._serve([listener]))
             made.append(Live(url, await faces.secret(), faces, asyncio.get_running_loop()))
@@ -197,7 +202,8 @@ def _application(platform: Platform) -> FastAPI:
     """The application for this platform; its routes, which take long to make, are shared by all tests."""
     app = copy.copy(_routes())
     app.middleware_stack = None
-    app.state = State({"platform": platform, "exposition": _exposition, "upload_bytes": UPLOAD_BYTES})
+    kept = {"platform": platform, "exposition": _exposition, "upload_bytes": UPLOAD_BYTES, "turns": Turns()}
+    app.state = State(kept)
     return app
 
 

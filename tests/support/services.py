@@ -73,7 +73,9 @@ def _predicted(body: bytes, model: ServedModel, *, rows: bool) -> Response:
         sums = sums + array.reshape(len(array), -1).sum(axis=1).astype(float)
     outputs = [from_array("prediction", np.asarray(sums, dtype=float))]
     outputs += [from_array("text", array) for array in texts[:1]]
-    return Response(b"".join(bytes(part) for part in query.render(outputs).parts), media_type="application/json")
+    return Response(
+        b"".join(bytes(part) for part in query.render(outputs).parts), media_type="application/json"
+    )
 
 
 def _json(document: Any, status: int = 200) -> Response:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Query, Request, Response
 
 from modelyard.api.answers import Items, everything, page
-from modelyard.api.request import COOKIE, ActorDep, PagingDep, PlatformDep
+from modelyard.api.idempotency import Idempotent
+from modelyard.api.request import COOKIE, ActorDep, PagingDep, PlatformDep, require_same_origin
 from modelyard.api.verbs import states
 from modelyard.control import login, tokens, users
 from modelyard.domain import wire
 from modelyard.domain.access import Token, User, Verb
 
-router = APIRouter(tags=["accounts"])
+router = APIRouter(tags=["accounts"], route_class=Idempotent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,10 @@ async def log_in(
 @router.post("/logout", status_code=204, openapi_extra=states(Verb.ANYONE))
 async def log_out(platform: PlatformDep, request: Request, response: Response) -> None:
     """End the browser's session."""
-    await login.logout(platform, request.cookies.get(COOKIE, ""))
+    secret = request.cookies.get(COOKIE, "")
+    if secret:
+        require_same_origin(request)
+        await login.logout(platform, secret)
     response.delete_cookie(COOKIE)
 
 

@@ -20,6 +20,7 @@ from modelyard.api import (
     system,
     uploads,
 )
+from modelyard.api.idempotency import Turns
 from modelyard.api.middleware import Envelope, Observe
 from modelyard.control.platform import Platform
 
@@ -37,9 +38,11 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.platform = platform
     app.state.exposition = exposition
+    app.state.turns = Turns()
     versioned = APIRouter(prefix=PREFIX)
     for module in (projects, models, uploads, runtimes, deployments, endpoints, accounts, system):
         versioned.include_router(module.router)

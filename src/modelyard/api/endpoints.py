@@ -37,7 +37,7 @@ async def list_events(
     project: str,
     kind: Annotated[str, Query(max_length=100)] = "",
     name: Annotated[str, Query(max_length=300)] = "",
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     accept: Annotated[str, Header()] = "",
 ) -> Response | Items[Event]:

@@ -9,8 +9,16 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.api.problems import problem
+
 log = logging.getLogger(__name__)
 
+_odd_address = problem(
+    400,
+    "invalid",
+    "Invalid request",
+    "the address holds the character U+0000, which no name has; leave it out",
+)
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -51,8 +59,10 @@ class Envelope:
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
             await send(message)
 
+        odd = "\0" in scope["path"] or b"%00" in scope["query_string"]
+        app = _odd_address if odd else self._app
         try:
-            await self._app(scope, receive, sending)
+            await app(scope, receive, sending)
         finally:
             route = scope.get("route")
             template = getattr(route, "path", "unmatched")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -231,7 +231,8 @@ async def publish_to_service(
 ) -> DeploymentView:
     """Make an offline service of a version; 409 when it exists."""
     ref = naming.ModelRef(model, version)
-    return await applying.publish_service(platform, actor, project, ref, name=body.name)
+    view = await applying.publish_service(platform, actor, project, ref, name=body.name)
+    return replace(view, token="")
 
 
 def _download(chunks: AsyncIterator[bytes], name: str, kind: str) -> StreamingResponse:

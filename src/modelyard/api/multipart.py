@@ -105,7 +105,10 @@ async def parts(request: Request) -> AsyncIterator[Part]:
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise invalid("content-type", "send multipart/form-data with a `spec` field and `file` parts")
-    reader = _Reader(request, boundary)
+    try:
+        reader = _Reader(request, boundary)
+    except FormParserError as error:
+        raise invalid("content-type", f"not multipart/form-data: {error}") from None
     while (event := await reader.next()) is not None:
         if isinstance(event, _Begin):
             name, filename = _names(event)

@@ -9,6 +9,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from modelyard.domain import errors
 
@@ -36,6 +37,7 @@ def add_to(app: FastAPI) -> None:
     app.add_exception_handler(errors.ModelyardError, _raised)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -100,6 +102,11 @@ async def _refused(_request: Request, error: Exception) -> Response:
     title = _TITLES.get(error.status_code, "Refused")
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, code, title, str(error.detail), headers=headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """The client left in the middle of its request; nobody reads this but the log."""
+    return problem(400, "invalid", "Invalid request", "the request ended in the middle; send it again")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

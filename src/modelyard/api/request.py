@@ -40,12 +40,12 @@ async def actor_of(request: Request) -> Actor:
     if not secret:
         return _NOBODY
     if cookie and request.method not in _SAFE:
-        _require_same_origin(request)
+        require_same_origin(request)
     return await login.authenticate(platform_of(request), secret)
 
 
-def _require_same_origin(request: Request) -> None:
-    """A browser's session changes things only for pages of this very site."""
+def require_same_origin(request: Request) -> None:
+    """A browser's session changes things only for pages of this very site; raises Forbidden."""
     origin = request.headers.get("origin", "")
     if origin.partition("://")[2] != request.headers.get("host", ""):
         raise Forbidden(

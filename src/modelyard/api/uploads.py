@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.api import multipart
+from modelyard.api import documents, multipart
 from modelyard.api.request import ActorDep, PlatformDep
 from modelyard.api.verbs import states
 from modelyard.control import publishing
@@ -40,16 +41,26 @@ _BODY = {
 
 @router.post("", status_code=201, openapi_extra=states(Verb.PUBLISH) | _BODY)
 async def publish_version(
-    platform: PlatformDep, actor: ActorDep, project: str, request: Request, response: Response
+    platform: PlatformDep,
+    actor: ActorDep,
+    project: str,
+    request: Request,
+    response: Response,
+    dry_run: Annotated[bool, Query()] = False,
 ) -> ModelVersion:
     """Publish a version: the field `spec` (JSON) first, then the files as parts named `file`.
 
-    200 instead of 201 when the same training run had published it before.
+    200 instead of 201 when the same training run had published it before. With `dry_run` everything is
+    checked and nothing published: the answer is a version without a number, with 200.
     """
     parts = multipart.parts(request)
     spec = await _spec(await anext(parts, None))
     limit: int = request.app.state.upload_bytes
-    published = await publishing.publish(platform, actor, project, spec, _files(parts, limit))
+    files = _files(parts, limit)
+    if dry_run:
+        response.status_code = 200
+        return await publishing.preview(platform, actor, project, spec, files)
+    published = await publishing.publish(platform, actor, project, spec, files)
     response.status_code = 201 if published.created else 200
     return published.version
 
@@ -58,7 +69,9 @@ async def _spec(part: multipart.Part | None) -> PublishSpec:
     if part is None or part.name != "spec":
         raise multipart.invalid("spec", "must be the first part: a JSON object with at least `name`")
     try:
-        return _SPEC.validate_json(await multipart.text(part, limit=_SPEC_BYTES))
+        return _SPEC.validate_python(
+            documents.read(await multipart.text(part, limit=_SPEC_BYTES), path="spec")
+        )
     except ValidationError as error:
         wrong = [{**line, "loc": ("spec", *line["loc"])} for line in error.errors(include_url=False)]
         raise RequestValidationError(wrong) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelyard.control import authorise, missing, secrets, tokens
 from modelyard.control.platform import Platform
@@ -59,8 +59,9 @@ async def authenticate(platform: Platform, secret: str) -> Actor:
 
 
 async def whoami(platform: Platform, actor: Actor) -> User:
-    """The account in use."""
-    await authorise.require(platform, actor, Verb.SELF, Resource(owner=actor.name), kind=KIND)
+    """The account in use; a limited token may ask too, whatever it is limited to."""
+    whole = replace(actor, scope=None)
+    await authorise.require(platform, whole, Verb.SELF, Resource(owner=actor.name), kind=KIND)
     async with platform.database.read() as tx:
         found = await users.get(tx, actor.name)
     if found is None:

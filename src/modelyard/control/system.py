@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelyard.control import authorise
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Resource, Verb
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.views import System
 from modelyard.store import events, idempotency
 
@@ -43,7 +43,8 @@ async def answered(
     async with platform.database.read() as tx:
         found = await idempotency.find(tx, actor.name, key)
     if found is not None and found.fingerprint != fingerprint:
-        raise Invalid("Idempotency-Key: was used for another request already; use a new one")
+        message = "was used for another request already; use a new one"
+        raise Invalid(f"Idempotency-Key: {message}", errors=[FieldError("Idempotency-Key", message)])
     return found
 
 
