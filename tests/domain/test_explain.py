@@ -158,3 +158,18 @@ def test_the_last_failure_is_told_only_while_something_is_amiss() -> None:
 def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:
     (finding,) = told(recorded(deployment()), last=Failure(reason="Odd", message="{x} happened")).findings
     assert (finding.reason, finding.message, finding.remedy) == ("Odd", "{x} happened", "")
+
+
+def test_a_sound_service_whose_worker_died_a_short_while_ago_says_why() -> None:
+    sound = recorded(deployment(), replica("a"))
+    found = explain(
+        sound,
+        revision(1, runtime="r"),
+        runtime=BUILT,
+        gateway=None,
+        lately=Failure(reason="OutOfMemory", message="it used 400 MiB"),
+    )
+    assert found.healthy
+    (finding,) = found.findings
+    assert finding.message == "a short while ago, and started again since: it used 400 MiB"
+    assert "--memory" in finding.remedy

@@ -18,6 +18,11 @@ from modelyard.store import Page, Snapshot, events, meta, projects, revisions
 from modelyard.store import deployments as store
 
 KIND = "deployment"
+WORKER_RESTARTED = "WorkerRestarted"
+"""The event of a worker that died under a replica that goes on."""
+
+LATELY_SECONDS = 600.0
+"""So long it is worth a word in an explanation."""
 
 
 async def list(
@@ -59,8 +64,16 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         gateway = await gateway_failure(tx)
     name = revision.spec.runtime if revision else deployment.spec.runtime
     runtime = await environments.status(platform, key.project, name)
-    last = _last_failure(recent)
-    return explained(deployment, revision, runtime=runtime, gateway=gateway, last=last)
+    since = platform.clock() - LATELY_SECONDS
+    lately = next((e for e in recent if e.reason == WORKER_RESTARTED and e.at.timestamp() > since), None)
+    return explained(
+        deployment,
+        revision,
+        runtime=runtime,
+        gateway=gateway,
+        last=_last_failure(recent),
+        lately=_failure(lately) if lately else None,
+    )
 
 
 async def logs(
@@ -114,6 +127,11 @@ def _last_failure(recent: tuple[Event, ...]) -> Failure | None:
         if event.reason == "RolledOut":
             return None
         if event.reason == "ReplicaFailed":
-            reason, _, message = event.message.partition(": ")
-            return Failure(reason=reason, message=message)
+            return _failure(event)
     return None
+
+
+def _failure(event: Event) -> Failure:
+    """What an event about a replica says, which is written `REASON: MESSAGE`."""
+    reason, _, message = event.message.partition(": ")
+    return Failure(reason=reason, message=message)

@@ -185,6 +185,7 @@ class Replica:
     node: str = ""
     """Where it runs; empty where there is but one node."""
     failure: Failure | None = None
+    """Why it is not ready; of a ready one, why its worker was restarted last."""
     worker_restarts: int = 0
     memory_bytes: int = 0
     gpus: tuple[int, ...] = ()

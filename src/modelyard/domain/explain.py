@@ -47,11 +47,13 @@ def explain(
     runtime: RuntimeStatus | None,
     gateway: Failure | None,
     last: Failure | None = None,
+    lately: Failure | None = None,
 ) -> Explanation:
     """Walk from the model to the route and name what is in the way.
 
     `revision` is the wanted one; `runtime` the status of its runtime, None when there is none; `last` is the
-    failure to speak of when the status remembers none.
+    failure to speak of when the status remembers none; `lately` is why a model's process was started again
+    not long ago.
     """
     words = _words(deployment, revision)
     found = [*_findings(deployment, runtime, gateway, last, words)]
@@ -70,6 +72,8 @@ def explain(
     else:
         summary = f"{service} is starting: {running}"
     healthy = not found and 0 < want <= ready and not deployment.deleting
+    if lately and want and lately.reason not in {finding.reason for finding in found}:
+        found.append(_finding(lately, words, before="a short while ago, and started again since: "))
     return Explanation(summary=summary, healthy=healthy, findings=tuple(found))
 
 

@@ -69,6 +69,7 @@ class Front:
         self._supervisors: list[Supervisor] = []
         self._phase = "starting"
         self._failure: Failure | None = None
+        self._last_failure: Failure | None = None
         self._device = ""
         self._restarts = 0
         self._was_ready = False
@@ -122,7 +123,7 @@ class Front:
     def worker_lost(self, supervisor: Supervisor, failure: Failure) -> bool:
         """A worker's process is gone; says whether to start another."""
         self._log.error("worker_lost", reason=failure.reason, message=failure.message)
-        self._failure = failure
+        self._failure = self._last_failure = failure
         if not self._was_ready:
             self._phase = "failed"
             self._report()
@@ -244,6 +245,7 @@ class Front:
             "pid": os.getpid(),
             "phase": self._phase,
             "failure": None if self._failure is None else self._failure._asdict(),
+            "last_failure": None if self._last_failure is None else self._last_failure._asdict(),
             "worker_restarts": self._restarts,
             "memory_bytes": resident,
             "device": self._device,

@@ -63,7 +63,7 @@ def judge(facts: Facts, *, patience: float) -> Replica:
 
 def _phase(facts: Facts, patience: float) -> tuple[Phase, Failure | None]:
     said = _PHASES.get(str((facts.state or {}).get("phase")), Phase.STARTING)
-    reported = _failure(facts.state)
+    reported = _failure(facts.state, "failure")
     if not facts.alive:
         told = reported if said is Phase.FAILED else None
         return Phase.FAILED, told or _ended(facts.exit_code)
@@ -75,6 +75,8 @@ def _phase(facts: Facts, patience: float) -> tuple[Phase, Failure | None]:
         return Phase.UNREADY, _unresponsive(facts)
     if said is Phase.FAILED:
         return said, reported or Failure(reason="StartFailed", message="the front gave no reason")
+    if said is Phase.READY:
+        return said, reported or _failure(facts.state, "last_failure")
     return said, reported
 
 
@@ -107,8 +109,8 @@ def _signal_name(number: int) -> str:
         return "unknown"
 
 
-def _failure(state: Mapping[str, Any] | None) -> Failure | None:
-    said = (state or {}).get("failure")
+def _failure(state: Mapping[str, Any] | None, name: str) -> Failure | None:
+    said = (state or {}).get(name)
     if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
         return None
     return Failure(reason=said["reason"], message=str(said.get("message") or ""))

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from modelyard.control.deployments import WORKER_RESTARTED
 from modelyard.control.loop import Again
 from modelyard.domain import rollout
 from modelyard.domain.conditions import Facts
@@ -78,6 +79,7 @@ def events(before: Deployment, after: Deployment, actions: Sequence[Action]) -> 
             case Kill(replica, Failure(reason=reason, message=message)):
                 yield "ReplicaFailed", f"{reason}: {message} ({replica})"
     old, new = before.status, after.status
+    yield from _restarts(old, new)
     if new.good_revision != old.good_revision:
         yield "RolledOut", f"revision {new.good_revision} is wholly ready"
     if new.failed is not None and old.failed != new.failed:
@@ -113,6 +115,14 @@ def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
     # What takes long is looked at less often: a tenth of its age.
     ages = [now - r.phase_since for r in moving if r.phase_since]
     return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), SLOWEST_SECONDS / 4)
+
+
+def _restarts(old: DeploymentStatus, new: DeploymentStatus) -> Iterator[tuple[str, str]]:
+    """Workers that died under a replica that goes on."""
+    known = {r.name: r.worker_restarts for r in old.replicas}
+    for r in new.replicas:
+        if r.failure is not None and r.phase is not Phase.FAILED and r.worker_restarts > known.get(r.name, 0):
+            yield WORKER_RESTARTED, f"{r.failure.reason}: {r.failure.message} ({r.name})"
 
 
 def _essence(replica: Replica) -> Replica:
