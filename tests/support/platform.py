@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -19,10 +20,25 @@ _START_SECONDS = 60
 
 
 class Running:
-    """`modelyard up` on a data directory; it can be killed and started again."""
+    """`modelyard up` on a data directory; it can be killed and started again.
 
-    def __init__(self, home: Path, *, port: int | None = None, flags: tuple[str, ...] = ()) -> None:
+    `variables` are added to its environment, `settings` is the text of its settings file.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        flags: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+        settings: str = "",
+    ) -> None:
         self.home = home
+        self.variables = dict(variables or {})
+        if settings:
+            home.mkdir(parents=True, exist_ok=True)
+            (home / "modelyard.toml").write_text(settings)
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.flags = flags
@@ -32,7 +48,8 @@ class Running:
     @property
     def environ(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MODELYARD_")}
-        return {**kept, "MODELYARD_HOME": str(self.home), "HOME": str(self.home.parent)}
+        own = {"MODELYARD_HOME": str(self.home), "HOME": str(self.home.parent)}
+        return {**kept, **own, **self.variables}
 
     def start(self) -> Running:
         """Start it and wait until the front door answers."""
