@@ -16,6 +16,7 @@ from modelyard.control import applying
 from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Platform
+from modelyard.domain import conditions
 from modelyard.domain.access import Actor, Role
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Phase, Replica
 from modelyard.domain.model import (
@@ -29,6 +30,7 @@ from modelyard.domain.model import (
     Signature,
     TensorSpec,
 )
+from modelyard.domain.views import State
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 from modelyard.store import Database, deployments, models, versions
 from tests.support.gateway import MemoryGateway
@@ -103,6 +105,7 @@ class World:
             replicas = await self.backend.observe(key)
             return (
                 d.status.observed_generation == d.generation
+                and conditions.state(d) in (State.RUNNING, State.OFFLINE)
                 and len(replicas) == d.spec.replicas
                 and all(r.phase is Phase.READY and r.revision == d.revision for r in replicas)
                 and {r.name for r in replicas} <= await self.gateway.routed()

@@ -42,6 +42,14 @@ class Wishes:
         return [*older[-1:], *newer]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a reconcile saw when it planned."""
+
+    ready: set[str]
+    routed: frozenset[str]
+
+
 class FaultyBackend:
     """Faults by seed around a memory backend; every action is checked against the truth."""
 
@@ -51,7 +59,7 @@ class FaultyBackend:
         self.wishes: dict[Key, Wishes] = {}
         self.violations: list[str] = []
         self._stopped: set[str] = set()
-        self._seen_ready: dict[Key, set[str]] = {}
+        self._seen: dict[Key, _Seen] = {}
         self._late: set[asyncio.Task[None]] = set()
         gateway.on_apply = self.check_routes
 
@@ -61,8 +69,12 @@ class FaultyBackend:
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What was true a moment ago."""
         seen = await self.world.observe(key)
-        self._seen_ready[key] = {r.name for r in seen if r.phase is Phase.READY}
         await self._fault()
+        task = asyncio.current_task()
+        if task is not None and task.get_name().startswith("deployment"):
+            # What this reconcile is about to plan with; patrols look too, but plan nothing.
+            ready = {r.name for r in seen if r.phase is Phase.READY}
+            self._seen[key] = _Seen(ready, await self.gateway.routed())
         return seen
 
     async def keys(self) -> frozenset[Key]:
@@ -83,14 +95,15 @@ class FaultyBackend:
         await self._fault()
         found = await self._find(key, replica)
         if found is not None and found.phase is Phase.READY:
-            routed = await self.gateway.routed()
-            others = self._seen_ready.get(key, set()) - {replica}
-            serving = others & routed if replica in routed else others
+            seen = self._seen.get(key) or _Seen(set(), frozenset())
+            others = seen.ready - {replica}
+            serving = others & seen.routed if replica in seen.routed else others
             needed = min(replicas for replicas, _ in self.wishes[key].recent())
             if len(serving) < needed:
                 self._violated(f"drained {replica} of {key}: only {serving} serve, {needed} are needed")
         await self.world.drain(key, replica)
-        self._seen_ready.get(key, set()).discard(replica)
+        if key in self._seen:
+            self._seen[key].ready.discard(replica)
         await self._fault()
 
     async def stop(self, key: Key, replica: str) -> None:

@@ -1,4 +1,4 @@
-"""One seed's story: users, faults, deaths of control planes; then peace, in which everything must come right."""
+"""One seed: users, faults, deaths of control planes; then peace, in which all must come right."""
 
 from __future__ import annotations
 

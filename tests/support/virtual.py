@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -47,3 +48,13 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def clock() -> float:
     """Virtual time, as a platform's clock."""
     return asyncio.get_running_loop().time()
+
+
+def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make an asynchronous test run on virtual time."""
+
+    @functools.wraps(test)
+    def told(*arguments: Any, **named: Any) -> None:
+        run(test(*arguments, **named))
+
+    return told

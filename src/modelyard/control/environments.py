@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelyard.control import kinds
 from modelyard.control.platform import Platform
-from modelyard.domain import environment
+from modelyard.domain import environment, requirement
 from modelyard.domain.model import Artifact, ModelVersion
 from modelyard.domain.runtime import HOST, Runtime, RuntimeStatus
 from modelyard.store import Snapshot, Transaction, runtimes, work
@@ -32,7 +32,7 @@ async def choose(
     host: RuntimeStatus,
 ) -> Chosen:
     """The runtime to deploy or test a version with; raises NotFound, Refused, Invalid or Conflict."""
-    known = (await runtimes.list(tx, version.project, limit=1000)).items
+    known = tuple(_expected(r) for r in (await runtimes.list(tx, version.project, limit=1000)).items)
     choice = environment.choose(version, artifact, wanted, host=host, runtimes=known)
     existing = next((r for r in known if r.name == choice.runtime), None)
     if choice.build is None or (existing is not None and not existing.deleting):
@@ -72,3 +72,12 @@ async def build(platform: Platform, made: Runtime) -> None:
     async with platform.database.begin() as tx:
         await order(platform, tx, made)
     platform.hint(kinds.RUNTIME, kinds.runtime_key(made.project, made.name))
+
+
+def _expected(runtime: Runtime) -> Runtime:
+    """With the packages that it is to have, as long as nobody knows which it has: warnings need not wait."""
+    if runtime.status.packages:
+        return runtime
+    pins = (requirement.parse(line) for line in runtime.spec.packages)
+    packages = {pin.name: pin.version for pin in pins if pin is not None}
+    return replace(runtime, status=replace(runtime.status, packages=packages))

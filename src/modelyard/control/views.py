@@ -32,9 +32,5 @@ def _sentence(deployment: Deployment, state: State) -> str:
         return "no replicas are wanted"
     if status.observed_generation == 0:
         return "accepted"
-    said = {c.type: c for c in status.conditions}
-    for name in ("RuntimeReady", "Scheduled", "Progressing", "Ready"):
-        condition = said.get(name)
-        if condition is not None and condition.ok is not True and condition.message:
-            return condition.message
-    return f"{status.ready_replicas} of {deployment.spec.replicas} replicas are ready"
+    ready = f"{status.ready_replicas} of {deployment.spec.replicas} replicas are ready"
+    return conditions.headline(deployment) or ready
