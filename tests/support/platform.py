@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -64,7 +65,7 @@ class Running:
             time.sleep(0.02)
         return self
 
-    def client(self, **more: str) -> Client:
+    def client(self, **more: Any) -> Client:
         """A client as the administrator on this machine."""
         return Client(self.url, environ=self.environ, **more)
 

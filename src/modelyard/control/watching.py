@@ -11,7 +11,7 @@ from modelyard.control import kinds
 from modelyard.control.platform import Platform
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import ModelyardError
-from modelyard.store import meta, work
+from modelyard.store import deployments, meta, work
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +109,17 @@ async def keep_gateway(platform: Platform) -> None:
 
 
 async def _record(platform: Platform, said: str) -> None:
+    """Keep what was found, and have it said of every deployment when it is news."""
     async with platform.database.begin() as tx:
+        news = (await meta.get(tx, kinds.GATEWAY_FAILURE) or "") != said
         await meta.set(tx, kinds.GATEWAY_FAILURE, said)
         await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+        concerned = [str(each.key) for each in await deployments.all(tx)] if news else []
+        for key in concerned:
+            await work.put(tx, kinds.DEPLOYMENT, key, due_at=platform.clock())
     platform.hint(kinds.GATEWAY, kinds.ALL)
+    for key in concerned:
+        platform.hint(kinds.DEPLOYMENT, key)
 
 
 def _essence(replica: Replica) -> tuple[object, ...]:
