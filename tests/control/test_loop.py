@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
@@ -46,8 +46,8 @@ async def put(database: Database, key: str = "a", *, due_in: float = 0.0) -> Non
 
 @on_virtual_time
 async def test_failures_back_off_up_to_a_limit_and_success_resets() -> None:
-    database, calls = InlineDatabase(), [0.0]
-    calls.clear()
+    database = InlineDatabase()
+    calls: list[float] = []
     failing = 9
 
     async def reconcile(_: str) -> Again | None:
@@ -60,7 +60,7 @@ async def test_failures_back_off_up_to_a_limit_and_success_resets() -> None:
     await put(database)
     async with at_work(loop):
         await asyncio.sleep(400)
-        pauses = [round(b - a) for a, b in zip(calls, calls[1:], strict=False)]
+        pauses = [round(b - a) for a, b in pairwise(calls)]
         assert pauses[1:] == [1, 2, 4, 8, 16, 32, 60, 60]
         assert len(calls) == failing + 1
         failing += 2

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from modelyard.backends.memory import Pace
-from modelyard.control import applying, deployments, operations, runtimes, secrets
+from modelyard.control import applying, deployments, operations, projects, runtimes, secrets
 from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Phase, Resources, Stage
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.naming import ModelRef
+from modelyard.domain.project import ProjectSpec
 from modelyard.domain.runtime import RuntimeSpec
 from modelyard.domain.views import State
 from modelyard.store import deployments as store
@@ -335,9 +336,9 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing() -> None:
 async def test_a_stale_generation_is_refused_with_the_current_one() -> None:
     async with running(pace=QUICK) as world:
         await world.deploy()
+        spec = DeploymentSpec(model="churn@2")
         for expected in (0, 7):
             with pytest.raises(Conflict) as refused:
-                spec = DeploymentSpec(model="churn@2")
                 await applying.apply(world.platform, ADMIN, CHURN, spec, expected=expected)
             assert refused.value.generation == 1
 
@@ -384,9 +385,6 @@ async def test_a_deployment_at_rest_is_left_alone() -> None:
 @on_virtual_time
 async def test_the_model_of_another_project_cannot_be_deployed() -> None:
     async with running(pace=QUICK) as world:
-        from modelyard.control import projects
-        from modelyard.domain.project import ProjectSpec
-
         await projects.create(world.platform, ADMIN, "other", ProjectSpec())
         await publish(world.database, "secret", 1, project="other")
         with pytest.raises(NotFound, match="secret"):

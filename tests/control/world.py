@@ -30,8 +30,8 @@ from modelyard.domain.model import (
     Signature,
     TensorSpec,
 )
-from modelyard.domain.views import State
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+from modelyard.domain.views import State
 from modelyard.store import Database, deployments, models, versions
 from tests.support.gateway import MemoryGateway
 from tests.support.inline import InlineDatabase

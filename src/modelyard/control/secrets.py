@@ -27,7 +27,7 @@ _HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 
 def digest(secret: str) -> str:
     """Hex SHA-256 of a token: what is stored and what the gateway compares."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(_bytes(secret)).hexdigest()
 
 
 def service_token(master_key: bytes, deployment: Deployment) -> str:
@@ -39,7 +39,7 @@ def service_token(master_key: bytes, deployment: Deployment) -> str:
 
 async def hash_password(password: str) -> str:
     """The argon2id hash to store."""
-    return await asyncio.get_running_loop().run_in_executor(_HASHING, _HASHER.hash, password)
+    return await asyncio.get_running_loop().run_in_executor(_HASHING, _HASHER.hash, _bytes(password))
 
 
 async def verify_password(stored: str | None, password: str) -> bool:
@@ -50,6 +50,11 @@ async def verify_password(stored: str | None, password: str) -> bool:
 
 def _matches(stored: str, password: str) -> bool:
     try:
-        return _HASHER.verify(stored, password)
+        return _HASHER.verify(stored, _bytes(password))
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
+
+
+def _bytes(secret: str) -> bytes:
+    """Also of what is not valid Unicode, as JSON and headers can carry it: it is just another wrong secret."""
+    return secret.encode(errors="surrogatepass")
