@@ -48,7 +48,7 @@ async def test_logging_out_ends_the_session(world: World) -> None:
     ("name", "password"), [("bob", "wrong horse battery"), ("nobody", PASSWORD), ("admin", "")]
 )
 async def test_a_wrong_login_does_not_tell_what_was_wrong(world: World, name: str, password: str) -> None:
-    with pytest.raises(Unauthenticated, match="^the name or the password is wrong$"):
+    with pytest.raises(Unauthenticated, match=r"^the name or the password is wrong$"):
         await login.open_session(world.platform, name, password)
 
 

@@ -56,5 +56,5 @@ def _matches(stored: str, password: str) -> bool:
 
 
 def _bytes(secret: str) -> bytes:
-    """Also of what is not valid Unicode, as JSON and headers can carry it: it is just another wrong secret."""
+    """Also of what is not valid Unicode, as JSON and headers can carry it: just another wrong secret."""
     return secret.encode(errors="surrogatepass")
