@@ -101,7 +101,7 @@ def _moments(running: Running) -> tuple[float, float]:
 
 
 def _moment(said: list[dict[str, Any]], event: str) -> float:
-    line = next(each for each in said if each["event"] == event)
+    line = next(each for each in reversed(said) if each["event"] == event)
     return datetime.fromisoformat(line["ts"]).timestamp()
 
 
