@@ -102,7 +102,8 @@ async def test_a_wrong_spec_is_refused_with_the_field(
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"nothing", b'{"name": NaN}', b'{"name": -Infinity}', b'{"name": "a\\u0000b"}', b'"\\ud800"',
+        b"", b"{", b"nothing", b'{"name": NaN}', b'{"name": -Infinity}', b'{"name": "a\\u0000b"}',
+        b'"\\ud800"',
         b'{"name": "\xff"}', DEEP, b'{"spec": ' + DEEP + b"}", b"[" * 900 + b"]" * 900, b"null", b"[]", b"1",
     ],
     ids=lambda content: repr(content[:30]),
@@ -148,7 +149,8 @@ async def test_a_body_larger_than_any_document_is_not_kept_in_memory(admin: http
     [
         f"{MODELS}/nothing", f"{MODELS}/churn/versions/9", f"{MODELS}/churn/versions/nope",
         f"{MODELS}/churn/versions/99999999999999999999999", f"{MODELS}/churn/versions/-1",
-        f"{MODELS}/churn/versions/1/artifacts/other", f"{MODELS}/churn/versions/1/artifacts/model/files/no.py",
+        f"{MODELS}/churn/versions/1/artifacts/other",
+        f"{MODELS}/churn/versions/1/artifacts/model/files/no.py",
         f"{DEPLOYMENTS}/nothing", f"{DEPLOYMENTS}/nothing/logs", f"{DEPLOYMENTS}/nothing/token",
         "/api/v1/projects/nothing", "/api/v1/projects/nothing/models", "/api/v1/projects/nothing/endpoints",
         "/api/v1/projects/nothing/runtimes/host", f"{MODELS}/", f"{DEPLOYMENTS}/churn/",
@@ -270,7 +272,8 @@ async def test_a_disabled_users_tokens_stop_working(faces: Faces, admin: httpx2.
 
 async def test_headers_that_other_proxies_trust_give_nobody_a_name(faces: Faces) -> None:
     forged = {
-        "x-forwarded-user": "admin", "x-remote-user": "admin", "x-modelyard-user": "admin", "remote-user": "admin",
+        "x-forwarded-user": "admin", "x-remote-user": "admin", "x-modelyard-user": "admin",
+        "remote-user": "admin",
         "x-forwarded-for": "127.0.0.1", "x-original-url": "/healthz", "x-http-method-override": "GET",
         "forwarded": "for=127.0.0.1",
     }  # fmt: skip

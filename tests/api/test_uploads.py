@@ -187,7 +187,10 @@ async def test_an_upload_larger_than_the_limit_is_refused(admin: httpx2.AsyncCli
         ("multipart/form-data; boundary=x", b"nothing like it"),
         ("multipart/form-data; boundary=x", b"--x\r\n\r\n{}\r\n--x--\r\n"),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n{}\r\n--x--\r\n"),
-        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n{}\r\n--x--\r\n'),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n{}\r\n--x--\r\n',
+        ),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: " + b"y" * 3_000_000),
         (f"multipart/form-data; boundary={'b' * 5000}", b""),
     ],

@@ -136,7 +136,7 @@ def _write_source(model: type, directory: Path) -> Path:
     except (OSError, TypeError) as error:
         message = f"the source of class {model.__name__} cannot be read ({error}); publish its file instead"
         raise Invalid(message, errors=[FieldError("model", message)]) from None
-    alias = "" if model.__name__ == "Model" else f"\n\nModel = {model.__name__}\n"
+    alias = "" if model.__name__ == "Model" else f"\n\nclass Model({model.__name__}):\n    pass\n"
     path = directory / "model.py"
     path.write_text(source + alias)
     return path

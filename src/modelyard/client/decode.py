@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+"""Made once for each kind: that takes milliseconds."""
 
 
 def one(kind: type[T], document: Any) -> T:
@@ -25,14 +26,10 @@ def items(kind: type[T], document: Any) -> tuple[T, ...]:
 
 def plain(value: Any) -> Any:
     """The JSON form of a domain value."""
-    return orjson.loads(TypeAdapter(type(value)).dump_json(value))
+    return orjson.loads(_adapter(type(value)).dump_json(value))
 
 
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    adapter: TypeAdapter[T] = _cached(kind)
-    return adapter
-
-
-@cache
-def _cached(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 
 from modelyard.domain.errors import FieldError, Invalid
 
@@ -79,6 +81,15 @@ def table(answer: Mapping[str, Any]) -> Any:
     return importlib.import_module("pandas").DataFrame(answer["data"], columns=answer["columns"])
 
 
+def encoded(document: Any) -> bytes:
+    """JSON of what users hold; times become ISO 8601, missing values null. Raises Invalid."""
+    try:
+        return orjson.dumps(document, default=_other, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        message = f"cannot be sent as JSON: {error.__cause__ or error}; send numbers, text, lists and objects"
+        raise Invalid(message, errors=[FieldError("rows", message)]) from None
+
+
 def _only(inputs: list[dict[str, Any]]) -> str:
     if len(inputs) == 1:
         return str(inputs[0]["name"])
@@ -96,7 +107,7 @@ def _datatype(value: Any) -> str:
 
 def _tensor(name: str, value: Any, declared: Mapping[str, Any]) -> dict[str, Any]:
     datatype = str(declared["datatype"])
-    array = np.asarray(value)
+    array = _regular(name, value)
     if datatype == "BYTES":
         texts = [each.decode() if isinstance(each, bytes) else str(each) for each in array.ravel().tolist()]
         return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": texts}
@@ -111,6 +122,27 @@ def _tensor(name: str, value: Any, declared: Mapping[str, Any]) -> dict[str, Any
         "shape": list(array.shape),
         "data": np.ascontiguousarray(array).ravel(),
     }
+
+
+def _regular(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        message = f"input `{name}` is no regular array: {error}"
+        raise Invalid(message, errors=[FieldError(f"rows.{name}", message)]) from None
+
+
+def _other(value: Any) -> Any:
+    """What JSON does not know: missing values of pandas, times, decimals, bytes."""
+    if type(value).__name__ in ("NaTType", "NAType"):
+        return None
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError
 
 
 def _array(output: Mapping[str, Any]) -> np.ndarray:

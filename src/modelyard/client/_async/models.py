@@ -9,15 +9,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
-from modelyard.client import capture, decode, metrics, progress, waiting
+from modelyard.client import capture, decode, downloads, metrics, progress, waiting
 from modelyard.client._async.transport import AsyncTransport
 from modelyard.client.problems import Unreachable
 from modelyard.domain import naming
 from modelyard.domain.errors import Unavailable
-from modelyard.domain.model import Function, Model, ModelVersion, PublishSpec, Signature
+from modelyard.domain.model import Format, Function, Model, ModelVersion, PublishSpec, Signature
 from modelyard.domain.views import TestResult
 
 
@@ -42,19 +43,20 @@ class AsyncModels:
         What `spec` leaves open is read off the object and the test data. `on_progress` gets bytes sent and
         bytes in all. Raises Refused when the model does not pass the scan or validation.
         """
-        with tempfile.TemporaryDirectory(prefix="modelyard-") as directory, ExitStack() as opened:
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as directory:
             captured = capture.capture(model, Path(directory))
             said = said_of(model, spec, captured, x_test, y_test)
-            files = progress.opened(captured.files, opened, on_progress)
-            response = await self._transport.send(
-                "POST",
-                self._path,
-                files=[
-                    ("spec", (None, orjson.dumps(decode.plain(said)), "application/json")),
-                    *(("file", (name, file, "application/octet-stream")) for name, file in files),
-                ],
-            )
-        return decode.one(ModelVersion, orjson.loads(response.content))
+            return await self._upload(said, captured, on_progress=on_progress)
+
+    async def check(self, model: Any, *, format: Format | None = None) -> ModelVersion:
+        """The version, without a number, that publishing this would make: all is checked, nothing published.
+
+        Raises Refused when it does not pass the scan or validation.
+        """
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as directory:
+            captured = capture.capture(model, Path(directory))
+            said = said_of(model, PublishSpec(name="unpublished", format=format), captured, None, None)
+            return await self._upload(said, captured, params={"dry_run": "true"})
 
     async def list(self) -> tuple[Model, ...]:
         """All models, by name."""
@@ -103,17 +105,19 @@ class AsyncModels:
         )
 
     async def download(self, ref: str, directory: Path, *, artifact: str = "") -> tuple[Path, ...]:
-        """Write the files of a version, or of one of its artifacts, below `directory`."""
+        """Write the files of a version, or of one of its artifacts, below `directory`.
+
+        Raises NotFound for an artifact it does not have, Refused for a file that is not what was published.
+        """
         version = await self.version(ref)
-        chosen = [each for each in version.artifacts if artifact in ("", each.name)]
+        chosen = downloads.chosen(version, artifact)
         written = []
         for each in chosen:
             for file in each.files:
-                target = directory / (each.name if len(chosen) > 1 else "") / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source = f"{self._version_path(version.ref)}/artifacts/{each.name}/files/{file.path}"
+                target = downloads.target(directory / (each.name if len(chosen) > 1 else ""), file)
+                source = f"{self._version_path(version.ref)}/artifacts/{each.name}/files/{quote(file.path)}"
                 async with self._transport.stream(source) as response:
-                    with target.open("wb") as out:
+                    with downloads.Checked(target, file) as out:
                         async for chunk in response.aiter_bytes():
                             out.write(chunk)
                 written.append(target)
@@ -149,6 +153,23 @@ class AsyncModels:
         return decode.one(
             ModelVersion, await self._transport.call("POST", f"{self._version_path(ref)}/validate")
         )
+
+    async def _upload(
+        self,
+        said: PublishSpec,
+        captured: capture.Captured,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        params: dict[str, str] | None = None,
+    ) -> ModelVersion:
+        with ExitStack() as opened:
+            files = progress.opened(captured.files, opened, on_progress)
+            parts = [
+                ("spec", (None, orjson.dumps(decode.plain(said)), "application/json")),
+                *(("file", (name, file, "application/octet-stream")) for name, file in files),
+            ]
+            response = await self._transport.send("POST", self._path, files=parts, params=params)
+        return decode.one(ModelVersion, orjson.loads(response.content))
 
     def _version_path(self, ref: str) -> str:
         parsed = naming.parse_model_ref(ref)

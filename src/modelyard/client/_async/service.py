@@ -75,7 +75,7 @@ class AsyncService:
         return self.view
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = payload.encoded(body)
         response = await self._transport.send(
             "POST", f"{self.url}{path}", content=content, headers=_JSON, token=self.token
         )

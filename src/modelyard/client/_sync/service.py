@@ -73,7 +73,7 @@ class Service:
         return self.view
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = payload.encoded(body)
         response = self._transport.send(
             "POST", f"{self.url}{path}", content=content, headers=_JSON, token=self.token
         )

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import orjson
 
+from modelyard.client import payload
 from modelyard.client.connection import Connection
 from modelyard.client.problems import Unreachable, error_from
 
@@ -32,7 +33,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """One API call; the decoded answer, or the error the server raised."""
-        content = None if json is None else orjson.dumps(json, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = None if json is None else payload.encoded(json)
         kind = {"content-type": "application/json"} if content is not None else {}
         response = self.send(
             method, path, content=content, params=params, headers={**kind, **(headers or {})}
