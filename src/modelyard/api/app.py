@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from modelyard.api import (
@@ -43,12 +43,12 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     app.state.platform = platform
     app.state.exposition = exposition
     app.state.turns = Turns()
-    versioned = APIRouter(prefix=PREFIX)
-    for module in (projects, models, uploads, runtimes, deployments, endpoints, accounts, system):
-        versioned.include_router(module.router)
-    app.include_router(versioned)
+    # Included once and one by one, FastAPI makes each router's routes when it is first asked for one of them;
+    # the small ones stand first, so that the start waits for no other.
     for router in (system.health, console.router, docs.router):
         app.include_router(router)
+    for module in (projects, models, uploads, runtimes, deployments, endpoints, accounts, system):
+        app.include_router(module.router, prefix=PREFIX)
     problems.add_to(app)
     app.add_middleware(Envelope, new_id=platform.new_id, observe=observe)
     return app
