@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 Adapter = Callable[[Any], Any]
 
 
-def declared(given: Sequence[Spec], real: Sequence[Spec]) -> Tuple[List[Spec], Adapter]:
+def declared(
+    given: Sequence[Spec], real: Sequence[Spec], *, shaped: bool = True
+) -> Tuple[List[Spec], Adapter]:
     """The output specs, and a function that renames, picks and casts a prediction's arrays to them.
 
     Without declared outputs the model's own pass unchanged. Declared names that the model does not use rename
-    its outputs in order. Raises Failure(SignatureMismatch) naming the field that the model contradicts.
+    its outputs in order. Without `shaped` the model cannot tell its shapes before it predicts, and the declared
+    ones hold. Raises Failure(SignatureMismatch) naming the field that the model contradicts.
     """
     if not given or not real:
         return list(given or real), _cast({each["name"]: each for each in given})
@@ -30,7 +33,7 @@ def declared(given: Sequence[Spec], real: Sequence[Spec]) -> Tuple[List[Spec], A
     if not any(name in own for name in names) and len(given) <= len(own):
         names = dict(zip(names, own))
     renamed = [{**each, "name": names[each["name"]]} for each in given]
-    agreed = signatures.agree(renamed, real, "outputs")
+    agreed = signatures.agree(renamed, real if shaped else _in_shape_of(renamed, real), "outputs")
     specs = [{**spec, "name": each["name"]} for spec, each in zip(agreed, given)]
     if [(each["name"], each["datatype"]) for each in specs] == [
         (each["name"], each["datatype"]) for each in real
@@ -52,6 +55,11 @@ def cast(array: Array, spec: Mapping[str, Any]) -> Array:
     if failure is not None:
         raise Contradiction(failure.message)
     return np.ascontiguousarray(array.astype(wanted))
+
+
+def _in_shape_of(given: Sequence[Spec], real: Sequence[Spec]) -> List[Spec]:
+    shapes = {each["name"]: each["shape"] for each in given}
+    return [{**each, "shape": shapes.get(each["name"], each["shape"])} for each in real]
 
 
 def _cast(specs: Dict[str, Spec]) -> Adapter:

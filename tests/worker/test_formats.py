@@ -92,3 +92,23 @@ def test_custom_code_without_a_sample_is_loaded_and_its_signature_stays_open(tmp
     assert result["signature"]["inputs"] == []
     assert result["sample_outputs"] is None
     assert result["algorithm"] == "Python class"
+
+
+@pytest.mark.parametrize("name", sorted(models.EVERY))
+def test_a_model_agrees_with_the_signature_that_its_own_inspection_found(name: str, tmp_path: Path) -> None:
+    model = models.EVERY[name](tmp_path / "model")
+    found = process.inspect(model.config(sample=model.rows), tmp_path).result["signature"]
+    result = process.test(model.config(signature=found), {"rows": model.rows}, tmp_path).result
+    for output, expected in model.expected.items():
+        _assert_same(result["outputs"][output], expected)
+
+
+def test_labels_of_several_kinds_at_once_agree_with_their_own_signature(tmp_path: Path) -> None:
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = models.iris()
+    model = MLPClassifier((4,), max_iter=2000, random_state=0).fit(x, np.column_stack([y == 0, y == 1]))
+    written = models.write_object(tmp_path / "m", model, "joblib", rows=[models.IRIS_ROW])
+    found = process.inspect(written.config(), tmp_path).result["signature"]
+    result = process.test(written.config(signature=found), {"rows": written.rows}, tmp_path).result
+    assert result["outputs"]["label"] == model.predict([models.IRIS_ROW]).tolist()

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from modelyard import formats
 from modelyard.domain.errors import FieldError, Invalid
-from modelyard.domain.model import Artifact, Function, PublishSpec, Signature
+from modelyard.domain.model import Artifact, Format, Function, PublishSpec, Signature
 from modelyard.domain.project import Trust
 
 
@@ -39,7 +39,7 @@ def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust) -> Known:
         framework_version=detected.framework_version,
         algorithm=detected.algorithm,
         function=detected.function if spec.function in (None, Function.UNKNOWN) else spec.function,
-        signature=_signature(spec.signature, detected.signature),
+        signature=_signature(spec.signature, detected),
     )
     return Known(artifact=artifact, packages=formats.requirements(detected), notes=notes)
 
@@ -60,9 +60,15 @@ def _inside(root: Path, folder: str) -> Path:
     return directory
 
 
-def _signature(said: Signature | None, found: Signature | None) -> Signature:
-    """The publisher's word first, completed by what the file says."""
-    said, found = said or Signature(), found or Signature()
+def _signature(said: Signature | None, detected: formats.Detected) -> Signature:
+    """The publisher's word first, completed by what the file says, if it is all there is to know.
+
+    Only a graph declares its tensors; what the bytes of an estimator tell is less than what the loaded one does,
+    and must not be held against it.
+    """
+    said, found = said or Signature(), Signature()
+    if detected.format is Format.ONNX:
+        found = detected.signature or found
     return Signature(
         inputs=said.inputs or found.inputs,
         targets=said.targets or found.targets,

@@ -61,7 +61,7 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
     inputs = tables.input_specs(known, given)
     function = function_of(model)
     own, answer = _answers(model, function)
-    specs, adapt = outputs.declared(given.get("outputs") or (), own)
+    specs, adapt = outputs.declared(given.get("outputs") or (), own, shaped=False)
     build = tables.builder(known, inputs)
 
     def predict(tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
