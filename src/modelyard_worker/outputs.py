@@ -23,8 +23,8 @@ def declared(
     """The output specs, and a function that renames, picks and casts a prediction's arrays to them.
 
     Without declared outputs the model's own pass unchanged. Declared names that the model does not use rename
-    its outputs in order. Without `shaped` the model cannot tell its shapes before it predicts, and the declared
-    ones hold. Raises Failure(SignatureMismatch) naming the field that the model contradicts.
+    its outputs in order. Without `shaped` the model cannot tell its shapes before it predicts, and the
+    declared ones hold. Raises Failure(SignatureMismatch) naming the field that the model contradicts.
     """
     if not given or not real:
         return list(given or real), _cast({each["name"]: each for each in given})

@@ -14,8 +14,12 @@ LONGEST_SECONDS = 5.0
 
 def is_settled(view: DeploymentView) -> bool:
     """Everything that was asked for runs, and nothing else does."""
-    observed = view.status.observed_generation >= view.generation
-    return observed and view.state in (State.RUNNING, State.OFFLINE)
+    status = view.status
+    if status.observed_generation < view.generation:
+        return False
+    if view.state is State.OFFLINE:
+        return not status.replicas
+    return view.state is State.RUNNING and status.ready_replicas <= view.spec.replicas
 
 
 def is_failed(view: DeploymentView) -> bool:

@@ -63,8 +63,8 @@ def _inside(root: Path, folder: str) -> Path:
 def _signature(said: Signature | None, detected: formats.Detected) -> Signature:
     """The publisher's word first, completed by what the file says, if it is all there is to know.
 
-    Only a graph declares its tensors; what the bytes of an estimator tell is less than what the loaded one does,
-    and must not be held against it.
+    Only a graph declares its tensors; what the bytes of an estimator tell is less than what the loaded one
+    does, and must not be held against it.
     """
     said, found = said or Signature(), Signature()
     if detected.format is Format.ONNX:
