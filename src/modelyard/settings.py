@@ -14,7 +14,7 @@ from modelyard.domain.errors import FieldError, Invalid
 
 PREFIX = "MODELYARD_"
 FILE_NAME = "modelyard.toml"
-_STRICT: dict[str, object] = {"use_attribute_docstrings": True, "extra": "forbid"}
+_STRICT: dict[str, object] = {"extra": "forbid", "defer_build": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

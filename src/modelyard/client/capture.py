@@ -10,12 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from modelyard.client.later import Later
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Datatype, Requirements, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 _CAPTURED = (
     "scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "onnxruntime", "skops", "joblib",

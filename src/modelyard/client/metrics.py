@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from modelyard.client.later import Later
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Function
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 
 def function_of(model: Any, y_test: Any) -> Function:

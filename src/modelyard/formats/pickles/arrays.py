@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from dataclasses import dataclass
-
-import numpy
 
 from modelyard.formats.pickles.machine import Machine
 from modelyard.formats.pickles.values import Array, Blob, Global, Instance, Malformed
@@ -196,6 +195,8 @@ def _elements(dtype: Dtype, data: Blob) -> tuple[object, ...] | None:
     if data.length % dtype.size or len(data.head) != data.length:
         return None
     try:
+        # Imported here: a control plane that reads no pickles does without it.
+        numpy = importlib.import_module("numpy")
         return tuple(numpy.frombuffer(data.head, dtype=dtype.code).tolist())
     except (ValueError, TypeError, UnicodeError):
         return None
