@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from modelyard.api import (
     accounts,
     console,
     deployments,
+    descriptions,
     docs,
     endpoints,
     models,
@@ -31,7 +32,7 @@ Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
 
 def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> FastAPI:
     """The control plane's HTTP application."""
-    app = FastAPI(
+    app = Described(
         title="Modelyard",
         version=platform.version,
         description="Turn a trained model into a dependable service.",
@@ -54,6 +55,13 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     return app
 
 
-def openapi(app: FastAPI) -> dict[str, object]:
-    """The API's description, as served at `/api/openapi.json`."""
-    return get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+class Described(FastAPI):
+    """An application whose description knows what multipart requests carry, and what fields mean."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's description, as served at `/api/openapi.json`."""
+        if not self.openapi_schema:
+            document = super().openapi()
+            document["components"]["schemas"] = uploads.schemas() | document["components"]["schemas"]
+            descriptions.describe(document)
+        return self.openapi_schema or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -63,6 +63,12 @@ async def publish_version(
     published = await publishing.publish(platform, actor, project, spec, files)
     response.status_code = 201 if published.created else 200
     return published.version
+
+
+def schemas() -> dict[str, Any]:
+    """What the description of `spec` refers to; the framework does not look into multipart requests."""
+    schema = _SPEC.json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "PublishSpec": schema}
 
 
 async def _spec(part: multipart.Part | None) -> PublishSpec:

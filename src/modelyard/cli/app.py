@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -48,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
         options, rest = context.split(argv)
         context.use(options)
         code = app(rest, standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except errors.ModelyardError as error:
         return _failed(error)
@@ -56,8 +58,17 @@ def run(argv: Sequence[str]) -> int:
     except TyperException as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        return 0
+    except (BrokenPipeError, SystemExit):  # the reader of our output left; Typer makes it the latter
+        return _unread()
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _unread() -> int:
+    """Nobody reads on: nothing is wrong, and nothing more can be said."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _failed(error: errors.ModelyardError) -> int:

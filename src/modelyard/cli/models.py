@@ -11,11 +11,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from modelyard.cli import context, files, output
 from modelyard.client import options, payload
-from modelyard.domain.model import Requirements, Signature
+from modelyard.domain.model import Format, Requirements, Signature
 
 Ref = Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")]
 _VERSION: list[output.Column] = [
-    ("ref", lambda v: v.ref),
+    ("ref", lambda v: v.ref if v.version else "not published"),
     ("label", lambda v: v.label),
     ("format", lambda v: ", ".join(f"{a.format} ({a.serialization})" for a in v.artifacts)),
     ("algorithm", lambda v: ", ".join(a.algorithm for a in v.artifacts)),
@@ -103,10 +103,16 @@ def publish(
     output.show(version, _VERSION)
 
 
-def validate(ref: Ref) -> None:
-    """Check a version again: checksums, safety scan, and a load in a process of its own."""
+def validate(
+    ref: Annotated[str, typer.Argument(help="NAME@VERSION, or a model file or directory")],
+    format: Annotated[str | None, typer.Option(help="Of a file: sklearn, xgboost, …")] = None,
+) -> None:
+    """Check a version again, or a file without publishing it: safety scan, and a load in its own process."""
+    path = Path(ref)
+    known = None if format is None else options.build_enum(Format, format, "--format")
     with context.client() as client:
-        version = client.models.validate(ref)
+        is_file = path.exists() and ("/" in ref or path.suffix or path.is_dir())
+        version = client.models.check(path, format=known) if is_file else client.models.validate(ref)
     output.show(version, _VERSION)
 
 
@@ -232,4 +238,5 @@ def _signature(signature: Signature) -> str:
 
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=context.notes(), transient=True)
+    notes = context.notes()
+    return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
