@@ -9,13 +9,13 @@ from modelyard.domain import views
 from modelyard.domain.deployment import DeploymentStatus, Phase, Replica
 from modelyard.domain.endpoint import Addresses
 from modelyard.domain.views import DeploymentView, State
-from tests.domain.make import deployment, spec
+from tests.domain.make import deployment
 
 
 def seen(state: State, *, wanted: int, ready: int, generation: int = 1) -> DeploymentView:
     replicas = tuple(Replica(name=f"r{n}", revision=1, phase=Phase.READY) for n in range(ready))
     status = DeploymentStatus(observed_generation=generation, replicas=replicas, ready_replicas=ready)
-    known = replace(deployment(spec=spec(replicas=wanted)), status=status)
+    known = replace(deployment(replicas=wanted), status=status)
     addresses = Addresses(host="", path="", alias="")
     return views.view(known, state=state, message="", url="", addresses=addresses)
 
