@@ -160,3 +160,10 @@ async def test_every_denied_attempt_is_recorded(full: Faces, admin: httpx2.Async
         require_problem(await client.delete(f"{DEPLOYMENTS}/churn"), 403)
     events = (await admin.get("/api/v1/projects/default/events", params={"limit": 5})).json()["items"]
     assert ("Denied", "vera", "churn") in {(e["reason"], e["actor"], e["name"]) for e in events}
+
+
+async def test_the_installation_says_what_it_enforces_as_its_backend_knows_it(
+    faces: Faces, admin: httpx2.AsyncClient
+) -> None:
+    answer = (await admin.get("/api/v1/system")).json()
+    assert answer["enforcement"] == faces.backend.enforcement() != {}

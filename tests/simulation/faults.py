@@ -63,6 +63,9 @@ class FaultyBackend:
         self._late: set[asyncio.Task[None]] = set()
         gateway.on_apply = self.check_routes
 
+    def enforcement(self) -> dict[str, str]:
+        return self.world.enforcement()
+
     async def nodes(self) -> tuple[Node, ...]:
         return await self.world.nodes()
 

@@ -92,6 +92,9 @@ class Backend(Protocol):
     async def nodes(self) -> tuple[Node, ...]:
         """The machines there are, with their capacity."""
 
+    def enforcement(self) -> dict[str, str]:
+        """Limits by name and how each is enforced; what cannot be enforced here says `not enforced`."""
+
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What runs now. Asks the outside world; never a cache of intentions."""
 

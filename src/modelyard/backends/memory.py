@@ -77,6 +77,10 @@ class MemoryBackend:
         """The machines given."""
         return self._nodes
 
+    def enforcement(self) -> dict[str, str]:
+        """Records need no limits."""
+        return {"memory": "not enforced", "cpu": "not enforced", "gpu": "not enforced"}
+
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What runs now, by name."""
         self._settle()

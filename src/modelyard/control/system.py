@@ -15,18 +15,12 @@ KIND = "system"
 async def describe(platform: Platform, actor: Actor) -> System:
     """Version, address, backend, and how limits are enforced."""
     await authorise.require(platform, actor, Verb.READ, Resource(), kind=KIND)
-    nodes = await platform.backend.nodes()
-    memory = {node.enforcement for node in nodes}
     return System(
         version=platform.version,
         url=platform.public_url,
         domain=platform.domain,
         backend=platform.backend_name,
-        enforcement={
-            "memory": ", ".join(sorted(memory)) or "not enforced",
-            "gpu": "CUDA_VISIBLE_DEVICES",
-            "cpu": "accounted",
-        },
+        enforcement=platform.backend.enforcement(),
     )
 
 
