@@ -17,6 +17,7 @@ from modelyard.api.verbs import states
 from modelyard.control import endpoints, journal
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Verb
+from modelyard.domain.endpoint import Endpoint
 from modelyard.domain.event import Event
 
 router = APIRouter(prefix="/projects/{project}", tags=["endpoints"])
@@ -25,7 +26,7 @@ _POLL_SECONDS = 0.5
 
 
 @router.get("/endpoints", openapi_extra=states(Verb.READ))
-async def list_endpoints(platform: PlatformDep, actor: ActorDep, project: str) -> Items[endpoints.Endpoint]:
+async def list_endpoints(platform: PlatformDep, actor: ActorDep, project: str) -> Items[Endpoint]:
     """Where services answer, and how often they did."""
     return everything(await endpoints.list(platform, actor, project))
 

@@ -11,6 +11,7 @@ from modelyard.cli import context, output, services
 from modelyard.cli.services import Name
 
 group = typer.Typer(no_args_is_help=True, help="Services: list, show, copy, tokens, events.")
+endpoints = typer.Typer(no_args_is_help=True, help="Where services answer.")
 EVENT: list[output.Column] = [
     ("at", lambda e: f"{e.at:%Y-%m-%d %H:%M:%S}"),
     ("kind", lambda e: e.kind),
@@ -24,6 +25,7 @@ EVENT: list[output.Column] = [
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(group, name="deployment")
+    app.add_typer(endpoints, name="endpoint")
 
 
 @group.command("list")
@@ -44,6 +46,16 @@ def show(name: Name) -> None:
 def delete(name: Name) -> None:
     """The same as `undeploy`."""
     services.undeploy(name)
+
+
+@group.command()
+def create(
+    ref: Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")],
+    name: Annotated[str, typer.Option(help="Name of the service; the model's if not said")] = "",
+) -> None:
+    """Make an offline service of a version, to be scaled or deployed later."""
+    with context.client() as client:
+        output.show(client.deployments.create_offline(ref, name=name), services.STATUS)
 
 
 @group.command()
@@ -71,3 +83,17 @@ def events(name: Name) -> None:
     """What happened to it, newest first."""
     with context.client() as client:
         output.rows(client.deployments.events(name), EVENT)
+
+
+@endpoints.command("list")
+def list_endpoints() -> None:
+    """Every service's addresses, with its requests since the gateway started."""
+    columns: list[output.Column] = [
+        ("service", lambda e: e.service),
+        ("url", lambda e: e.url),
+        ("host", lambda e: e.addresses.host),
+        ("alias", lambda e: e.addresses.alias),
+        ("requests", lambda e: e.requests),
+    ]
+    with context.client() as client:
+        output.rows(client.deployments.endpoints(), columns)

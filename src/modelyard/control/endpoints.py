@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 from modelyard.control import deployments
 from modelyard.control.platform import Platform
-from modelyard.domain import wire
 from modelyard.domain.access import Actor
-from modelyard.domain.endpoint import Addresses
+from modelyard.domain.endpoint import Endpoint
 from modelyard.gateway.base import RouteStatistics
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One service's addresses, with its requests since the gateway started."""
-
-    __pydantic_config__: ClassVar[Any] = wire.OPEN
-
-    service: str
-    url: str
-    addresses: Addresses
-    requests: int
 
 
 async def list(platform: Platform, actor: Actor, project: str) -> tuple[Endpoint, ...]:

@@ -23,6 +23,19 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where one service answers, with its requests since the gateway started."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    service: str
+    """Within its project: `churn`, `churn@test`."""
+    url: str
+    addresses: Addresses
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One replica that takes part of a route's requests."""
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from modelyard.client import decode, waiting
 from modelyard.client._async.transport import AsyncTransport
+from modelyard.domain import naming
 from modelyard.domain.deployment import DeploymentSpec, Revision
+from modelyard.domain.endpoint import Endpoint
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.views import DeploymentView
@@ -20,6 +22,7 @@ class AsyncDeployments:
 
     def __init__(self, transport: AsyncTransport, project: str) -> None:
         self._transport = transport
+        self._project = f"/projects/{project}"
         self._path = f"/projects/{project}/deployments"
 
     async def list(self) -> tuple[DeploymentView, ...]:
@@ -65,6 +68,16 @@ class AsyncDeployments:
         return await self._view(
             "POST", f"{name}/rollback", json={} if revision is None else {"revision": revision}
         )
+
+    async def create_offline(self, ref: str, *, name: str = "") -> DeploymentView:
+        """Make an offline service of a version, named like its model if not said; Conflict when it exists."""
+        parsed = naming.parse_model_ref(ref)
+        path = f"{self._project}/models/{parsed.name}/versions/{parsed.selector}/service"
+        return decode.one(DeploymentView, await self._transport.call("POST", path, json={"name": name}))
+
+    async def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where every service answers, and how often it did."""
+        return decode.items(Endpoint, await self._transport.call("GET", f"{self._project}/endpoints"))
 
     async def copy(self, name: str, to: str) -> DeploymentView:
         """An offline copy under another name."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from modelyard.client import decode, waiting
 from modelyard.client._sync.transport import Transport
+from modelyard.domain import naming
 from modelyard.domain.deployment import DeploymentSpec, Revision
+from modelyard.domain.endpoint import Endpoint
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.views import DeploymentView
@@ -19,6 +21,7 @@ class Deployments:
 
     def __init__(self, transport: Transport, project: str) -> None:
         self._transport = transport
+        self._project = f"/projects/{project}"
         self._path = f"/projects/{project}/deployments"
 
     def list(self) -> tuple[DeploymentView, ...]:
@@ -58,6 +61,16 @@ class Deployments:
     def roll_back(self, name: str, *, revision: int | None = None) -> DeploymentView:
         """Make what an earlier revision ran (the one before, if not said) the newest revision."""
         return self._view("POST", f"{name}/rollback", json={} if revision is None else {"revision": revision})
+
+    def create_offline(self, ref: str, *, name: str = "") -> DeploymentView:
+        """Make an offline service of a version, named like its model if not said; Conflict when it exists."""
+        parsed = naming.parse_model_ref(ref)
+        path = f"{self._project}/models/{parsed.name}/versions/{parsed.selector}/service"
+        return decode.one(DeploymentView, self._transport.call("POST", path, json={"name": name}))
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where every service answers, and how often it did."""
+        return decode.items(Endpoint, self._transport.call("GET", f"{self._project}/endpoints"))
 
     def copy(self, name: str, to: str) -> DeploymentView:
         """An offline copy under another name."""
