@@ -57,6 +57,7 @@ def test_every_list_and_view_comes_as_table_json_and_yaml(run: Run, published: s
         "deployment list",
         "deployment show sums",
         "deployment events sums",
+        "endpoint list",
         "runtime list",
         "runtime show host",
         "project list",
@@ -72,6 +73,12 @@ def test_every_list_and_view_comes_as_table_json_and_yaml(run: Run, published: s
         assert run(*words).out.strip(), line
         document = json.loads(run(*words, "-o", "json").out)
         assert yaml.safe_load(run(*words, "-o", "yaml").out).keys() == document.keys(), line
+
+
+def test_a_service_is_made_offline_from_the_command_line(run: Run, published: str) -> None:
+    made = run("deployment", "create", published, "--name", "later", "-o", "json").json()
+    assert (made["name"], made["spec"]["replicas"], made["state"]) == ("later", 0, "Offline")
+    assert "already exists" in run("deployment", "create", published, "--name", "later", code=7).err
 
 
 def test_global_options_stand_anywhere(run: Run, installation: Live, monkeypatch: pytest.MonkeyPatch) -> None:
