@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -81,6 +82,8 @@ async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None
             uvicorn.Config(app, uds=str(_api_socket(home)), log_config=None, access_log=False, lifespan="off")
         )
         stop = _signals()
+        gc.freeze()  # what a start makes stays, and no later look for garbage needs to pass over it
+        gc.enable()
         await _require_door(platform)
         controlling = asyncio.create_task(controller.run())
         serving = asyncio.create_task(server.serve())

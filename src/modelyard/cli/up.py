@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import threading
@@ -35,6 +36,7 @@ def up(
 ) -> None:
     """Start the platform in the foreground; Ctrl-C drains and stops it."""
     started = time.monotonic()
+    gc.disable()  # until the server runs: a start makes little garbage, and looking for it is a tenth of it
     server = _installed("modelyard.server", "server")
     flags = {
         "server.host": host,
