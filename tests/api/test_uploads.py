@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pickle
 import tarfile
@@ -227,3 +228,12 @@ async def test_a_dry_run_checks_and_keeps_nothing(admin: httpx2.AsyncClient) -> 
     require_problem(
         await publish(admin, files={"m.pkl": pickle.dumps(Harm())}, path=f"{MODELS}?dry_run=true"), 422
     )
+
+
+async def test_many_may_publish_source_code_at_once(admin: httpx2.AsyncClient) -> None:
+    lines = b"".join(b"def f%d(a, b=(1, [2])):\n    return {1: [a, (a + b) * 2]}\n" % n for n in range(2000))
+    calls = [
+        publish(admin, f"m{n}", files={"model.py": lines + SOURCE + b"# %d" % n}, signature=SIGNATURE)
+        for n in range(8)
+    ]
+    assert {response.status_code for response in await asyncio.gather(*calls)} == {201}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import joblib
 import uvicorn
 from fastapi import FastAPI
 from starlette.datastructures import State
@@ -33,6 +34,7 @@ from modelyard.control import tokens
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Member, Role, User, Verb
+from modelyard.domain.model import Format
 from modelyard.domain.project import Project, ProjectSpec
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 from modelyard.store import Database, members, projects, users
@@ -189,13 +191,27 @@ def live(directory: Path) -> Iterator[Live]:
 def _answer(task: Task) -> Answer:
     """Every model loads, and answers 1."""
     if task.kind == TaskKind.INSPECT:
-        return Answer(result={"signature": None, "framework_version": "", "algorithm": "", "function": ""})
+        return Answer(
+            result={"signature": _seen(task), "framework_version": "", "algorithm": "", "function": ""}
+        )
     return Answer(
         result={"outputs": {"prediction": [1.0]}},
         stdout="hello from the model\n",
         device="CPU",
         duration_seconds=0.25,
     )
+
+
+def _seen(task: Task) -> dict[str, Any] | None:
+    """What a host of guests reads off a fitted estimator: how many columns it takes, and their names."""
+    artifact = task.guest.artifact
+    if artifact.format is not Format.SKLEARN or artifact.signature.inputs:
+        return None
+    model = joblib.load(task.guest.path / artifact.entry)
+    names = getattr(model, "feature_names_in_", ())
+    count = getattr(model, "n_features_in_", -1)
+    input_ = {"name": "input", "datatype": "FP64", "shape": [-1, count], "columns": [str(n) for n in names]}
+    return {"inputs": [input_]}
 
 
 def _application(platform: Platform) -> FastAPI:

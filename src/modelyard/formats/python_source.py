@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from modelyard.domain.model import Format, Serialization
 from modelyard.formats import limits
 from modelyard.formats.bytesview import Damaged
 from modelyard.formats.found import Detected
+
+_PARSING = threading.Lock()
+"""The parser of Python 3.11 fails when threads use it at once; so do the filters of warnings."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -49,7 +53,7 @@ def parse(path: Path, name: str) -> ast.Module:
     if path.stat().st_size > limits.MAX_SOURCE:
         raise Damaged(f"`{name}` is larger than {limits.MAX_SOURCE} bytes, too large for source code")
     try:
-        with warnings.catch_warnings():
+        with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(path.read_bytes(), filename=name)
     except SyntaxError as error:
