@@ -11,9 +11,8 @@ import pytest
 from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.base import Answer, Task, TaskKind
 from modelyard.backends.memory import ManualClock
-from modelyard.control import applying, downloads, models, projects, publishing, samples, trials
+from modelyard.control import applying, downloads, models, projects, publishing, samples, trials, versions
 from modelyard.control import validation as validating
-from modelyard.control import versions
 from modelyard.control.controller import prepare
 from modelyard.control.publishing import Part, Published
 from modelyard.control.reconcilers import retention, runtimes, validation

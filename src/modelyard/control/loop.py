@@ -44,6 +44,8 @@ class Pace:
     """How long due work of another control plane may go unnoticed."""
     gather_seconds: float = 0.25
     """Work that became due by time alone is collected this long, so that many keys share a transaction."""
+    crowd_seconds: float = 0.004
+    """So much longer, for every key that moves, each waits for its next look."""
     base_seconds: float = 0.5
     cap_seconds: float = 60.0
 
@@ -154,7 +156,8 @@ class Loop:
         try:
             delay: float | None = 0.0
             while delay is not None and delay <= HOLD_SECONDS and not (held.lost or self._stopping):
-                await _woken(held.wake, delay)
+                # The more keys move at once, the more slowly each is looked at; hints are followed at once.
+                await _woken(held.wake, delay and max(delay, len(self._held) * self._pace.crowd_seconds))
                 held.wake.clear()
                 async with self._slots:
                     delay = await self._once(kind, key, held)

@@ -19,7 +19,7 @@ LINK = "myl_"
 
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$AiyUP2oprsT99RqCM1xp/Q$ia9Ke4fgTrhstWC7InFPtY+/MqOHdZveCDua4zYHbTA"
-"""Compared against when there is no such user, so that time does not tell who exists; as dear as a real one."""
+"""Compared against when there is no such user, so that time does not tell who exists."""
 
 _HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 """Hashing takes memory and a core; a flood of logins must not take them all."""

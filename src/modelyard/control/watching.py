@@ -25,7 +25,10 @@ ENSURE_SECONDS = 0.5
 """How often the gateway is looked after."""
 
 _SPARING = 100
-"""A patrol that took so long is repeated only after so many times that, to use no more than 1 % of a core."""
+"""A patrol is repeated only after so many times what it took, to use no more than 1 % of a core."""
+
+_RAREST_SECONDS = 30.0
+"""But never later than this."""
 
 
 def is_alive(pid: int) -> bool:
@@ -57,10 +60,10 @@ class Watch:
         while True:
             began = self._platform.clock()
             # A clock that was set back must not put off the next patrol.
-            if not next_patrol - PATROL_SECONDS * _SPARING < began < next_patrol:
+            if not next_patrol - _RAREST_SECONDS <= began < next_patrol:
                 await self._patrol_safely()
                 spent = max(self._platform.clock() - began, 0.0)
-                pause = min(max(PATROL_SECONDS, spent * _SPARING), PATROL_SECONDS * _SPARING / 10)
+                pause = min(max(PATROL_SECONDS, spent * _SPARING), _RAREST_SECONDS)
                 next_patrol = self._platform.clock() + pause
             self.pulse()
             await asyncio.sleep(PULSE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,24 @@ from modelyard.domain.access import Actor, Member, Resource, Token, User, Verb, 
 from modelyard.domain.deployment import Deployment, Key
 from modelyard.domain.endpoint import AccessKey, Route
 from modelyard.gateway.routes import desired_routes
-from modelyard.store import Snapshot, deployments, members, meta, tokens, users
+from modelyard.store import Snapshot, members, meta, tokens, users
 
 SETTLING = Again(0.1)
 REST = Again(60.0)
 _STUBBORN_SECONDS = 2.0
 """A gateway that has not taken up a publication for so long is given it again."""
+
+_SPARING = 2.0
+"""A look is repeated only after so many times what the last one took."""
+_LONGEST_WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """A user's token that opens something."""
+
+    key: AccessKey
+    actor: Actor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +55,26 @@ class Routes:
         self._platform = platform
         self._published: tuple[Route, ...] | None = None
         self._published_at = 0.0
+        self._routed: dict[str, str] = {}
+        self._own_keys: dict[tuple[Key, int, int], AccessKey] = {}
+        self._not_before = 0.0
 
     async def reconcile(self, _: str) -> Again:
-        """Publish what changed; look again soon while the gateway has not taken it up."""
+        """Publish what changed; look again soon while the gateway has not taken it up.
+
+        With many deployments a look costs much, so that changes which come one after another share one.
+        """
+        clock = self._platform.clock
+        began = clock()
+        if 0 < self._not_before - began <= _LONGEST_WAIT_SECONDS:
+            await asyncio.sleep(self._not_before - began)
+            began = clock()
+        try:
+            return await self._look()
+        finally:
+            self._not_before = clock() + _SPARING * (clock() - began)
+
+    async def _look(self) -> Again:
         platform = self._platform
         wish = await self._wish()
         if not wish.names <= wish.intended or wish.publisher != platform.identity:
@@ -63,7 +93,17 @@ class Routes:
             routed = await platform.gateway.routed()
         if wish.names != wish.intended:
             await self._intend(wish.names)
+        self._tell(wish.routes, routed)
         return REST if routed == wish.names else SETTLING
+
+    def _tell(self, routes: tuple[Route, ...], routed: frozenset[str]) -> None:
+        """Hint at the deployments whose replicas the gateway has taken up or let go."""
+        owners = {target.replica: route.name for route in routes for target in route.targets}
+        changed = self._routed.keys() ^ routed
+        owners |= {name: owner for name, owner in self._routed.items() if name in changed}
+        for key in sorted({owners[name] for name in changed if name in owners}):
+            self._platform.hint(kinds.DEPLOYMENT, key)
+        self._routed = {name: owners[name] for name in routed if name in owners}
 
     def _is_stubborn(self, names: frozenset[str], routed: frozenset[str]) -> bool:
         age = self._platform.clock() - self._published_at
@@ -72,16 +112,35 @@ class Routes:
     async def _wish(self) -> _Wish:
         platform = self._platform
         async with platform.database.read() as tx:
-            found = await deployments.all(tx)
+            found = await routing.everything(tx)
             people = await _people(tx, now=platform.clock())
             intended = await routing.intended(tx)
             publisher = await meta.get(tx, kinds.GATEWAY_PUBLISHER) or ""
-        keys = access_keys(found, people, master_key=platform.master_key)
+        keys = self._access_keys(found, people)
         return _Wish(
             routes=desired_routes(found, keys=keys, domain=platform.domain),
             intended=intended,
             publisher=publisher,
         )
+
+    def _access_keys(
+        self, found: Sequence[Deployment], people: Sequence[_Holder]
+    ) -> dict[Key, tuple[AccessKey, ...]]:
+        """Who may call each deployment: its own token, and tokens of users who may infer in its project."""
+        shared = {
+            project: tuple(h.key for h in people if may(h.actor, Verb.INFER, Resource(project=project)))
+            for project in {deployment.project for deployment in found}
+        }
+        return {d.key: (self._own_key(d), *shared[d.project]) for d in found}
+
+    def _own_key(self, deployment: Deployment) -> AccessKey:
+        identity = (deployment.key, deployment.id, deployment.token_serial)
+        known = self._own_keys.get(identity)
+        if known is None:
+            token = secrets.service_token(self._platform.master_key, deployment)
+            known = AccessKey(sha256=secrets.digest(token), subject=f"service:{deployment.key}")
+            self._own_keys[identity] = known
+        return known
 
     async def _intend(self, names: frozenset[str]) -> None:
         async with self._platform.database.begin() as tx:
@@ -89,32 +148,7 @@ class Routes:
             await meta.set(tx, kinds.GATEWAY_PUBLISHER, self._platform.identity)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A user's token that opens something."""
-
-    key: AccessKey
-    actor: Actor
-
-
-def access_keys(
-    found: Sequence[Deployment], people: Sequence[Holder], *, master_key: bytes
-) -> dict[Key, tuple[AccessKey, ...]]:
-    """Who may call each deployment: its own token, and tokens of users who may infer in its project."""
-    projects = {deployment.project for deployment in found}
-    shared = {
-        project: tuple(h.key for h in people if may(h.actor, Verb.INFER, Resource(project=project)))
-        for project in projects
-    }
-    return {d.key: (_own(d, master_key), *shared[d.project]) for d in found}
-
-
-def _own(deployment: Deployment, master_key: bytes) -> AccessKey:
-    token = secrets.service_token(master_key, deployment)
-    return AccessKey(sha256=secrets.digest(token), subject=f"service:{deployment.key}")
-
-
-async def _people(tx: Snapshot, *, now: float) -> tuple[Holder, ...]:
+async def _people(tx: Snapshot, *, now: float) -> tuple[_Holder, ...]:
     active = await tokens.active(tx, now=now)
     if not active:
         return ()
@@ -134,7 +168,7 @@ async def _accounts(tx: Snapshot) -> list[User]:
 
 def _holders(
     active: Sequence[tuple[str, Token]], accounts: dict[str, User], roles: Sequence[Member]
-) -> Iterator[Holder]:
+) -> Iterator[_Holder]:
     for sha256, token in active:
         user = accounts.get(token.user)
         if user is None or user.disabled:
@@ -146,4 +180,4 @@ def _holders(
             roles={m.project: m.role for m in roles if m.user == user.name},
             scope=frozenset(token.scope) if token.scope else None,
         )
-        yield Holder(AccessKey(sha256=sha256, subject=user.name, expires_at=expires_at), actor)
+        yield _Holder(AccessKey(sha256=sha256, subject=user.name, expires_at=expires_at), actor)

@@ -10,7 +10,6 @@ from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import routing
 from modelyard.domain.deployment import Key, Phase
-from modelyard.store import deployments
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ async def reconcile(platform: Platform, _: str) -> Again:
     # In this order: what runs was started for a deployment that was there before.
     running = await platform.backend.keys()
     async with platform.database.read() as tx:
-        known = {deployment.key for deployment in await deployments.all(tx)}
+        known = {deployment.key for deployment in await routing.everything(tx)}
         intended = await routing.intended(tx)
     orphans = sorted(running - known)
     if not orphans:

@@ -13,7 +13,9 @@ import json
 from modelyard.control import kinds
 from modelyard.domain.deployment import Deployment
 from modelyard.gateway import routes
-from modelyard.store import Snapshot, Transaction, meta
+from modelyard.store import Snapshot, Transaction, deployments, meta, projects
+
+_PART = 100
 
 
 async def intended(tx: Snapshot) -> frozenset[str]:
@@ -29,3 +31,24 @@ async def intend(tx: Transaction, names: frozenset[str]) -> None:
 def recorded(deployment: Deployment) -> frozenset[str]:
     """Replicas that whoever reads the database now would publish."""
     return frozenset(r.name for r in deployment.status.replicas if routes.serves(r))
+
+
+async def everything(tx: Snapshot) -> list[Deployment]:
+    """Every deployment, read in parts, so that others get their turn in between."""
+    found: list[Deployment] = []
+    names = await projects.list(tx, limit=_PART)
+    while True:
+        for project in names.items:
+            found += await _of_project(tx, project.name)
+        if not names.next:
+            return found
+        names = await projects.list(tx, limit=_PART, after=names.next)
+
+
+async def _of_project(tx: Snapshot, project: str) -> list[Deployment]:
+    page = await deployments.list(tx, project, limit=_PART)
+    found = list(page.items)
+    while page.next:
+        page = await deployments.list(tx, project, limit=_PART, after=page.next)
+        found += page.items
+    return found

@@ -112,9 +112,11 @@ def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
     moving = [r for r in status.replicas if not is_ready(r)]
     if not moving and not unrouted and status.ready_replicas == want:
         return None
-    # What takes long is looked at less often: a tenth of its age.
-    ages = [now - r.phase_since for r in moving if r.phase_since]
-    return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), SLOWEST_SECONDS / 4)
+    # What takes long is looked at less often: a tenth of its age. The gateway's part comes with a hint.
+    waiting = moving or [r for r in status.replicas if r.name in unrouted]
+    ages = [now - r.phase_since for r in waiting if r.phase_since]
+    slowest = SLOWEST_SECONDS / 4 if moving else SLOWEST_SECONDS
+    return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), slowest)
 
 
 def _restarts(old: DeploymentStatus, new: DeploymentStatus) -> Iterator[tuple[str, str]]:
