@@ -10,8 +10,10 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
 from typing import Any
+
+from modelyard.formats import python_source
 
 
 def describe(schema: dict[str, Any]) -> None:
@@ -35,13 +37,10 @@ def _classes() -> Iterator[tuple[str, dict[str, str]]]:
             and "__pydantic_config__" in vars(kind)
         }
         if wired:
-            yield from ((name, fields) for name, fields in _written(module) if name in wired)
-
-
-def _written(module: ModuleType) -> Iterator[tuple[str, dict[str, str]]]:
-    for node in ast.parse(inspect.getsource(module)).body:
-        if isinstance(node, ast.ClassDef):
-            yield node.name, dict(_fields(node))
+            source = python_source.parse(Path(str(module.__file__)), module.__name__)
+            for node in source.body:
+                if isinstance(node, ast.ClassDef) and node.name in wired:
+                    yield node.name, dict(_fields(node))
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:

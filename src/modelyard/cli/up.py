@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
-import threading
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from modelyard import Client
-from modelyard.cli import context
-from modelyard.domain.errors import Invalid, ModelyardError
+from modelyard.cli import context, extras
+from modelyard.cli.demo_process import DemoProcess
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,7 +34,6 @@ def up(
     """Start the platform in the foreground; Ctrl-C drains and stops it."""
     started = time.monotonic()
     gc.disable()  # until the server runs: a start makes little garbage, and looking for it is a tenth of it
-    server = _installed("modelyard.server", "server")
     flags = {
         "server.host": host,
         "server.port": port,
@@ -47,17 +43,23 @@ def up(
         "runtimes.offline": offline,
     }
     environ = dict(os.environ) | ({"MODELYARD_HOME": str(data_dir)} if data_dir else {})
-    shown = _Shown(environ, started, demo=demo)
-    raise typer.Exit(server.run(environ, flags, on_ready=shown.ready))
+    # It begins to import now, on another core, and asks once the front door answers.
+    demonstration = DemoProcess(environ, started) if demo else None
+    try:
+        server = extras.installed("modelyard.server", "server")
+        shown = _Shown(started, demonstration)
+        raise typer.Exit(server.run(environ, flags, on_ready=shown.ready))
+    finally:
+        if demonstration is not None:
+            demonstration.end()
 
 
 class _Shown:
     """What the terminal says while the platform runs."""
 
-    def __init__(self, environ: dict[str, str], started: float, *, demo: bool) -> None:
-        self._environ = environ
+    def __init__(self, started: float, demonstration: DemoProcess | None) -> None:
         self._started = started
-        self._demo = demo
+        self._demonstration = demonstration
 
     def ready(self, url: str, login_link: str) -> None:
         """Called once the front door answers."""
@@ -66,31 +68,5 @@ class _Shown:
             f"Modelyard answers at {url} after {time.monotonic() - self._started:.1f} s", markup=False
         )
         notes.print(f"console (this link logs you in once): {login_link}", markup=False)
-        if self._demo:
-            threading.Thread(target=self._run_demo, args=(url,), name="demo", daemon=True).start()
-
-    def _run_demo(self, url: str) -> None:
-        notes = context.notes()
-        try:
-            demo = _installed("modelyard.cli.demo", "demo")
-            with Client(url, environ=self._environ) as client:
-                notes.print("demo:")
-                demo.run(
-                    client,
-                    lambda line: notes.print(line, markup=False, soft_wrap=True),
-                    started=self._started,
-                )
-            notes.print(
-                "demo: done; ask one with `modelyard predict digits --sample`; Ctrl-C stops everything"
-            )
-        except (ModelyardError, ValueError) as error:
-            notes.print(f"demo: failed: {error}", markup=False)
-
-
-def _installed(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("modelyard"):
-            raise
-        raise Invalid(f"`{error.name}` is not installed; pip install 'modelyard[{extra}]'") from None
+        if self._demonstration is not None:
+            self._demonstration.begin(url)
