@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import platform as machine
 import secrets
 import shutil
 import socket
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,11 @@ ADMIN = Actor(name="admin", administrator=True)
 QUICK = Pace(start_seconds=0.02, stop_seconds=0.02, build_seconds=0.02)
 UPLOAD_BYTES = 8 * 1024 * 1024
 HOST = RuntimeStatus(
-    state=RuntimeState.READY, interpreter="/memory/host/bin/python", python="3.11.7", lock="host"
+    state=RuntimeState.READY,
+    interpreter="/memory/host/bin/python",
+    python=machine.python_version(),
+    packages={each.name: each.version for each in metadata.distributions()},
+    lock="host",
 )
 
 
