@@ -19,6 +19,16 @@ async def test_a_tree_holds_exactly_its_files(store: LocalArtifacts) -> None:
     assert found == {"model.onnx": b"graph", "data/weights.bin": b"weights"}
 
 
+async def test_the_same_content_arriving_many_times_at_once_is_kept_once(store: LocalArtifacts) -> None:
+    content = {"model.onnx": b"graph" * 1000, "data/weights.bin": b"weights" * 1000}
+    for round_ in range(10):
+        fresh = {name: data + bytes([round_]) for name, data in content.items()}
+        published = await asyncio.gather(*(publish(store, fresh) for _ in range(12)))
+        trees = await asyncio.gather(*(store.tree(files) for files in published))
+        assert len(set(published)) == len(set(trees)) == 1
+        assert (trees[0] / "model.onnx").read_bytes() == fresh["model.onnx"]
+
+
 async def test_a_tree_is_reused_and_costs_no_space(store: LocalArtifacts, root: Path) -> None:
     files = await publish(store, {"model.onnx": b"graph"})
     tree = await store.tree(files)

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,9 @@ def digest(path: Path) -> str:
 
 def link(source: Path, target: Path) -> None:
     """Put `source` at `target` too, atomically replacing it: by a hard link where that works."""
-    beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    # Named by process and thread: the same content may arrive twice at once.
+    mark = f"{os.getpid()}-{threading.get_ident()}"
+    beside = target.with_name(f".{target.name[:180]}.{mark}.part")
     beside.unlink(missing_ok=True)
     try:
         os.link(source, beside)
@@ -76,6 +79,15 @@ def link(source: Path, target: Path) -> None:
         _copy(source, beside)
     os.replace(beside, target)
     beside.unlink(missing_ok=True)  # replacing one link by another of the same file leaves both
+
+
+def rename_once(place: Path, home: Path) -> None:
+    """Make a finished directory known as `home`; nothing when an equal one got there first."""
+    try:
+        os.rename(place, home)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def remove_tree(path: Path) -> None:

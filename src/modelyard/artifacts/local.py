@@ -168,9 +168,8 @@ class LocalArtifacts:
             place.chmod(0o755)
             for directory in (place, *(item for item in place.rglob("*") if item.is_dir())):
                 disk.sync_directory(directory)
-            if not home.exists():
-                os.rename(place, home)
-                disk.sync_directory(home.parent)
+            disk.rename_once(place, home)
+            disk.sync_directory(home.parent)
         finally:
             disk.remove_tree(place)
 

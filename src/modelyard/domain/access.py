@@ -24,6 +24,7 @@ class Verb(StrEnum):
     """What an actor wants to do; every API route states one."""
 
     READ = "read"
+    """See what there is and how it does, without secrets and logs."""
     PUBLISH = "publish"
     """Create, edit and delete models and their versions."""
     TEST = "test"
