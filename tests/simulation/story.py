@@ -22,7 +22,7 @@ from tests.simulation.faults import FaultyBackend, Violation, Wishes
 from tests.support.inline import InlineDatabase
 from tests.support.virtual import clock
 
-CHAOS_SECONDS = 5.0
+CHAOS_SECONDS = 4.0
 PEACE_SECONDS = 400.0
 KEYS = (Key("default", "a"), Key("default", "b"))
 LOOP_PACE = loops.Pace(lease_seconds=2.0)
