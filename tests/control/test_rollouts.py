@@ -277,6 +277,7 @@ async def test_a_runtime_that_cannot_be_built_is_explained_and_can_be_built_agai
         await asyncio.sleep(5)
         said = await deployments.explain(world.platform, ADMIN, CHURN)
         assert [finding.reason for finding in said.findings] == ["IndexUnreachable"]
+        assert said.findings[0].message.endswith("built already, and good for it: host")
         world.environments.fail = lambda spec: None
         await runtimes.build(world.platform, ADMIN, "default", "old")
         await world.until_running()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from modelyard.backends.base import LogLine
-from modelyard.control import authorise, environments, kinds, missing, secrets, views
+from modelyard.control import authorise, downloads, environments, kinds, missing, models, secrets, views
 from modelyard.control.platform import Platform
+from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
-from modelyard.domain.deployment import Deployment, Failure, Key, Revision
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Failure, Key, Revision
+from modelyard.domain.errors import NotFound
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.explain import explain as explained
+from modelyard.domain.runtime import RuntimeStatus
 from modelyard.domain.views import DeploymentView
 from modelyard.gateway.base import RouteStatistics
 from modelyard.store import Page, Snapshot, events, meta, projects, revisions
@@ -62,8 +65,7 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         revision = await revisions.get(tx, key, deployment.wanted_revision)
         recent = await events.list(tx, project=key.project, kind=KIND, name=key.service, limit=50)
         gateway = await gateway_failure(tx)
-    name = revision.spec.runtime if revision else deployment.spec.runtime
-    runtime = await environments.status(platform, key.project, name)
+    runtime = await _runtime(platform, key, revision.spec if revision else deployment.spec)
     since = platform.clock() - LATELY_SECONDS
     lately = next((e for e in recent if e.reason == WORKER_RESTARTED and e.at.timestamp() > since), None)
     return explained(
@@ -119,6 +121,20 @@ async def gateway_failure(tx: Snapshot) -> Failure | None:
     """Why the gateway does not run, as last found by whoever watches it."""
     reason, _, message = (await meta.get(tx, kinds.GATEWAY_FAILURE) or "").partition(" ")
     return Failure(reason=reason, message=message) if reason else None
+
+
+async def _runtime(platform: Platform, key: Key, spec: DeploymentSpec) -> RuntimeStatus | None:
+    """How far the runtime is, and which others would do when it cannot be built for want of an index."""
+    status = await environments.status(platform, key.project, spec.runtime)
+    if status is None:
+        return None
+    try:
+        async with platform.database.read() as tx:
+            version = await models.resolve(tx, key.project, naming.parse_model_ref(spec.model))
+        artifact = downloads.choose(version, spec.artifact)
+    except NotFound:
+        return status
+    return await environments.with_alternatives(platform, version, artifact, status)
 
 
 def _last_failure(recent: tuple[Event, ...]) -> Failure | None:

@@ -8,7 +8,7 @@ from modelyard.control import kinds
 from modelyard.control.platform import Platform
 from modelyard.domain import environment, requirement
 from modelyard.domain.model import Artifact, ModelVersion
-from modelyard.domain.runtime import HOST, Runtime, RuntimeStatus
+from modelyard.domain.runtime import HOST, Runtime, RuntimeState, RuntimeStatus
 from modelyard.store import Snapshot, Transaction, runtimes, work
 
 
@@ -54,6 +54,21 @@ async def status(platform: Platform, project: str, name: str) -> RuntimeStatus |
     async with platform.database.read() as tx:
         found = await runtimes.get(tx, project, name)
     return found.status if found else None
+
+
+async def with_alternatives(
+    platform: Platform, version: ModelVersion, artifact: Artifact, status: RuntimeStatus
+) -> RuntimeStatus:
+    """The status; of a runtime that cannot reach its index, with the names of those that would do instead."""
+    if status.state is not RuntimeState.FAILED or status.reason != "IndexUnreachable":
+        return status
+    host = await platform.environments.host()
+    async with platform.database.read() as tx:
+        known = (await runtimes.list(tx, version.project, limit=1000)).items
+    built_in = (HOST,) if environment.would_do(version, artifact, host) else ()
+    names = (*built_in, *environment.suitable(version, artifact, known))
+    hint = f"built already, and good for it: {', '.join(names)}" if names else "none that is built would do"
+    return replace(status, message=f"{status.message}; {hint}")
 
 
 async def order(platform: Platform, tx: Transaction, made: Runtime) -> None:

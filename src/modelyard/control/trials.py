@@ -59,6 +59,8 @@ async def test(
     if choice.build is not None:
         await environments.build(platform, choice.build)
     runtime = await environments.status(platform, project, choice.name)
+    if runtime is not None:
+        runtime = await environments.with_alternatives(platform, version, artifact, runtime)
     guest = await guest_of(platform, version, artifact, choice.name, _ready(choice.name, runtime))
     task = Task(
         kind=TaskKind.TEST,
