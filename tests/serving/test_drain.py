@@ -144,7 +144,16 @@ def test_the_heartbeat_goes_on_and_the_state_has_its_fields(echo: Replica) -> No
     first = path.stat().st_mtime
     echo.wait_for(lambda: path.stat().st_mtime > first, 3)
     state = echo.state
-    assert set(state) == {"pid", "phase", "failure", "worker_restarts", "memory_bytes", "device", "workers", "last_failure"}
+    assert set(state) == {
+        "pid",
+        "phase",
+        "failure",
+        "worker_restarts",
+        "memory_bytes",
+        "device",
+        "workers",
+        "last_failure",
+    }
     assert (state["pid"], state["phase"], state["failure"]) == (echo.process.pid, "ready", None)
     assert state["memory_bytes"] > 10 << 20
 

@@ -137,9 +137,7 @@ def _is_whole(deployment: Deployment, replicas: Sequence[Replica], revision: int
     return 0 < want <= sum(r.phase is Phase.READY for r in replicas if r.revision == revision)
 
 
-def _progress_since(
-    deployment: Deployment, replicas: Sequence[Replica], facts: Facts, now: float
-) -> float:
+def _progress_since(deployment: Deployment, replicas: Sequence[Replica], facts: Facts, now: float) -> float:
     """When the rollout last came nearer to its end; waiting for room or for a build is not its fault."""
     status = deployment.status
     building = facts.runtime and facts.runtime.state in (RuntimeState.PENDING, RuntimeState.BUILDING)

@@ -123,9 +123,7 @@ class BackendError(ModelyardError):
     code = "backend"
     title = "Backend error"
 
-    def __init__(
-        self, message: str, *, errors: Sequence[FieldError] = (), retryable: bool = True
-    ) -> None:
+    def __init__(self, message: str, *, errors: Sequence[FieldError] = (), retryable: bool = True) -> None:
         super().__init__(message, errors=errors)
         self.retryable = retryable
 

@@ -81,9 +81,7 @@ def plan(
     return (*kills, *leave, *_starts(deployment, scene, kills, launches=launches, now=now))
 
 
-def remember(
-    previous: Sequence[Replica], observed: Sequence[Replica], *, now: float
-) -> tuple[Replica, ...]:
+def remember(previous: Sequence[Replica], observed: Sequence[Replica], *, now: float) -> tuple[Replica, ...]:
     """The observed replicas, with when each was first seen in its phase, from what was recorded before."""
     before = {(r.name, r.started_at, r.phase): r.phase_since for r in previous}
     return tuple(
@@ -91,9 +89,7 @@ def remember(
     )
 
 
-def look_again_seconds(
-    deployment: Deployment, observed: Sequence[Replica], *, now: float
-) -> float | None:
+def look_again_seconds(deployment: Deployment, observed: Sequence[Replica], *, now: float) -> float | None:
     """After how long time alone may change the plan; None when only a change in the world can.
 
     `deployment` carries the status that was just recorded, so that its back-off counts.
