@@ -96,7 +96,7 @@ def _wrk(question: Question, connections: int, seconds: float) -> Flood:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name, url]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     rate = found["requests"] / found["seconds"]

@@ -34,10 +34,12 @@ async def measure(rounds: int) -> list[Table]:
                 "serving front": processes.pss(front),
                 "model worker (scikit-learn)": processes.pss(worker),
             }
+            sizes["Envoy, resident"] = processes.rss(platform.envoy(running))
             sizes["replica: front and worker"] = processes.pss(front) + processes.pss(worker)
             for what, size in sizes.items():
                 taken.setdefault(what, []).append(size)
     most = {"control plane": 150.0, "Envoy": 60.0, "replica: front and worker": 120.0}
     for what, samples in taken.items():
         add(table, what, samples, "MiB", most=most.get(what))
+    table.notes = "Other platforms on the machine share pages of the same files, which lowers these shares."
     return [table]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import psutil
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+from modelyard.domain.deployment import Phase
 from tests.support.platform import Running
+
+_READY_SECONDS = 30.0
 
 IDENTITY = '''"""Answers what it is asked."""
 
@@ -56,9 +60,17 @@ def iris() -> tuple[Any, Any, Any]:
 
 
 def front(platform: Running, name: str) -> psutil.Process:
-    """The serving front of a service's first replica."""
-    with platform.client() as client:
-        return psutil.Process(client.deployments.get(name).status.replicas[0].pid)
+    """The serving front of a replica of the service that is ready and stays. Raises TimeoutError."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        with platform.client() as client, contextlib.suppress(psutil.NoSuchProcess):
+            for replica in client.deployments.get(name).status.replicas:
+                leaves = replica.draining_since or replica.stopping_since
+                process = psutil.Process(replica.pid) if replica.pid and not leaves else None
+                if process is not None and replica.phase is Phase.READY and process.children():
+                    return process
+        time.sleep(0.1)
+    raise TimeoutError(f"{name} has no ready replica after {_READY_SECONDS:g} s")
 
 
 def envoy(platform: Running) -> psutil.Process:

@@ -25,8 +25,12 @@ class Spent:
 
 def pss(process: psutil.Process) -> float:
     """Proportional set size, MiB: private pages, and a fair share of those that others map too."""
-    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / _MIB
+    return _mapped(process, "Pss:")
+
+
+def rss(process: psutil.Process) -> float:
+    """Resident set size, MiB: what the proportional one would be if nobody else mapped the same files."""
+    return _mapped(process, "Rss:")
 
 
 def cpu(process: psutil.Process) -> float:
@@ -49,3 +53,8 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> Spent:
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {child.returncode}: {said}")
     return Spent(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
+
+
+def _mapped(process: psutil.Process, kind: str) -> float:
+    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024 / _MIB

@@ -90,8 +90,7 @@ async def _killed(load: Load, pid: int) -> tuple[float, float, float]:
         killed = last = time.monotonic()
         longest = back = 0.0
         seen = outcome.answers["200"]
-        # Quiet for long enough after the longest silence, and not silent now.
-        while time.monotonic() - max(killed + back, last - longest) < _CALM_SECONDS or not back:
+        while not back or time.monotonic() - (killed + back) < _CALM_SECONDS:
             await asyncio.sleep(0.002)
             now = time.monotonic()
             if now - killed > _PATIENCE_SECONDS:
