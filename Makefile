@@ -60,6 +60,7 @@ $(UV):
 	@$(UV) pip install $(UV_FLAGS) --python $(BIN)/python -r locks/run.lock
 	@$(UV) pip install $(UV_FLAGS) --python $(BIN)/python -r locks/bootstrap.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 .make/dev: .make/run locks/dev.lock
