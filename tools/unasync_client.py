@@ -22,6 +22,7 @@ NAMES = {
     "aiter_lines": "iter_lines",
     "asynccontextmanager": "contextmanager",
     "AsyncIterator": "Iterator",
+    "AsyncHTTPTransport": "HTTPTransport",
 }
 RESOURCES = ("Client", "Transport", "Models", "Deployments", "Runtimes", "Projects", "Accounts", "Service")
 

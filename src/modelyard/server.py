@@ -166,7 +166,7 @@ async def _announce(platform: Platform, home: Path, token: str, on_ready: Ready)
         if time.monotonic() > deadline:
             raise Unavailable(f"the front door does not answer; its log is below {home / 'gateway'}")
         await asyncio.sleep(0.05)
-    installation.write_server_file(home, platform.public_url)
+    installation.write_server_file(home, platform.public_url, socket=_api_socket(home))
     on_ready(platform.public_url, await installation.login_link(platform, token))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, explained_variance_score, f1_score, mean_absolute_error
 
+import modelyard
 from modelyard.api.problems import STATUS, from_error
 from modelyard.client import capture, connection, downloads, metrics, options, payload, waiting
 from modelyard.client.connection import Connection
-from modelyard.client.problems import error_from
+from modelyard.client.problems import Unreachable, error_from
 from modelyard.domain import errors
 from modelyard.domain.deployment import DeploymentSpec
 from modelyard.domain.model import File, Function
@@ -194,6 +198,32 @@ def test_the_connection_comes_from_arguments_then_environment_then_files(tmp_pat
     both = {**environ, "MODELYARD_URL": "http://env:2/", "MODELYARD_TOKEN": "myu_env"}
     assert connection.resolve(None, None, both) == Connection("http://env:2", "myu_env")
     assert connection.resolve("http://arg:3", "myu_arg", both) == Connection("http://arg:3", "myu_arg")
+
+
+def test_the_administrators_token_goes_to_the_socket_and_never_to_the_front_doors_port(
+    tmp_path: Path,
+) -> None:
+    heard: list[bytes] = []
+    with socketserver.TCPServer(("127.0.0.1", 0), _listener(heard)) as impostor:
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{impostor.server_address[1]}"
+        near = tmp_path / "api.sock"
+        (tmp_path / "server.json").write_text(json.dumps({"url": url, "socket": str(near)}))
+        (tmp_path / "admin-token").write_text("myu_local\n")
+        with modelyard.Client(environ={"MODELYARD_HOME": str(tmp_path)}) as client:
+            assert client.connection.socket == str(near)
+            with pytest.raises(Unreachable):
+                client.system()
+        impostor.shutdown()
+    assert heard == []
+
+
+def _listener(heard: list[bytes]) -> type[socketserver.BaseRequestHandler]:
+    class Listener(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.request.recv(65536))
+
+    return Listener
 
 
 def test_the_administrators_token_is_offered_to_no_other_server(tmp_path: Path) -> None:

@@ -11,10 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
-
 from modelyard import Client
-from modelyard.control import installation
 from modelyard.domain.explain import Finding
 from tests.support.command import modelyard as command
 from tests.support.command import until
@@ -50,7 +47,7 @@ def test_a_port_that_is_taken_while_the_gateway_is_away_is_named_and_taken_back_
     with platform.client() as client:
         client.publish(str(code), "double", sample={"x": [1.0]})
         service = client.deploy("double@1", name="double")
-        with taken_from_under(platform), inner(platform) as inside:
+        with taken_from_under(platform), platform.client() as inside:
             until(lambda: "GatewayPortInUse" in findings(inside, "double"), "the port is named")
             until(lambda: inside.deployments.get("double").state == "Degraded", "its state tells")
             finding = findings(inside, "double")["GatewayPortInUse"]
@@ -78,14 +75,6 @@ def taken_from_under(platform: Running) -> Iterator[None]:
             assert time.monotonic() < deadline
         thief.listen()
         yield
-
-
-@contextlib.contextmanager
-def inner(platform: Running) -> Iterator[Client]:
-    """A client that speaks to the control plane itself, as the front door is closed."""
-    way = httpx2.HTTPTransport(uds=str(installation.socket_directory(platform.home) / "api.sock"))
-    with httpx2.Client(transport=way) as http, platform.client(http=http) as client:
-        yield client
 
 
 def findings(client: Client, name: str) -> dict[str, Finding]:

@@ -20,6 +20,11 @@ class Connection:
 
     url: str
     token: str
+    socket: str = ""
+    """The API's Unix socket, for an installation on this machine.
+
+    Its administrator's token goes nowhere else: another program may hold the front door's port after a crash.
+    """
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r})"
@@ -37,14 +42,15 @@ def resolve(url: str | None, token: str | None, environ: Mapping[str, str]) -> C
     """
     directory = home(environ)
     login = _login(directory)
-    local = _local_url(directory)
+    here = _local(directory)
+    local = here.get("url", "")
     chosen = (url or environ.get("MODELYARD_URL") or login.get("url") or local or DEFAULT_URL).rstrip("/")
     if token or environ.get("MODELYARD_TOKEN"):
         return Connection(chosen, token or environ["MODELYARD_TOKEN"])
     if login.get("url", "").rstrip("/") == chosen and login.get("token"):
         return Connection(chosen, login["token"])
     if local and chosen == local.rstrip("/"):
-        return Connection(chosen, _read(directory / TOKEN_FILE))
+        return Connection(chosen, _read(directory / TOKEN_FILE), here.get("socket", ""))
     return Connection(chosen, "")
 
 
@@ -65,11 +71,13 @@ def _login(directory: Path) -> dict[str, str]:
         return {}
 
 
-def _local_url(directory: Path) -> str:
+def _local(directory: Path) -> dict[str, str]:
+    """Where the installation on this machine answers; empty when there is none."""
     try:
-        return str(json.loads(_read(directory / SERVER_FILE) or "{}").get("url", ""))
-    except (json.JSONDecodeError, AttributeError):
-        return ""
+        document = json.loads(_read(directory / SERVER_FILE) or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return {str(k): str(v) for k, v in document.items()} if isinstance(document, dict) else {}
 
 
 def _read(path: Path) -> str:

@@ -141,10 +141,10 @@ async def answers(url: str) -> bool:
     return b" 200 " in status
 
 
-def write_server_file(home: Path, url: str) -> None:
-    """Tell this machine's clients where the platform answers."""
+def write_server_file(home: Path, url: str, *, socket: Path) -> None:
+    """Tell this machine's clients where the platform answers: the front door, and the API's socket."""
     fresh = home / f"{SERVER_FILE}.new"
-    fresh.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    fresh.write_text(json.dumps({"url": url, "pid": os.getpid(), "socket": str(socket)}))
     fresh.replace(home / SERVER_FILE)
 
 

@@ -22,6 +22,10 @@ class AsyncTransport:
     def __init__(self, connection: Connection, *, http: httpx2.AsyncClient | None = None) -> None:
         self.connection = connection
         self._http = http or httpx2.AsyncClient(timeout=_TIMEOUT)
+        self._api = self._http
+        if connection.socket and http is None:
+            near = httpx2.AsyncHTTPTransport(uds=connection.socket)
+            self._api = httpx2.AsyncClient(transport=near, timeout=_TIMEOUT)
 
     async def call(
         self,
@@ -51,7 +55,7 @@ class AsyncTransport:
     ) -> httpx2.Response:
         """One request to the API or, with an absolute URL, to a service; errors are raised."""
         with self._translated():
-            response = await self._http.request(
+            response = await self._way(path).request(
                 method, self._url(path), headers=self._headers(headers, token), **_given(body)
             )
         if response.status_code >= 400:
@@ -64,7 +68,7 @@ class AsyncTransport:
     ) -> AsyncIterator[httpx2.Response]:
         """A response whose body is read as it comes."""
         with self._translated():
-            async with self._http.stream(
+            async with self._way(path).stream(
                 "GET", self._url(path), params=_given(params or {}), headers=self._headers(None, None)
             ) as response:
                 if response.status_code >= 400:
@@ -75,6 +79,12 @@ class AsyncTransport:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        if self._api is not self._http:
+            await self._api.aclose()
+
+    def _way(self, path: str) -> httpx2.AsyncClient:
+        """Services answer at the front door; the API of this machine's installation at its socket."""
+        return self._http if path.startswith("http") else self._api
 
     def _url(self, path: str) -> str:
         return path if path.startswith("http") else f"{self.connection.url}/api/v1{path}"

@@ -22,6 +22,10 @@ class Transport:
     def __init__(self, connection: Connection, *, http: httpx2.Client | None = None) -> None:
         self.connection = connection
         self._http = http or httpx2.Client(timeout=_TIMEOUT)
+        self._api = self._http
+        if connection.socket and http is None:
+            near = httpx2.HTTPTransport(uds=connection.socket)
+            self._api = httpx2.Client(transport=near, timeout=_TIMEOUT)
 
     def call(
         self,
@@ -51,7 +55,7 @@ class Transport:
     ) -> httpx2.Response:
         """One request to the API or, with an absolute URL, to a service; errors are raised."""
         with self._translated():
-            response = self._http.request(
+            response = self._way(path).request(
                 method, self._url(path), headers=self._headers(headers, token), **_given(body)
             )
         if response.status_code >= 400:
@@ -62,7 +66,7 @@ class Transport:
     def stream(self, path: str, *, params: Mapping[str, Any] | None = None) -> Iterator[httpx2.Response]:
         """A response whose body is read as it comes."""
         with self._translated():
-            with self._http.stream(
+            with self._way(path).stream(
                 "GET", self._url(path), params=_given(params or {}), headers=self._headers(None, None)
             ) as response:
                 if response.status_code >= 400:
@@ -73,6 +77,12 @@ class Transport:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        if self._api is not self._http:
+            self._api.close()
+
+    def _way(self, path: str) -> httpx2.Client:
+        """Services answer at the front door; the API of this machine's installation at its socket."""
+        return self._http if path.startswith("http") else self._api
 
     def _url(self, path: str) -> str:
         return path if path.startswith("http") else f"{self.connection.url}/api/v1{path}"
