@@ -16,8 +16,8 @@ from tests.support.load import Load, Outcome
 from tests.support.platform import Running
 
 RATE = 100
-BACK_SECONDS = 4.0
-"""On two cores that also run the tests; the target of two seconds is measured in the benchmarks."""
+BACK_SECONDS = 8.0
+"""Far above the two seconds aimed at, which `bench rollout` measures: tests run on busy machines."""
 
 
 @pytest.fixture(scope="module")
