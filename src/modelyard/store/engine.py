@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +14,9 @@ from modelyard.domain.errors import FieldError, Invalid, Unavailable
 
 WRITES = "modelyard_writes"
 """Execution option of connections that are about to change something."""
+
+_TURN_SECONDS = 0.01
+"""Between two tries to switch the journal, while another process holds the new file."""
 
 
 def create(url: str, *, patience_seconds: float) -> AsyncEngine:
@@ -61,15 +66,28 @@ def _sqlite(url: sa.URL, patience: float) -> AsyncEngine:
 
 def _configure(connection: Any, patience: float) -> None:
     cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+    _write_ahead(cursor, time.monotonic() + patience)
     for pragma in (
-        f"busy_timeout={int(patience * 1000)}",
-        "journal_mode=WAL",
         "synchronous=FULL",  # WAL's default forgets the last commits when the power fails
         "foreign_keys=ON",
         "journal_size_limit=67108864",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: Any, deadline: float) -> None:
+    """Switch to the write-ahead log; SQLite does not itself wait for another process that does the same."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_TURN_SECONDS)
+        else:
+            return
 
 
 def _make_private(path: str) -> None:
