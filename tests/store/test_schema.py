@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from modelyard.domain.errors import Invalid, ModelyardError
+from modelyard.domain.errors import Invalid, ModelyardError, Unavailable
 from modelyard.store import Database, meta, schema
 from modelyard.store.tables import metadata
 from tests.support import postgres
@@ -196,3 +199,24 @@ async def test_an_address_that_cannot_work_is_refused_with_one_that_can(url: str
         await Database.open(url)
     assert "postgresql://user:password@host" in caught.value.message
     assert caught.value.errors[0].path == "store.url"
+
+
+async def test_a_new_sqlite_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite refuses to switch its journal at once, without waiting, while somebody writes."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("create table t (x)")
+    other.execute("begin immediate")
+    threading.Timer(0.3, other.execute, ("commit",)).start()
+    database = await Database.open(f"sqlite:///{path}")
+    await database.close()
+    other.close()
+
+
+async def test_a_sqlite_file_that_is_never_let_go_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("create table t (x)")
+        other.execute("begin immediate")
+        with pytest.raises(Unavailable, match="locked"):
+            await Database.open(f"sqlite:///{path}", patience_seconds=0.2)
