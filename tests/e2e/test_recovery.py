@@ -104,6 +104,9 @@ async def _killed_under_load(
     took = back - 0.5 if back else 0.0
     print(f"{find.__name__} {number.name}: {seen.failed} failed, last failure {took:.2f} s after the kill")
     assert took < BACK_SECONDS
+    successor = (await asyncio.to_thread(find, platform, "victim")).pid
+    assert successor != pid
+    assert not psutil.pid_exists(pid)
     return seen, beside
 
 

@@ -73,7 +73,7 @@ def test_from_a_fitted_model_to_an_undeployed_service(platform: Running, tmp_pat
         assert client.deployments.get("iris").spec.model == "iris@1"
         with pytest.raises(modelyard.Conflict):
             client.models.delete("iris@1")
-    assert "healthy" in cli(platform, "explain", "iris").lower() or cli(platform, "explain", "iris")
+    assert "is healthy" in cli(platform, "explain", "iris")
     assert cli(platform, "logs", "iris", "--tail", "5")
     cli(platform, "undeploy", "iris")
     cli(platform, "status", "iris", code=3)
