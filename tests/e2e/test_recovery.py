@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -94,8 +93,8 @@ async def _killed_under_load(
     )
     async with victim.running() as seen, neighbour.running() as beside:
         await asyncio.sleep(0.5)
-        pid = (await asyncio.to_thread(find, platform, "victim")).pid
-        os.kill(pid, number)
+        process = await asyncio.to_thread(find, platform, "victim")
+        process.send_signal(number)
         killed = time.monotonic()
         await asyncio.sleep(0.3)
         while not await _answers_for_a_while(seen):
@@ -104,9 +103,9 @@ async def _killed_under_load(
     took = back - 0.5 if back else 0.0
     print(f"{find.__name__} {number.name}: {seen.failed} failed, last failure {took:.2f} s after the kill")
     assert took < BACK_SECONDS
-    successor = (await asyncio.to_thread(find, platform, "victim")).pid
-    assert successor != pid
-    assert not psutil.pid_exists(pid)
+    successor = await asyncio.to_thread(find, platform, "victim")
+    assert successor != process
+    assert not process.is_running()  # nor a zombie; a later process with its pid is another one
     return seen, beside
 
 

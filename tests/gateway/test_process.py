@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import httpx2
@@ -47,6 +48,22 @@ async def test_a_killed_envoy_comes_back_with_all_its_routes(
     async with place.client() as fresh:
         assert (await fresh.get(_URL)).json()["replica"] == "r1"
     assert await gateway.routed() == {"r1"}
+
+
+def test_an_envoy_that_dies_while_it_is_looked_at_stays_no_zombie(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    running = process.Running(child.pid, process._started(child.pid) or 0)
+    read = process._started
+
+    def dies_now(pid: int) -> int | None:
+        child.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return read(pid)
+
+    monkeypatch.setattr(process, "_started", dies_now)
+    assert not process.alive(running)
+    assert not Path(f"/proc/{child.pid}").exists()
+    child.wait()
 
 
 async def test_a_restarted_control_plane_adopts_the_running_envoy(

@@ -109,6 +109,12 @@ class Replica:
     def worker(self) -> int:
         return int(self.state["workers"][0]["pid"])
 
+    def has_replaced(self, pid: int) -> bool:
+        """Whether it is ready with another worker than this one, by one look at its state."""
+        state = self.state
+        pids = [worker["pid"] for worker in state.get("workers", ())]
+        return state.get("phase") == "ready" and bool(pids) and pid not in pids
+
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])

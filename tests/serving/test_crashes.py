@@ -76,7 +76,7 @@ def test_a_worker_killed_in_the_middle_comes_back_and_says_why(number: signal.Si
         assert (answer.status, answer.json["reason"]) == (503, "WorkerCrashed")
         assert number.name in answer.json["error"]
         assert answer.headers["retry-after"] == "1"
-        running.wait_for(lambda: running.state["phase"] == "ready" and running.worker != first)
+        running.wait_for(lambda: running.has_replaced(first))
         assert running.infer(0, 1).status == 200
         assert running.state["failure"] is None
 

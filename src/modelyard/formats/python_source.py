@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import threading
 import warnings
 from pathlib import Path
@@ -14,6 +15,8 @@ from modelyard.formats.found import Detected
 
 _PARSING = threading.Lock()
 """The parser of Python 3.11 fails when threads use it at once; so do the filters of warnings."""
+_ATTEMPTS = 5
+"""Formatting a traceback, in whatever thread, uses that parser too and knows no lock of ours."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -53,13 +56,20 @@ def parse(path: Path, name: str) -> ast.Module:
     if path.stat().st_size > limits.MAX_SOURCE:
         raise Damaged(f"`{name}` is larger than {limits.MAX_SOURCE} bytes, too large for source code")
     try:
-        with _PARSING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(path.read_bytes(), filename=name)
+        return _tree(path.read_bytes(), name)
     except SyntaxError as error:
         raise Damaged(f"`{name}` line {error.lineno or '?'}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise Damaged(f"`{name}` cannot be parsed: {error}") from None
+
+
+def _tree(source: bytes, name: str) -> ast.Module:
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(SystemError):
+                return ast.parse(source, filename=name)
+        return ast.parse(source, filename=name)
 
 
 def _has_method(node: ast.ClassDef, name: str) -> bool:

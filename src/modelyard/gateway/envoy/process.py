@@ -61,9 +61,12 @@ def find(layout: Layout) -> Running | None:
 
 def alive(running: Running) -> bool:
     """Whether exactly this process still runs; collects its exit status if it was our child."""
+    if _started(running.pid) == running.started:
+        return True
+    # Only now: asked before, it could die in between and stay a zombie for good.
     with contextlib.suppress(ChildProcessError):  # it may be the child of an earlier control plane
         os.waitpid(running.pid, os.WNOHANG)
-    return _started(running.pid) == running.started
+    return False
 
 
 def send(running: Running, number: signal.Signals) -> None:
