@@ -264,6 +264,7 @@ def test_models_may_have_any_name_and_version(name: str, version: str) -> None:
     # Routing alone, without a process for each name.
     from urllib.parse import quote
 
+    from modelyard.serving.errors import not_found
     from modelyard.serving.http.messages import Exchange
     from modelyard.serving.routing import Route, Router
 
@@ -271,7 +272,7 @@ def test_models_may_have_any_name_and_version(name: str, version: str) -> None:
         raise AssertionError(exchange)
 
     path = f"/v2/models/{name}/versions/{version}/infer"
-    router = Router({path: Route({"POST": infer})}, models=[name], version=version)
+    router = Router({path: Route({"POST": infer})}, nothing_at=not_found)
     asked = Exchange(None)  # type: ignore[arg-type]
     asked.method, asked.target = "POST", quote(path).encode()
     assert router.find(asked) is infer
@@ -415,7 +416,8 @@ def test_a_wrong_configuration_is_named(tmp_path: Any) -> None:
     for content, words in (
         ("{", "not readable"),
         ("{}", "service: expected text"),
-        ('{"service":"a"}', "listen"),
+        ('{"service":"a"}', "worker: expected an object"),
+        ('{"service":"a","worker":{"interpreter":"p","package":"p","config":{}}}', "listen"),
     ):
         path.write_text(content)
         ended = subprocess.run(

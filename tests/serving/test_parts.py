@@ -25,7 +25,7 @@ from modelyard.serving.errors import ConfigInvalid, Failure, Problem
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.http.reading import Reader
 from modelyard.serving.jobs import Job, Prediction
-from modelyard.serving.metrics import Histogram, Metrics
+from modelyard.serving.metrics import Histogram, Metrics, render
 from modelyard.serving.workers.exits import explain_exit
 from modelyard.serving.workers.frames import NotAFrame, Splitter, frame, needed, padded, read_tensors
 from modelyard.serving.workers.slots import Region, Slots, placed
@@ -284,7 +284,7 @@ def test_histograms_count_cumulatively() -> None:
 def test_label_values_are_escaped() -> None:
     metrics = Metrics({"model": 'a"b\\c\nd'})
     metrics.count("v2", 200)
-    assert b'{model="a\\"b\\\\c\\nd",protocol="v2",code="200"} 1' in metrics.render({}, {})
+    assert b'{model="a\\"b\\\\c\\nd",protocol="v2",code="200"} 1' in render(metrics.families({}, {}))
 
 
 @pytest.mark.parametrize(
@@ -309,6 +309,8 @@ def test_an_exit_is_explained(status: int, resident: int, limit: int, reason: st
     [
         ({"service": ""}, "service: expected text"),
         ({"listen": 5}, "listen: expected text, got 5"),
+        ({"models": []}, "models: expected a list with at least one object"),
+        ({"models": [{"service": 7}]}, "service: expected text, got 7"),
         ({"worker": []}, "worker: expected an object"),
         ({"limits": {"queue": -1}}, "limits.queue: expected a number of 0 or more"),
         (
@@ -320,7 +322,7 @@ def test_an_exit_is_explained(status: int, resident: int, limit: int, reason: st
 def test_a_configuration_names_the_wrong_field(change: dict[str, Any], words: str) -> None:
     worker = {"interpreter": "python", "package": "p", "config": {}, "env": {}, "cwd": "/"}
     sound = {"service": "a", "listen": "unix:/s", "state_path": "/s.json", "worker": worker}
-    assert parse_config(sound).names == ("a",)
+    assert [model.names for model in parse_config(sound).models] == [("a",)]
     with pytest.raises(ConfigInvalid, match=words.replace("[", r"\[").replace("]", r"\]")):
         parse_config(sound | change)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,23 +18,23 @@ def server_metadata(name: str, version: str) -> dict[str, Any]:
     return {"name": name, "version": version, "extensions": list(EXTENSIONS)}
 
 
-def model_metadata(model: ServedModel, name: str) -> dict[str, Any]:
+def model_metadata(model: ServedModel, name: str, versions: Sequence[str]) -> dict[str, Any]:
     """The answer of `GET /v2/models/NAME`; the batch dimension is part of every shape."""
     return {
         "name": name,
-        "versions": [model.version] if model.version else [],
+        "versions": list(versions),
         "platform": model.platform,
         "inputs": [_tensor(spec) for spec in model.signature.inputs],
         "outputs": [_tensor(spec) for spec in model.signature.outputs],
     }
 
 
-def repository_index(model: ServedModel, *, ready: bool, reason: str) -> list[dict[str, str]]:
-    """The answer of `POST /v2/repository/index`."""
-    entry = {"name": model.name, "version": model.version, "state": "READY" if ready else "UNAVAILABLE"}
+def repository_entry(model: ServedModel, *, state: str, reason: str) -> dict[str, str]:
+    """One entry of the answer of `POST /v2/repository/index`."""
+    entry = {"name": model.name, "version": model.version, "state": state}
     if reason:
         entry["reason"] = reason
-    return [entry]
+    return entry
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaConfig:
-    """One replica."""
+class ModelConfig:
+    """One model that a front serves."""
 
     project: str
     service: str
@@ -59,18 +59,29 @@ class ReplicaConfig:
     model: str
     version: str
     revision: int
-    replica: str
-    listen: str
     signature: Signature
     platform: str
-    state_path: Path
     worker: WorkerConfig
     limits: Limits
+    load: bool = True
+    """Whether it is loaded at the start; otherwise only when somebody asks for it."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Model names that requests may use; the first is the one we answer with."""
         return tuple(dict.fromkeys(n for n in (self.name, self.service, self.model) if n))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaConfig:
+    """One front: where it listens, and what it serves."""
+
+    replica: str
+    listen: str
+    state_path: Path
+    limits: Limits
+    models: tuple[ModelConfig, ...]
+    """At least one. The first is what paths without a model's name mean."""
 
     @property
     def idle_seconds(self) -> float:
@@ -92,13 +103,31 @@ def read_config(path: Path) -> ReplicaConfig:
 
 
 def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
-    """The configuration in replica.json; unknown fields are ignored. Raises ConfigInvalid."""
+    """The configuration in replica.json; unknown fields are ignored. Raises ConfigInvalid.
+
+    Without `models` the document itself describes the one model; with it, each model has what the document
+    has, but for what it says itself.
+    """
+    listed = document.get("models", [{}])
+    if not isinstance(listed, list) or not listed or not all(isinstance(each, dict) for each in listed):
+        raise ConfigInvalid("models: expected a list with at least one object")
+    models = tuple(_model({**document, **each}) for each in listed)
+    return ReplicaConfig(
+        replica=_text(document, "replica", ""),
+        listen=_text(document, "listen"),
+        state_path=Path(_text(document, "state_path")),
+        limits=_limits(_object(document, "limits", {})),
+        models=models,
+    )
+
+
+def _model(document: Mapping[str, Any]) -> ModelConfig:
     service = _text(document, "service")
     try:
         signature = compile_signature(document.get("signature"))
     except Rejected as error:
         raise ConfigInvalid(str(error)) from None
-    return ReplicaConfig(
+    return ModelConfig(
         project=_text(document, "project", ""),
         service=service,
         name=_text(document, "name", "") or service.partition("@")[0],
@@ -106,13 +135,11 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         model=_text(document, "model", ""),
         version=_text(document, "version", ""),
         revision=int(_number(document, "revision", 0)),
-        replica=_text(document, "replica", ""),
-        listen=_text(document, "listen"),
         signature=signature,
         platform=_text(document, "platform", ""),
-        state_path=Path(_text(document, "state_path")),
         worker=_worker(_object(document, "worker")),
         limits=_limits(_object(document, "limits", {})),
+        load=document.get("load") is not False,
     )
 
 

@@ -13,8 +13,8 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, Rendered, ServedModel
 from modelyard.oip.rows import parse_rows
-from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Problem
+from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.coding import (
     COMPRESS_BYTES,
     QUICK_BYTES,
@@ -25,7 +25,6 @@ from modelyard.serving.http.coding import (
 )
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.jobs import Job, Prediction
-from modelyard.serving.metrics import Metrics
 
 LONGEST_TIMEOUT_SECONDS = 86_400.0
 
@@ -73,42 +72,39 @@ class _Call:
 
 
 class Inference:
-    """Answers inference requests with a dispatcher's predictions."""
+    """Answers inference requests with a model's predictions."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, metrics: Metrics, finish: Finish, *, timeout_seconds: float, limit: int
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._metrics = metrics
+    def __init__(self, hosted: HostedModel, finish: Finish) -> None:
+        self._hosted = hosted
+        self._dispatcher = hosted.dispatcher
+        self._metrics = hosted.metrics
         self._finish = finish
-        self._timeout_seconds = timeout_seconds
-        self._limit = limit
+        self._timeout_seconds = hosted.config.limits.request_timeout_seconds
+        self._limit = hosted.config.limits.max_body_bytes
         self._loop = asyncio.get_running_loop()
 
-    def begin(self, exchange: Exchange, dialect: Dialect, model: ServedModel) -> None:
+    def begin(self, exchange: Exchange, dialect: Dialect) -> None:
         """Take a request and answer it later; raises Problem and Rejected for what never begins."""
         coding = exchange.headers.get(b"content-encoding")
         window = window_of(coding) if coding is not None else 0
         if not window or len(exchange.body) <= QUICK_BYTES:
             body = inflate(exchange.body, window, self._limit) if window else exchange.body
-            self._submit(exchange, dialect, model, body)
+            self._submit(exchange, dialect, body)
             return
         # zlib lets go of the interpreter, so other requests go on meanwhile.
         inflating = self._loop.run_in_executor(None, inflate, exchange.body, window, self._limit)
-        inflating.add_done_callback(partial(self._inflated, exchange, dialect, model))
+        inflating.add_done_callback(partial(self._inflated, exchange, dialect))
 
-    def _inflated(
-        self, exchange: Exchange, dialect: Dialect, model: ServedModel, inflating: asyncio.Future[bytes]
-    ) -> None:
+    def _inflated(self, exchange: Exchange, dialect: Dialect, inflating: asyncio.Future[bytes]) -> None:
         try:
-            self._submit(exchange, dialect, model, inflating.result())
+            self._submit(exchange, dialect, inflating.result())
         except (Problem, Rejected) as error:
             self._finish(exchange, dialect.protocol, error)
 
-    def _submit(self, exchange: Exchange, dialect: Dialect, model: ServedModel, body: bytes) -> None:
+    def _submit(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         if exchange.answered:
             return  # the client has gone
-        query = dialect.parse(exchange, body, model)
+        query = dialect.parse(exchange, body, self._hosted.model)
         timeout = self._timeout(exchange, query)
         call = _Call(exchange, dialect, query)
         parameters = query.parameters

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds in seconds."""
 BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Family(NamedTuple):
+    """Samples of one name, with the name's kind."""
+
+    name: str
+    kind: str
+    text: str
+    samples: tuple[str, ...]
 
 
 class Histogram:
@@ -61,9 +71,9 @@ class Metrics:
         """Count a request that was turned away."""
         self.shed[reason] = self.shed.get(reason, 0) + 1
 
-    def render(self, gauges: Mapping[str, float], counters: Mapping[str, float]) -> bytes:
-        """The exposition; `gauges` and `counters` are what is known only now, by name."""
-        lines = list(_family("modelyard_requests_total", "counter", "Requests answered.", self._requests()))
+    def families(self, gauges: Mapping[str, float], counters: Mapping[str, float]) -> Iterator[Family]:
+        """Every family of samples; `gauges` and `counters` are what is known only now, by name."""
+        yield Family("modelyard_requests_total", "counter", "Requests answered.", tuple(self._requests()))
         for name, histogram, text in (
             (
                 "modelyard_request_duration_seconds",
@@ -74,15 +84,14 @@ class Metrics:
             ("modelyard_inference_duration_seconds", self.inference_seconds, "Inside the model."),
             ("modelyard_batch_size", self.batch_size, "Rows of a call to the model."),
         ):
-            lines += _family(name, "histogram", text, histogram.lines(name, self._labels))
-        shed = (
+            yield Family(name, "histogram", text, tuple(histogram.lines(name, self._labels)))
+        shed = tuple(
             f'modelyard_shed_total{{{self._labels},reason="{r}"}} {n}' for r, n in sorted(self.shed.items())
         )
-        lines += _family("modelyard_shed_total", "counter", "Requests turned away, nothing begun.", shed)
+        yield Family("modelyard_shed_total", "counter", "Requests turned away, nothing begun.", shed)
         for kind, values in (("gauge", gauges), ("counter", counters)):
             for name, value in values.items():
-                lines += _family(name, kind, "", [f"{name}{{{self._labels}}} {value:.17g}"])
-        return ("\n".join(lines) + "\n").encode()
+                yield Family(name, kind, "", (f"{name}{{{self._labels}}} {value:.17g}",))
 
     def _requests(self) -> Iterator[str]:
         for (protocol, status), count in sorted(self.requests.items()):
@@ -90,11 +99,19 @@ class Metrics:
             yield f"modelyard_requests_total{{{labels}}} {count}"
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[str]) -> Iterator[str]:
-    if text:
-        yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-    yield from samples
+def render(families: Iterable[Family]) -> bytes:
+    """The exposition: families of several models that have one name are one family."""
+    merged: dict[str, list[Family]] = {}
+    for family in families:
+        merged.setdefault(family.name, []).append(family)
+    lines: list[str] = []
+    for name, parts in merged.items():
+        if parts[0].text:
+            lines.append(f"# HELP {name} {parts[0].text}")
+        lines.append(f"# TYPE {name} {parts[0].kind}")
+        for part in parts:
+            lines += part.samples
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _labelled(labels: Mapping[str, str]) -> str:

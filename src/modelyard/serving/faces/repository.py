@@ -1,0 +1,103 @@
+"""The model repository extension: which models there are, and loading and unloading them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+
+from modelyard.oip.errors import Rejected
+from modelyard.oip.metadata import repository_entry
+from modelyard.serving.application import Application
+from modelyard.serving.errors import Failure, Problem
+from modelyard.serving.hosted import HostedModel
+from modelyard.serving.http.messages import Exchange, Response, json_response
+from modelyard.serving.routing import Endpoint, Route
+
+_STATES = {
+    "ready": "READY",
+    "starting": "LOADING",
+    "unloading": "UNLOADING",
+}
+
+
+def routes(application: Application, *, drain_seconds: float) -> Mapping[str, Route]:
+    """The index, and `load` and `unload` of every model; an unload waits for requests so long."""
+    found = {"/v2/repository/index": Route({"POST": _index(application)})}
+    for name in application.catalog.names():
+        base = f"/v2/repository/models/{name}"
+        found[f"{base}/load"] = Route({"POST": _endpoint(application, partial(_load, application, name))})
+        unload = partial(_unload, application, name, drain_seconds)
+        found[f"{base}/unload"] = Route({"POST": _endpoint(application, unload)})
+    return found
+
+
+async def _load(application: Application, name: str) -> None:
+    """Load every version of a model; raises Problem 400 when one cannot be loaded, as Triton does."""
+    versions = application.catalog.versions(name)
+    for hosted in versions:
+        hosted.load()
+    for failure in [await hosted.loaded() for hosted in versions]:
+        if failure is not None:
+            raise Problem(
+                400, "load_failed", f"failed to load '{name}': {failure.message}", reason=failure.reason
+            )
+
+
+async def _unload(application: Application, name: str, seconds: float) -> None:
+    """Unload every version of a model."""
+    await asyncio.gather(*(hosted.unload(seconds) for hosted in application.catalog.versions(name)))
+
+
+def _endpoint(application: Application, work: Any) -> Endpoint:
+    running: set[asyncio.Task[None]] = set()
+
+    def endpoint(exchange: Exchange) -> None:
+        _document(exchange.body)
+        task = asyncio.get_running_loop().create_task(_answered(application, exchange, work()))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return endpoint
+
+
+async def _answered(application: Application, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Problem as problem:
+        application.reply(exchange, problem)
+    else:
+        application.reply(exchange, Response(200))
+
+
+def _index(application: Application) -> Endpoint:
+    def endpoint(exchange: Exchange) -> None:
+        only_ready = _document(exchange.body).get("ready") is True
+        entries = [
+            _entry(application, hosted)
+            for hosted in application.catalog.models
+            if hosted.is_ready or not only_ready
+        ]
+        application.reply(exchange, json_response(entries))
+
+    return endpoint
+
+
+def _entry(application: Application, hosted: HostedModel) -> dict[str, str]:
+    obstacle: Failure | None = None if hosted.is_ready else hosted.obstacle
+    reason = "" if obstacle is None else f"{obstacle.reason}: {obstacle.message}"
+    return repository_entry(hosted.model, state=_STATES.get(hosted.phase, "UNAVAILABLE"), reason=reason)
+
+
+def _document(body: bytes) -> Mapping[str, Any]:
+    """A body that may be empty."""
+    if not body:
+        return {}
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Rejected("", f"the body is not JSON: {error}; leave it empty or send {{}}") from None
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,46 @@
+"""Open Inference Protocol v2 over HTTP: metadata, readiness and inference of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from modelyard.oip.metadata import model_metadata
+from modelyard.serving.application import Application
+from modelyard.serving.faces.probes import ready_endpoint
+from modelyard.serving.hosted import HostedModel
+from modelyard.serving.http.messages import Exchange, json_response
+from modelyard.serving.inference import Dialect, parse_v2
+from modelyard.serving.routing import Endpoint, Route
+
+
+def routes(application: Application) -> Mapping[str, Route]:
+    """The paths of every model, by each of its names, with and without its version."""
+    found: dict[str, Route] = {}
+    for base, name, hosted in model_bases(application):
+        found[base] = Route({"GET": _metadata(application, hosted, name)})
+        found[f"{base}/ready"] = Route(
+            {"GET": ready_endpoint(application, hosted, {"name": name})}, probe=True
+        )
+        infer = application.infer(hosted, Dialect("v2", partial(parse_v2, name=name)))
+        found[f"{base}/infer"] = Route({"POST": infer})
+    return found
+
+
+def model_bases(application: Application) -> Iterator[tuple[str, str, HostedModel]]:
+    """Where each model's paths begin, with the name in use there."""
+    for name in application.catalog.names():
+        versions = application.catalog.versions(name)
+        yield f"/v2/models/{name}", name, versions[0]
+        for hosted in versions:
+            if hosted.config.version:
+                yield f"/v2/models/{name}/versions/{hosted.config.version}", name, hosted
+
+
+def _metadata(application: Application, hosted: HostedModel, name: str) -> Endpoint:
+    def endpoint(exchange: Exchange) -> None:
+        versions = [each.config.version for each in application.catalog.versions(name)]
+        document = model_metadata(hosted.model, name, [version for version in versions if version])
+        application.reply(exchange, json_response(document), hosted)
+
+    return endpoint

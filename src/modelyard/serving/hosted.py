@@ -1,0 +1,241 @@
+"""One model of a front: its queue, its workers, and whether it can answer now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from modelyard.oip.errors import Rejected
+from modelyard.oip.model import ServedModel
+from modelyard.oip.signature import compile_signature
+from modelyard.serving.config import ModelConfig
+from modelyard.serving.dispatcher import Dispatcher
+from modelyard.serving.errors import Failure
+from modelyard.serving.logs import Log
+from modelyard.serving.metrics import Metrics
+from modelyard.serving.workers.link import Link
+from modelyard.serving.workers.supervisor import Supervisor
+
+GRACE_SECONDS = 3.0
+"""Requests wait so long for a worker that died to be back; longer, and they had better ask elsewhere."""
+GRACE_PAUSE_SECONDS = 0.5
+"""Workers that die again and again are not waited for: their next start is further away than this."""
+QUEUE_BODIES = 8
+"""Waiting requests may hold this many bodies of the largest size."""
+SETTLE_SECONDS = 0.02
+
+
+class Owner(Protocol):
+    """Who wants to know how a model fares."""
+
+    def changed(self, hosted: HostedModel) -> None:
+        """Its phase, its workers or its failure are others now."""
+
+
+class HostedModel:
+    """One model that a front serves, in whatever phase.
+
+    `phase` is unloaded, starting, ready, unready (it was ready, its workers are being replaced), unloading or
+    failed (it could not be loaded).
+    """
+
+    def __init__(self, config: ModelConfig, owner: Owner, log: Log, *, settings_path: Path) -> None:
+        self.config = config
+        self.model = ServedModel(config.name, config.version, config.platform, config.signature)
+        self.metrics = Metrics(
+            {
+                "project": config.project,
+                "service": config.name,
+                "stage": config.stage,
+                "model": config.model,
+                "version": config.version,
+            }
+        )
+        self.dispatcher = Dispatcher(
+            asyncio.get_running_loop(),
+            limit=config.limits.queue,
+            limit_bytes=QUEUE_BODIES * config.limits.max_body_bytes,
+        )
+        self.headers = (
+            f"X-Modelyard-Model-Version: {config.version}\r\nX-Modelyard-Revision: {config.revision}\r\n"
+        ).encode("latin-1", "replace")
+        self.phase = "unloaded"
+        self.failure: Failure | None = None
+        self.last_failure: Failure | None = None
+        self.device = ""
+        self.restarts = 0
+        self.supervisors: tuple[Supervisor, ...] = ()
+        self._owner = owner
+        self._log = log
+        self._settings_path = settings_path
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._news = asyncio.Event()
+        self.dispatcher.obstacle = self._not_loaded()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be answered now."""
+        return self.phase == "ready"
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is meant to answer: loaded, or on the way there."""
+        return self.phase not in ("unloaded", "unloading")
+
+    @property
+    def obstacle(self) -> Failure | None:
+        """Why requests cannot be answered, when they cannot."""
+        return self.failure or self.dispatcher.obstacle
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory of its workers when last looked at."""
+        return sum(supervisor.resident for supervisor in self.supervisors)
+
+    def gauges(self) -> Mapping[str, float]:
+        """Metrics that go up and down, by name."""
+        return {
+            "modelyard_inflight": self.dispatcher.unsettled - self.dispatcher.waiting,
+            "modelyard_queue_depth": self.dispatcher.waiting,
+            "modelyard_worker_up": sum(s.is_ready for s in self.supervisors),
+            "modelyard_worker_rss_bytes": self.resident,
+        }
+
+    def counters(self) -> Mapping[str, float]:
+        """Metrics that only go up, by name."""
+        return {"modelyard_worker_restarts_total": self.restarts}
+
+    # Loading and unloading.
+
+    def load(self) -> None:
+        """Start its workers, unless it has some already."""
+        if self.phase not in ("unloaded", "failed"):
+            return
+        self.failure = None
+        self.dispatcher.obstacle = Failure("Starting", "the model is loading")
+        self._settings_path.write_bytes(orjson.dumps(self.config.worker.config))
+        self._settings_path.chmod(0o600)
+        loop = asyncio.get_running_loop()
+        self.supervisors = tuple(self._supervisor() for _ in range(self.config.worker.count))
+        self._tasks = tuple(loop.create_task(supervisor.run()) for supervisor in self.supervisors)
+        self._enter("starting")
+
+    async def loaded(self) -> Failure | None:
+        """Wait until it is loaded, or until it is clear that it will not be; says why not."""
+        while self.phase in ("starting", "unloading"):
+            self._news.clear()
+            await self._news.wait()
+        return None if self.phase in ("ready", "unready") else (self.failure or self._not_loaded())
+
+    async def unload(self, seconds: float) -> None:
+        """Take no more requests, answer those that came within `seconds`, and end the workers.
+
+        A worker's memory goes back to the system with its process.
+        """
+        if not self.is_wanted:
+            return
+        self.dispatcher.obstacle = self._not_loaded()
+        self._enter("unloading")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.dispatcher.unsettled and loop.time() < end:  # noqa: ASYNC110 - unloading is rare
+            await asyncio.sleep(SETTLE_SECONDS)
+        self.kill()
+        await asyncio.gather(*self._tasks)
+        self.dispatcher.refuse_waiting(self._not_loaded())
+        self.supervisors, self._tasks = (), ()
+        self.failure = None
+        self._enter("unloaded")
+
+    def kill(self) -> None:
+        """End its workers at once."""
+        for supervisor in self.supervisors:
+            supervisor.kill()
+
+    async def close(self) -> None:
+        """End its workers for good, whatever they do."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What supervisors tell.
+
+    def worker_ready(self, supervisor: Supervisor, link: Link) -> None:
+        """A worker's model is loaded."""
+        loaded = link.loaded or {}
+        self.device = str(loaded.get("device") or "")
+        self._learn_signature(loaded.get("signature"))
+        self._log.info("worker_ready", model=self.config.name, pid=supervisor.pid, device=self.device)
+        if not self.is_wanted or supervisor not in self.supervisors:
+            return
+        self.dispatcher.obstacle = None
+        self.failure = None
+        self._enter("ready")
+
+    def worker_lost(self, supervisor: Supervisor, failure: Failure) -> bool:
+        """A worker's process is gone; says whether to start another."""
+        if not self.is_wanted or supervisor not in self.supervisors:
+            return False
+        self._log.error("worker_lost", model=self.config.name, reason=failure.reason, message=failure.message)
+        self.failure = self.last_failure = failure
+        if self.phase in ("starting", "failed"):
+            self._fail(failure)
+            return False
+        self.restarts += 1
+        if any(other.is_ready for other in self.supervisors if other is not supervisor):
+            self._enter(self.phase)
+            return True
+        self._enter("unready")
+        if not supervisor.has_served or supervisor.pause > GRACE_PAUSE_SECONDS:
+            self._give_up(failure)
+        else:
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up, failure)
+        return True
+
+    def _fail(self, failure: Failure) -> None:
+        """It cannot be loaded: no other worker need try."""
+        self.dispatcher.obstacle = failure
+        self.dispatcher.refuse_waiting(failure)
+        first = self.phase != "failed"
+        self._enter("failed")
+        if first:
+            self.kill()
+
+    def _give_up(self, failure: Failure) -> None:
+        """Turn requests away, also those that wait, unless a worker is ready again."""
+        if self.phase == "unready":
+            self.dispatcher.obstacle = failure
+            self.dispatcher.refuse_waiting(failure)
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self._news.set()
+        self._owner.changed(self)
+
+    def _not_loaded(self) -> Failure:
+        name = self.config.name
+        return Failure(
+            "NotLoaded", f'model "{name}" is not loaded: POST /v2/repository/models/{name}/load loads it'
+        )
+
+    def _supervisor(self) -> Supervisor:
+        return Supervisor(
+            self.config.worker,
+            str(self._settings_path),
+            dispatcher=self.dispatcher,
+            listener=self,
+            request_timeout_seconds=self.config.limits.request_timeout_seconds,
+        )
+
+    def _learn_signature(self, document: object) -> None:
+        """A model published without a signature may know it once it is loaded."""
+        if self.model.signature.inputs or not isinstance(document, dict):
+            return
+        with contextlib.suppress(Rejected):
+            self.model = replace(self.model, signature=compile_signature(document))
