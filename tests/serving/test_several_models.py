@@ -41,7 +41,7 @@ def several(tmp_path: Path) -> Any:
             | {"worker": template | {"config": each["config"], "cwd": str(tmp_path)}}
             for each in models
         ]
-        return replica(models=listed, listen="tcp")
+        return replica(models=listed, listen="tcp", model_control=True)
 
     return start
 
@@ -167,3 +167,11 @@ def test_repeated_loads_and_unloads_leave_no_process_behind(several: Any, tmp_pa
         left = {pid for pid in pids if is_alive(pid)}
         assert left == {worker["pid"] for worker in running.state["workers"]}
         assert len(left) == 1
+
+
+def test_clients_of_a_deployment_cannot_unload_its_model() -> None:
+    with replica() as running:
+        answer = running.call("POST", "/v2/repository/models/echo/unload")
+        assert (answer.status, "undeploy or scale the service instead" in answer.json["error"]) == (403, True)
+        assert running.call("POST", "/v2/repository/models/echo/load").status == 200
+        assert running.infer(1, 2).status == 200

@@ -22,13 +22,13 @@ class Known:
     notes: tuple[str, ...]
 
 
-def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust) -> Known:
-    """Detect and scan the artifact below `root / folder`. Blocking: call it in a thread.
+def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust, entry: str = "") -> Known:
+    """Detect and scan the artifact below `root / folder`, or only its file `entry`. Blocking.
 
     Raises Invalid or Refused for what is not a model or could run code that the project does not trust.
     """
     directory = _inside(root, folder)
-    detected = formats.detect(directory, hint=spec.format)
+    detected = formats.detect(directory, hint=spec.format, entry=entry)
     notes = formats.scan(directory, detected, trust=trust)
     artifact = Artifact(
         name="model",

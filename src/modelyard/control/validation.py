@@ -104,10 +104,10 @@ async def _inspected(
     if answer.result is None:
         ref = version.ref if version.version else version.model
         raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": runtime})
-    return _completed(artifact, answer.result)
+    return completed(artifact, answer.result)
 
 
-def _completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
+def completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
     """The artifact with what its own library says of it; the publisher's words stay where it says nothing."""
     try:
         seen = _SIGNATURE.validate_python(found.get("signature") or {})

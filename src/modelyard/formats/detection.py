@@ -26,15 +26,14 @@ SERVES: dict[Format, frozenset[Kind]] = {
 """Which kinds of file a format may be in."""
 
 
-def detect(directory: Path, *, hint: Format | None = None) -> Detected:
+def detect(directory: Path, *, hint: Format | None = None, entry: str = "") -> Detected:
     """Say what model `directory` holds; nothing of it is executed or imported.
 
-    `hint` is what the publisher says it is. Raises Invalid when nothing or several models are found or the
-    hint does
-    not fit, Refused when the model is truncated, damaged or not one that can be served. Blocking: call it in
-    a thread.
+    `hint` is what the publisher says it is; `entry` names the one file of it that counts, when others are not
+    the model's. Raises Invalid when nothing or several models are found or the hint does not fit, Refused
+    when the model is truncated, damaged or not one that can be served. Blocking: call it in a thread.
     """
-    files = _files(directory)
+    files = (entry,) if entry else _files(directory)
     kind, entry = _choose(directory, files, hint)
     try:
         detected = _READERS[kind](directory, entry, files, hint)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import uvloop
 from modelyard.serving.config import ReplicaConfig, read_config
 from modelyard.serving.errors import ConfigInvalid
 from modelyard.serving.front import Front
+
+_PR_SET_PDEATHSIG = 1
 
 
 async def serve(config: ReplicaConfig) -> int:
@@ -30,8 +34,14 @@ def main() -> int:
     """Read the configuration, serve until told to stop; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m modelyard.serving", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="replica.json")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when the process that started it does"
+    )
+    arguments = parser.parse_args()
+    if arguments.with_parent:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        config = read_config(parser.parse_args().config)
+        config = read_config(arguments.config)
     except ConfigInvalid as error:
         sys.stderr.write(f"replica.json: {error}\n")
         return 1

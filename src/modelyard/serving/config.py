@@ -80,6 +80,8 @@ class ReplicaConfig:
     listen: str
     state_path: Path
     limits: Limits
+    model_control: bool = False
+    """Whether clients may unload models; a deployment's models are the platform's to start and stop."""
     models: tuple[ModelConfig, ...]
     """At least one. The first is what paths without a model's name mean."""
 
@@ -117,6 +119,7 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         listen=_text(document, "listen"),
         state_path=Path(_text(document, "state_path")),
         limits=_limits(_object(document, "limits", {})),
+        model_control=document.get("model_control") is True,
         models=models,
     )
 

@@ -35,9 +35,7 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(Catalog(self._models), self, self._log)
-        self._application.offer(
-            all_routes(self._application, version=_own_version(), drain_seconds=config.limits.drain_seconds)
-        )
+        self._application.offer(all_routes(self._application, config, version=_own_version()))
         self._server = Server(
             self._application,
             self._application.refuse,

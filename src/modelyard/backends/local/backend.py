@@ -47,7 +47,7 @@ class LocalBackend:
         self._options = options or Options()
         self._places = Places(directory.absolute(), socket_directory.absolute())
         self._places.prepare()
-        self._worker = Path(self._options.worker) if self._options.worker else _guest_host()
+        self._worker = Path(self._options.worker) if self._options.worker else guest_host()
         self._replicas = Replicas(
             self._places, self._options, clock, interpreter=interpreter, worker=self._worker
         )
@@ -162,7 +162,7 @@ class LocalBackend:
         )
 
 
-def _guest_host() -> Path:
+def guest_host() -> Path:
     """Directory of the installed guest's host; found, never imported."""
     spec = importlib.util.find_spec(_GUEST)
     if spec is None or spec.origin is None:

@@ -24,13 +24,16 @@ _STATES = {
 }
 
 
-def routes(application: Application, *, drain_seconds: float) -> Mapping[str, Route]:
-    """The index, and `load` and `unload` of every model; an unload waits for requests so long."""
+def routes(application: Application, *, drain_seconds: float, control: bool) -> Mapping[str, Route]:
+    """The index, and `load` and `unload` of every model; an unload waits for requests so long.
+
+    Without `control` nothing can be unloaded.
+    """
     found = {"/v2/repository/index": Route({"POST": _index(application)})}
     for name in application.catalog.names():
         base = f"/v2/repository/models/{name}"
         found[f"{base}/load"] = Route({"POST": _endpoint(application, partial(_load, application, name))})
-        unload = partial(_unload, application, name, drain_seconds)
+        unload = partial(_unload, application, name, drain_seconds) if control else partial(_refuse, name)
         found[f"{base}/unload"] = Route({"POST": _endpoint(application, unload)})
     return found
 
@@ -50,6 +53,15 @@ async def _load(application: Application, name: str) -> None:
 async def _unload(application: Application, name: str, seconds: float) -> None:
     """Unload every version of a model."""
     await asyncio.gather(*(hosted.unload(seconds) for hosted in application.catalog.versions(name)))
+
+
+async def _refuse(name: str) -> None:
+    """Who may predict may not end the service for everybody."""
+    raise Problem(
+        403,
+        "forbidden",
+        f"the platform decides when '{name}' is unloaded: undeploy or scale the service instead",
+    )
 
 
 def _endpoint(application: Application, work: Any) -> Endpoint:
