@@ -54,7 +54,7 @@ class Services:
         )
         model = ServedModel(key.name, version.version, "memory", compile_signature(document))
         if request.method == "GET":
-            return _json(metadata.model_metadata(model, key.name))
+            return _json(metadata.model_metadata(model, key.name, [model.version]))
         return _predicted(await request.body(), model, rows=rest == ["predict"])
 
 
