@@ -1,4 +1,4 @@
-"""`python -m bench [start|cold|memory|predict|rollout …]` prints tables and keeps the numbers as JSON."""
+"""`python -m bench [start|cold|memory|predict|rollout|peers …]` prints tables and keeps the numbers as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 import sys
 
 from bench import cold, machine, memory, predict, report, rollout, start
+from bench.peers import environments
+from bench.peers import measure as peers
 
 WORKLOADS = {
     "start": start.measure,
@@ -15,21 +17,31 @@ WORKLOADS = {
     "predict": predict.measure,
     "rollout": rollout.measure,
 }
+ASKED_FOR = {"peers": peers.measure}
+"""Measured only when named, because they install other servers; `peers:identity,forest@ours,floor` narrows."""
 
 
 def main() -> int:
     """Measure the workloads that were named, or all of them; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="|".join(WORKLOADS), help="all when none is named")
+    parser.add_argument(
+        "workloads", nargs="*", metavar="|".join((*WORKLOADS, *ASKED_FOR)), help="ours when none is named"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
     chosen = parser.parse_args()
-    unknown = sorted(set(chosen.workloads) - set(WORKLOADS))
-    if unknown:
-        parser.error(f"{unknown[0]} is not a workload; there are {', '.join(WORKLOADS)}")
-    facts = machine.facts()
-    print(machine.line(facts), end="\n\n")
-    for name in chosen.workloads or WORKLOADS:
-        tables = asyncio.run(WORKLOADS[name](chosen.rounds))
+    known = {**WORKLOADS, **ASKED_FOR}
+    for name in chosen.workloads:
+        if name.partition(":")[0] not in known or (":" in name and name.partition(":")[0] not in ASKED_FOR):
+            parser.error(f"{name} is not a workload; there are {', '.join(known)}")
+    for named in chosen.workloads or WORKLOADS:
+        name, _, narrowed = named.partition(":")
+        facts = machine.facts()
+        if name in ASKED_FOR:
+            facts["packages"] |= environments.versions()
+            tables = asyncio.run(ASKED_FOR[name](chosen.rounds, narrowed))
+        else:
+            tables = asyncio.run(WORKLOADS[name](chosen.rounds))
+        print(machine.line(facts), end="\n\n")
         for table in tables:
             print(table.markdown(), end="\n\n", flush=True)
         print(f"{report.save(name, facts, tables)}", file=sys.stderr)

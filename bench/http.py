@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import resource
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from tests.support.load import _exchange as exchange
 
 _SCRIPT = """
+local file = io.open("BODY", "rb")
 wrk.method = "POST"
-wrk.body = [[BODY]]
+wrk.body = file:read("*a")
+file:close()
 HEADERS
+PACE
 function done(summary, latency, requests)
   local bad = summary.errors.status + summary.errors.connect + summary.errors.read
   io.write(string.format('\\n{"requests": %d, "seconds": %f, "bad": %d, "p50": %f, "p99": %f}\\n',
@@ -35,6 +40,8 @@ class Flood:
     p99_seconds: float
     failed: int
     requests: int
+    generator_cpu_seconds: float = 0.0
+    """Processor time of the load generator itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +52,14 @@ class Question:
     path: str
     body: bytes
     token: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Headers beside those of JSON and the token."""
 
     @property
     def headers(self) -> dict[str, str]:
         """Its headers."""
         more = {"authorization": f"Bearer {self.token}"} if self.token else {}
-        return {"content-type": "application/json", **more}
+        return {"content-type": "application/json", **more, **self.more}
 
 
 def tool() -> str:
@@ -58,11 +67,13 @@ def tool() -> str:
     return "wrk" if shutil.which("wrk") else "own asyncio client"
 
 
-def flood(question: Question, *, connections: int, seconds: float) -> Flood:
-    """Ask over so many connections, each as fast as it is answered."""
+def flood(question: Question, *, connections: int, seconds: float, pause_ms: float = 0) -> Flood:
+    """Ask over so many connections, each as fast as it is answered, or after a random pause with that mean."""
     if shutil.which("wrk"):
-        return _wrk(question, connections, seconds)
-    return asyncio.run(_own(question, connections, seconds))
+        return _wrk(question, connections, seconds, pause_ms)
+    began = time.process_time()
+    found = asyncio.run(_own(question, connections, seconds, pause_ms))
+    return replace(found, generator_cpu_seconds=time.process_time() - began)
 
 
 def infer_body(row: Sequence[float], *, datatype: str = "FP64") -> bytes:
@@ -89,21 +100,32 @@ class Caller:
         return status
 
 
-def _wrk(question: Question, connections: int, seconds: float) -> Flood:
+def _wrk(question: Question, connections: int, seconds: float, pause_ms: float) -> Flood:
     headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in question.headers.items())
-    script = _SCRIPT.replace("BODY", question.body.decode()).replace("HEADERS", headers)
+    pace = f"function delay() return math.random(0, {round(2 * pause_ms)}) end" if pause_ms else ""
     url = f"http://127.0.0.1:{question.port}{question.path}"
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        file.write(script)
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file, tempfile.NamedTemporaryFile() as body:
+        body.write(question.body)
+        body.flush()
+        file.write(_SCRIPT.replace("BODY", body.name).replace("HEADERS", headers).replace("PACE", pace))
         file.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name, url]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+        before = _children_cpu()
+        said = subprocess.run(
+            [*command, "-s", file.name, url], check=True, capture_output=True, text=True
+        ).stdout
+        spent = _children_cpu() - before
     found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     rate = found["requests"] / found["seconds"]
-    return Flood(rate, found["p50"], found["p99"], found["bad"], found["requests"])
+    return Flood(rate, found["p50"], found["p99"], found["bad"], found["requests"], spent)
 
 
-async def _own(question: Question, connections: int, seconds: float) -> Flood:
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def _own(question: Question, connections: int, seconds: float, pause_ms: float) -> Flood:
     latencies: list[float] = []
     until = time.perf_counter() + seconds
     raw = _raw(question)
@@ -119,6 +141,8 @@ async def _own(question: Question, connections: int, seconds: float) -> Flood:
             if not keep:
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", question.port)
+            if pause_ms:
+                await asyncio.sleep(random.uniform(0, 2 * pause_ms) / 1e3)
         writer.close()
 
     await asyncio.gather(*(ask() for _ in range(connections)))

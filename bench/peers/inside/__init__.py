@@ -1,0 +1,1 @@
+"""What runs in the peers' own environments: their servers and the models that all of them share."""

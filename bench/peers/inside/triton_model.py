@@ -1,0 +1,28 @@
+"""Triton's Python backend: the shared models, one request of a batch after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from bench.peers.inside import compute
+
+
+class TritonPythonModel:
+    """What the backend looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model."""
+        del args
+        self._predict, _ = compute.chosen()
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """A response for every request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        rows = pb.get_input_tensor_by_name(request, "input").as_numpy()
+        answer = np.asarray(self._predict(rows))
+        return pb.InferenceResponse([pb.Tensor("output", answer)])
