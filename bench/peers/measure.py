@@ -146,7 +146,9 @@ def _table(work: Workload, found: dict[str, Found], absent: dict[str, str]) -> T
                  "p99_ms": each.half.p99_seconds * 1e3},
         }  # fmt: skip
     shares = [share for each in found.values() for share in each.shares]
-    table.notes = f"The load generator took {min(shares, default=0):.0%} to {max(shares, default=0):.0%} of a core."
+    table.notes = (
+        f"The load generator took {min(shares, default=0):.0%} to {max(shares, default=0):.0%} of a core."
+    )
     for label, reason in absent.items():
         table.numbers[label] = {"absent": reason}
         table.notes += f" {label} did not start: {reason}"

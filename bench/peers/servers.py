@@ -87,7 +87,9 @@ def _v2(place: Place) -> Question:
 
 def _floor(place: Place) -> Question:
     question = _v2(place)
-    return Question(place.port, "/binary", question.body, more=question.more) if place.work.binary else question
+    return (
+        Question(place.port, "/binary", question.body, more=question.more) if place.work.binary else question
+    )
 
 
 def _ours_asked(place: Place) -> Question:
@@ -176,7 +178,10 @@ def _mlflow(place: Place) -> Launch:
     environ = {**place.environ, "PATH": f"{python.parent}:/usr/bin:/bin", "MLFLOW_DISABLE_TELEMETRY": "true"}
     model = place.directory / "model"
     subprocess.run(
-        [str(python), str(INSIDE / "mlflow_save.py"), str(model)], env=environ, check=True, capture_output=True
+        [str(python), str(INSIDE / "mlflow_save.py"), str(model)],
+        env=environ,
+        check=True,
+        capture_output=True,
     )
     command = [str(python.with_name("mlflow")), "models", "serve", "-m", str(model), "-h", "127.0.0.1"]
     return Launch([*command, "-p", str(place.port), "-w", "1", "--env-manager", "local"], environ)
@@ -208,7 +213,7 @@ def _triton(place: Place) -> Launch:
     command += [f"--grpc-port={free_port()}", "--grpc-address=127.0.0.1", f"--metrics-port={free_port()}"]
     environ = {
         **place.environ,
-        "PYTHONPATH": f"{packages}:{ROOT}",
+        "BENCH_PATH": f"{packages}:{ROOT}",
         "PATH": f"{python.parent}:/usr/bin:/bin",
         "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
     }

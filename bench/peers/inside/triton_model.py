@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from typing import Any
 
-import numpy as np
-import triton_python_backend_utils as pb
+# The backend sets the path itself.
+sys.path[:0] = os.environ["BENCH_PATH"].split(":")
 
-from bench.peers.inside import compute
+pb = importlib.import_module("triton_python_backend_utils")
+np = importlib.import_module("numpy")
+compute = importlib.import_module("bench.peers.inside.compute")
 
 
 class TritonPythonModel:
