@@ -18,7 +18,7 @@ WORKLOADS = {
     "rollout": rollout.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
-"""Measured only when named, because they install other servers; `peers:identity,forest@ours,floor` narrows."""
+"""Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""
 
 
 def main() -> int:

@@ -68,7 +68,7 @@ def tool() -> str:
 
 
 def flood(question: Question, *, connections: int, seconds: float, pause_ms: float = 0) -> Flood:
-    """Ask over so many connections, each as fast as it is answered, or after a random pause with that mean."""
+    """Ask over so many connections, each as fast as it is answered, or after a random pause."""
     if shutil.which("wrk"):
         return _wrk(question, connections, seconds, pause_ms)
     began = time.process_time()

@@ -16,7 +16,7 @@ from bench import http
 from bench.peers import running
 from bench.peers.environments import HOME, interpreter
 from bench.peers.running import Started
-from bench.peers.servers import FLOOR, INSIDE, LIMIT, OURS, SERVERS, Server
+from bench.peers.servers import FLOOR, INSIDE, LIMIT, OTHER, OURS, SERVERS, Server
 from bench.peers.workloads import WORKLOADS, Workload
 from bench.report import Table
 
@@ -55,7 +55,8 @@ async def measure(rounds: int, narrowed: str = "") -> list[Table]:
     """A table for each workload and one over all; `narrowed` is `WORKLOAD,…` or `WORKLOAD,…@SERVER,…`."""
     works, _, names = narrowed.partition("@")
     chosen = [_known(WORKLOADS, name) for name in works.split(",") if name] or list(WORKLOADS.values())
-    servers = [_known(SERVERS, name) for name in names.split(",") if name] or list(SERVERS.values())
+    everybody = [server for name, server in SERVERS.items() if name != "other"]
+    servers = [_known(SERVERS, name) for name in names.split(",") if name] or everybody
     tables = [_compared(work, servers, rounds) for work in chosen]
     return [*tables, _over_all(tables)] if len(tables) > 1 else tables
 
@@ -133,7 +134,9 @@ def _round(work: Workload, each: Started, found: Found) -> None:
 def _table(work: Workload, found: dict[str, Found], absent: dict[str, str]) -> Table:
     table = Table(f"Peers: {work.title}, c={work.connections}, load by {http.tool()}", _COLUMNS)
     floor = found.get(FLOOR)
-    best = max((f.rate for label, f in found.items() if label not in (OURS, FLOOR, LIMIT)), default=0.0)
+    best = max(
+        (f.rate for label, f in found.items() if label not in (OURS, OTHER, FLOOR, LIMIT)), default=0.0
+    )
     for label, each in sorted(found.items(), key=lambda item: -item[1].rate):
         ratio = _ratio(each, floor)
         table.rows.append((label, *_cells(each, ratio, each.rate / best if best else None)))

@@ -28,6 +28,7 @@ class Started:
     """A server that has answered."""
 
     server: Server
+    place: Place
     question: Question
     process: psutil.Process
     ready_seconds: float
@@ -49,7 +50,7 @@ class Started:
 def started(server: Server, work: Workload, models: Path) -> Iterator[Started]:
     """A server from its start until the block ends; raises RuntimeError when it does not come to answer."""
     with tempfile.TemporaryDirectory(prefix="my-peer-", ignore_cleanup_errors=True) as home:
-        place = Place(work, models, Path(home), free_port())
+        place = Place(work, models, Path(home), free_port(), free_port())
         launch, question = server.launch(place), server.ask(place)
         log = Path(home) / "output.log"
         with log.open("wb") as output:
@@ -61,7 +62,7 @@ def started(server: Server, work: Workload, models: Path) -> Iterator[Started]:
         process = psutil.Process(child.pid)
         try:
             _await(child, question, log)
-            yield Started(server, question, process, time.perf_counter() - began)
+            yield Started(server, place, question, process, time.perf_counter() - began)
         finally:
             _end(child, process)
 
@@ -89,8 +90,8 @@ def _await(child: subprocess.Popen[bytes], question: Question, log: Path) -> Non
         status, body, _ = ask(question)
         if status == 200:
             return
-        if child.poll() is not None or 400 <= status < 500 and status != 404:
-            break
+        if child.poll() is not None or status == 422:
+            break  # other errors may be those of a server that is still loading
         time.sleep(0.02)
     said = log.read_text(errors="replace").strip().splitlines()[-4:]
     raise RuntimeError(f"last answer {status} {body[:200]!r}; it wrote: {' / '.join(said)[-600:]}")

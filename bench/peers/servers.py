@@ -20,6 +20,7 @@ from tests.support.platform import free_port
 INSIDE = Path(__file__).parent / "inside"
 _INFER = "/v2/models/m/infer"
 OURS = "Modelyard"
+OTHER = "Modelyard, other checkout"
 FLOOR = "FastAPI floor"
 LIMIT = "raw front, no worker"
 
@@ -33,6 +34,7 @@ class Place:
     directory: Path
     """Of its own, empty."""
     port: int
+    grpc_port: int
 
     @property
     def environ(self) -> dict[str, str]:
@@ -71,7 +73,7 @@ class Server:
 
 def _script(name: str, environment: str) -> Callable[[Place], Launch]:
     def launch(place: Place) -> Launch:
-        ports = [str(place.port), str(free_port())]
+        ports = [str(place.port), str(place.grpc_port)]
         return Launch([str(interpreter(environment)), str(INSIDE / name), *ports], place.environ)
 
     return launch
@@ -104,7 +106,7 @@ def _under(path: str, key: str) -> Callable[[Place], Question]:
     return lambda place: Question(place.port, path, workloads.plain(place.work, key))
 
 
-def _ours(place: Place) -> Launch:
+def _ours(place: Place, source: Path = ROOT / "src") -> Launch:
     formats = {
         "identity": {"format": "python", "entry": "model.py"},
         "logistic": {"format": "sklearn", "entry": "logistic.joblib", "serialization": "joblib"},
@@ -127,7 +129,7 @@ def _ours(place: Place) -> Launch:
         "state_path": str(place.directory / "state.json"), "limits": {"queue": 256},
         "worker": {
             "interpreter": str(interpreter("models")),
-            "package": str(ROOT / "src" / "modelyard_worker"),
+            "package": str(source / "modelyard_worker"),
             "count": 1, "config": config, "cwd": str(place.directory),
             "env": {**place.environ, "PYTHONPATH": ""},
         },
@@ -135,7 +137,14 @@ def _ours(place: Place) -> Launch:
     settings = place.directory / "replica.json"
     settings.write_text(json.dumps(replica))
     command = [sys.executable, "-m", "modelyard.serving", "--config", str(settings)]
-    return Launch(command, {**place.environ, "PYTHONPATH": ""})
+    return Launch(command, {**place.environ, "PYTHONPATH": str(source)})
+
+
+def _other(place: Place) -> Launch:
+    source = os.environ.get("BENCH_OTHER", "")
+    if not source:
+        raise RuntimeError("set BENCH_OTHER to the src directory of the other checkout")
+    return _ours(place, Path(source))
 
 
 def _mlserver(parallel: int) -> Callable[[Place], Launch]:
@@ -157,7 +166,7 @@ def _mlserver(parallel: int) -> Callable[[Place], Launch]:
             shutil.copy(place.models / file, model)
         settings = {"name": "m", "implementation": implementation, "parameters": {"uri": f"./{file}"}}
         (model / "model-settings.json").write_text(json.dumps(settings))
-        ports = {"http_port": place.port, "grpc_port": free_port(), "metrics_port": free_port()}
+        ports = {"http_port": place.port, "grpc_port": place.grpc_port, "metrics_port": free_port()}
         server = {"host": "127.0.0.1", "parallel_workers": parallel, "debug": False, **ports}
         (place.directory / "settings.json").write_text(json.dumps(server))
         return Launch([str(python.with_name("mlserver")), "start", str(place.directory)], place.environ)
@@ -210,7 +219,7 @@ def _triton(place: Place) -> Launch:
     (version.parent / "config.pbtxt").write_text(config)
     command = [str(source / "bin" / "tritonserver"), f"--model-repository={version.parents[1]}"]
     command += [f"--backend-directory={backends}", f"--http-port={place.port}", "--http-address=127.0.0.1"]
-    command += [f"--grpc-port={free_port()}", "--grpc-address=127.0.0.1", f"--metrics-port={free_port()}"]
+    command += [f"--grpc-port={place.grpc_port}", "--grpc-address=127.0.0.1", f"--metrics-port={free_port()}"]
     environ = {
         **place.environ,
         "BENCH_PATH": f"{packages}:{ROOT}",
@@ -226,6 +235,7 @@ def _triton_dims(work: Workload) -> list[int]:
 
 SERVERS = {
     "ours": Server(OURS, "models", _ours, _ours_asked, binary=True),
+    "other": Server(OTHER, "models", _other, _ours_asked, binary=True),
     "floor": Server(FLOOR, "fastapi", _script("floor.py", "fastapi"), _floor, binary=True),
     "raw": Server(LIMIT, "fastapi", _script("raw.py", "fastapi"), _v2, binary=True),
     "mlserver": Server("MLServer, 1 worker", "mlserver", _mlserver(1), _v2),

@@ -1,6 +1,6 @@
 """The limit: the shared models called inline from the barest protocol on uvloop; `raw.py PORT`.
 
-It checks nothing and bounds nothing, so nobody could run it; what it measures is the price of everything else.
+It checks nothing and bounds nothing, so nobody could run it; it shows the price of everything else.
 """
 
 from __future__ import annotations
