@@ -1,4 +1,4 @@
-"""`python -m bench [start|cold|memory|predict|rollout|peers …]` prints tables and keeps the numbers as JSON."""
+"""`python -m bench [start|cold|memory|predict|rollout|peers …]` prints tables and keeps their numbers."""
 
 from __future__ import annotations
 
