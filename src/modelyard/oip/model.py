@@ -21,6 +21,8 @@ class ServedModel:
     version: str
     platform: str
     signature: Signature
+    task: str = ""
+    """What it is for, in Hugging Face's words such as text-generation, when its publisher said so."""
 
 
 class Rendered(NamedTuple):
@@ -30,6 +32,21 @@ class Rendered(NamedTuple):
     content_type: bytes = b"application/json"
     json_length: int | None = None
     """Bytes of JSON in front when binary tensors follow it."""
+
+
+class Events(NamedTuple):
+    """How an answer goes out in parts, as server-sent events; each function gives whole events."""
+
+    part: Callable[[Sequence[Tensor]], bytes]
+    """Raises Rejected when a part has no form in what the client asked for."""
+    last: Callable[[], bytes]
+    error: Callable[[Mapping[str, Any]], bytes]
+    """What tells of an error after parts have gone out; it takes the error's document."""
+
+
+def event(data: bytes) -> bytes:
+    """One server-sent event; `data` is on one line."""
+    return b"data: %b\n\n" % data
 
 
 class Query(NamedTuple):
@@ -42,3 +59,5 @@ class Query(NamedTuple):
     """The outputs asked for; empty is all."""
     parameters: Mapping[str, Any] = NO_PARAMETERS
     timeout_seconds: float | None = None
+    events: Events | None = None
+    """Given when the client wants its answer in parts."""

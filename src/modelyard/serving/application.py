@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import orjson
 
 from modelyard.oip.errors import Rejected
+from modelyard.serving.answers import identified, problem_response
+from modelyard.serving.bodies import with_body
 from modelyard.serving.catalog import Catalog
 from modelyard.serving.errors import Failure, Problem
 from modelyard.serving.hosted import HostedModel
-from modelyard.serving.http.messages import Exchange, Response, json_response
+from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.inference import Dialect, Inference
 from modelyard.serving.logs import Log
 from modelyard.serving.routing import Endpoint, Route, Router
@@ -78,7 +80,7 @@ class Application:
         exchange.identity = self._identity(exchange.headers.get(b"x-request-id"))
         default = self.catalog.default
         default.metrics.count(CONTROL, problem.status)
-        return _completed(default, exchange, _problem_response(problem, exchange))
+        return _completed(default, exchange, problem_response(problem, exchange))
 
     def finish(
         self, hosted: HostedModel, exchange: Exchange, protocol: str, answer: Response | Problem | Rejected
@@ -97,10 +99,13 @@ class Application:
                     reason=answer.reason or answer.code,
                     message=answer.message if answer.status >= 500 else "",
                 )
-            answer = _problem_response(answer, exchange)
+            answer = problem_response(answer, exchange)
         hosted.metrics.count(protocol, answer.status)
         if protocol != CONTROL:
-            hosted.metrics.request_seconds.observe(monotonic() - exchange.received_at)
+            seconds = monotonic() - exchange.received_at
+            hosted.metrics.request_seconds.observe(seconds)
+            if answer.status >= 400:
+                hosted.statistics.failed(seconds)
         exchange.answer(_completed(hosted, exchange, answer))
 
     # What faces make their endpoints of.
@@ -114,6 +119,24 @@ class Application:
                 inference.begin(exchange, dialect)
             except (Problem, Rejected) as error:
                 self.finish(hosted, exchange, dialect.protocol, error)
+
+        return endpoint
+
+    def infer_chosen(self, choose: Callable[[bytes], HostedModel], dialect: Dialect) -> Endpoint:
+        """An endpoint that predicts with the model that a request's body names."""
+        default = self.catalog.default
+
+        def endpoint(exchange: Exchange) -> None:
+            refuse = partial(self.finish, default, exchange, dialect.protocol)
+
+            def take(body: bytes) -> None:
+                hosted = choose(body)
+                self._inferences[hosted].submit(exchange, dialect, body)
+
+            try:
+                with_body(exchange, default.config.limits.max_body_bytes, take, refuse)
+            except (Problem, Rejected) as error:
+                refuse(error)
 
         return endpoint
 
@@ -142,17 +165,5 @@ class Application:
 
 
 def _completed(hosted: HostedModel, exchange: Exchange, response: Response) -> Response:
-    response.headers += b"%bX-Request-Id: %b\r\n" % (hosted.headers, exchange.identity.encode("latin-1"))
-    return response
-
-
-def _problem_response(problem: Problem, exchange: Exchange) -> Response:
-    document = {"error": problem.message, "code": problem.code, "request_id": exchange.identity}
-    if problem.reason:
-        document["reason"] = problem.reason
-    if problem.path:
-        document["path"] = problem.path
-    headers = "".join(f"{name}: {value}\r\n" for name, value in problem.headers.items())
-    response = json_response(document, problem.status)
-    response.headers = headers.encode()
+    response.headers += identified(hosted.headers, exchange)
     return response

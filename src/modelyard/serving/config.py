@@ -63,6 +63,8 @@ class ModelConfig:
     platform: str
     worker: WorkerConfig
     limits: Limits
+    task: str = ""
+    """What the model is for, such as text-generation or feature-extraction, if it says so."""
     load: bool = True
     """Whether it is loaded at the start; otherwise only when somebody asks for it."""
 
@@ -142,6 +144,7 @@ def _model(document: Mapping[str, Any]) -> ModelConfig:
         platform=_text(document, "platform", ""),
         worker=_worker(_object(document, "worker")),
         limits=_limits(_object(document, "limits", {})),
+        task=_text(document, "task", ""),
         load=document.get("load") is not False,
     )
 

@@ -19,6 +19,7 @@ from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Failure
 from modelyard.serving.logs import Log
 from modelyard.serving.metrics import Metrics
+from modelyard.serving.statistics import Statistics
 from modelyard.serving.workers.link import Link
 from modelyard.serving.workers.supervisor import Supervisor
 
@@ -47,7 +48,8 @@ class HostedModel:
 
     def __init__(self, config: ModelConfig, owner: Owner, log: Log, *, settings_path: Path) -> None:
         self.config = config
-        self.model = ServedModel(config.name, config.version, config.platform, config.signature)
+        self.model = ServedModel(config.name, config.version, config.platform, config.signature, config.task)
+        self.statistics = Statistics()
         self.metrics = Metrics(
             {
                 "project": config.project,

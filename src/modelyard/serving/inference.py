@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +12,15 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, Rendered, ServedModel
 from modelyard.oip.rows import parse_rows
+from modelyard.serving.answers import document_of, identified
+from modelyard.serving.bodies import with_body
 from modelyard.serving.errors import Problem
 from modelyard.serving.hosted import HostedModel
-from modelyard.serving.http.coding import (
-    COMPRESS_BYTES,
-    QUICK_BYTES,
-    compress,
-    inflate,
-    wanted_coding,
-    window_of,
-)
+from modelyard.serving.http.coding import COMPRESS_BYTES, compress, wanted_coding
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.jobs import Job, Prediction
+from modelyard.serving.statistics import Stages
+from modelyard.serving.streaming import EventStream
 
 LONGEST_TIMEOUT_SECONDS = 86_400.0
 
@@ -69,6 +65,7 @@ class _Call:
     dialect: Dialect
     query: Query
     job: Job | None = None
+    stream: EventStream | None = None
 
 
 class Inference:
@@ -81,27 +78,18 @@ class Inference:
         self._finish = finish
         self._timeout_seconds = hosted.config.limits.request_timeout_seconds
         self._limit = hosted.config.limits.max_body_bytes
-        self._loop = asyncio.get_running_loop()
 
     def begin(self, exchange: Exchange, dialect: Dialect) -> None:
         """Take a request and answer it later; raises Problem and Rejected for what never begins."""
-        coding = exchange.headers.get(b"content-encoding")
-        window = window_of(coding) if coding is not None else 0
-        if not window or len(exchange.body) <= QUICK_BYTES:
-            body = inflate(exchange.body, window, self._limit) if window else exchange.body
-            self._submit(exchange, dialect, body)
-            return
-        # zlib lets go of the interpreter, so other requests go on meanwhile.
-        inflating = self._loop.run_in_executor(None, inflate, exchange.body, window, self._limit)
-        inflating.add_done_callback(partial(self._inflated, exchange, dialect))
+        with_body(
+            exchange,
+            self._limit,
+            partial(self.submit, exchange, dialect),
+            partial(self._finish, exchange, dialect.protocol),
+        )
 
-    def _inflated(self, exchange: Exchange, dialect: Dialect, inflating: asyncio.Future[bytes]) -> None:
-        try:
-            self._submit(exchange, dialect, inflating.result())
-        except (Problem, Rejected) as error:
-            self._finish(exchange, dialect.protocol, error)
-
-    def _submit(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
+    def submit(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
+        """Predict for a body that is inflated already; raises like `begin`."""
         if exchange.answered:
             return  # the client has gone
         query = dialect.parse(exchange, body, self._hosted.model)
@@ -119,6 +107,10 @@ class Inference:
             done=partial(self._done, call),
         )
         call.job = job
+        if query.events is not None:
+            headers = identified(self._hosted.headers, exchange)
+            call.stream = EventStream(exchange, query.events, headers, partial(document_of, exchange))
+            job.on_part = partial(self._part, call)
         exchange.on_gone = partial(self._dispatcher.cancel, job)
         try:
             self._dispatcher.submit(job)
@@ -135,7 +127,7 @@ class Inference:
 
     def _done(self, call: _Call, outcome: Prediction | Problem) -> None:
         if isinstance(outcome, Problem):
-            self._finish(call.exchange, call.dialect.protocol, outcome)
+            self._fail(call, outcome)
             return
         now = monotonic()
         job = call.job
@@ -143,17 +135,67 @@ class Inference:
         self._metrics.queue_seconds.observe(job.begun_at - job.submitted_at)
         self._metrics.inference_seconds.observe(outcome.infer_seconds)
         self._metrics.batch_size.observe(_rows(outcome.outputs))
+        if call.stream is not None:
+            self._last(call, call.stream, outcome)
+            return
         try:
             rendered = call.query.render(outcome.outputs)
         except Rejected as error:
-            self._finish(call.exchange, call.dialect.protocol, error)
+            self._fail(call, error)
             return
+        self._count(call, job, outcome, since=now)
         timing = b"Server-Timing: queue;dur=%.3f, infer;dur=%.3f, total;dur=%.3f\r\n" % (
             (job.begun_at - job.submitted_at) * 1e3,
             outcome.infer_seconds * 1e3,
             (now - call.exchange.received_at) * 1e3,
         )
         self._finish(call.exchange, call.dialect.protocol, _response(rendered, call.exchange, timing))
+
+    def _count(self, call: _Call, job: Job, outcome: Prediction, *, since: float) -> None:
+        """Count a success; its answer is being written since then."""
+        now = monotonic()
+        stages = Stages(
+            total=now - call.exchange.received_at,
+            queue=job.begun_at - job.submitted_at,
+            input=job.submitted_at - call.exchange.received_at,
+            infer=outcome.infer_seconds,
+            output=now - since,
+        )
+        self._hosted.statistics.succeeded(stages, rows=_rows(outcome.outputs))
+
+    def _part(self, call: _Call, prediction: Prediction) -> None:
+        """Send a part; an answer that cannot go on is given up."""
+        if call.stream is None or call.job is None:
+            return
+        try:
+            call.stream.part(prediction)
+        except (Problem, Rejected) as error:
+            self._dispatcher.cancel(call.job)
+            self._fail(call, error)
+
+    def _last(self, call: _Call, stream: EventStream, outcome: Prediction) -> None:
+        """End a stream; the answer of a model that gives no parts is its one part."""
+        if not stream.has_begun:
+            self._part(call, outcome)
+        if stream.has_begun:
+            begun_at = monotonic()
+            stream.last()
+            self._ended(call, 200)
+            if call.job is not None:
+                self._count(call, call.job, outcome, since=begun_at)
+
+    def _fail(self, call: _Call, error: Problem | Rejected) -> None:
+        if call.stream is not None and call.stream.has_begun:
+            self._hosted.statistics.failed(monotonic() - call.exchange.received_at)
+            call.stream.fail(error)
+            self._ended(call, error.status if isinstance(error, Problem) else 400)
+        else:
+            self._finish(call.exchange, call.dialect.protocol, error)
+
+    def _ended(self, call: _Call, status: int) -> None:
+        """Count an answer that went out in parts."""
+        self._metrics.count(call.dialect.protocol, status)
+        self._metrics.request_seconds.observe(monotonic() - call.exchange.received_at)
 
 
 def _response(rendered: Rendered, exchange: Exchange, headers: bytes) -> Response:

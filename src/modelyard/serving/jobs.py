@@ -28,6 +28,8 @@ class Job:
     timeout_seconds: float
     submitted_at: float
     done: Callable[[Prediction | Problem], None]
+    on_part: Callable[[Prediction], None] | None = None
+    """Called for each part of an answer that comes in parts, before `done`."""
     begun_at: float = 0.0
     settled: bool = False
 
@@ -42,6 +44,7 @@ class Job:
         """Drop what comes, and let go of the asker: a ring of references would keep large tensors alive."""
         self.settled = True
         self.done = _dropped
+        self.on_part = None
 
 
 def _dropped(outcome: Prediction | Problem) -> None:

@@ -9,6 +9,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol, cast
 
+from modelyard.oip.tensor import Raw
 from modelyard.serving.errors import Problem, unavailable
 from modelyard.serving.http.messages import Application, Exchange, Response, render_head
 from modelyard.serving.http.reading import Reader
@@ -127,6 +128,7 @@ class Connection(asyncio.Protocol):
         for exchange in waiting:
             if exchange is not None:
                 exchange.answered = True
+                exchange.streaming = False
                 if exchange.on_gone is not None:
                     exchange.on_gone()
         self._host.closed(self)
@@ -150,16 +152,43 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        last = not self._pending
-        close = last and (not exchange.keep_alive or self._deaf or self._host.draining)
-        close = close or not exchange.keep_alive
-        self.active_at = self._loop.time()
+        close = self._is_last(exchange)
         self._write(transport, exchange, response, close=close)
-        if close:
-            self._end()
-        elif not self._advancing:
-            self._advance()
-            self._set_patience()
+        self._go_on(close=close)
+
+    def start(self, exchange: Exchange, response: Response) -> None:
+        """Write the head of an answer whose body comes in parts."""
+        transport = self._transport
+        if exchange is not self._current or transport is None or transport.is_closing():
+            return
+        if exchange.old or self._is_last(exchange):
+            exchange.keep_alive = False
+        head = render_head(
+            response, exchange, length=None, date=self._host.date, close=not exchange.keep_alive
+        )
+        transport.write(head)
+        for part in response.parts:
+            self.send_part(exchange, part)
+
+    def send_part(self, exchange: Exchange, part: Raw) -> int:
+        """Write a part as a chunk; HTTP/1.0 has no chunks, its body ends with the connection."""
+        transport = self._transport
+        if exchange is not self._current or transport is None or transport.is_closing():
+            return 0
+        transport.write(part if exchange.old else b"".join((b"%x\r\n" % len(part), part, b"\r\n")))
+        return transport.get_write_buffer_size()
+
+    def end(self, exchange: Exchange) -> None:
+        """Write the last chunk, and go on with the next request."""
+        if exchange is not self._current:
+            return
+        self._current = None
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not exchange.old:
+            transport.write(b"0\r\n\r\n")
+        self._go_on(close=not exchange.keep_alive)
 
     def retire(self, *, quiet_since: float) -> None:
         """Close, because the server ends, if nothing is under way and nothing was since that time."""
@@ -177,13 +206,11 @@ class Connection(asyncio.Protocol):
         if self._ending and unsent and not self._prolonged:
             self._prolonged = True
             self.deadline = self._loop.time() + WRITE_SECONDS
-        elif self._ending or self._transport is None:
+        elif self._ending or self._transport is None or self._paused_writing:
             self.abort()
         elif self._reader.in_head or self._reader.in_body:
             self._refuse(Problem(408, "timed_out", "the request did not arrive in time"))
             self._advance()
-        elif self._paused_writing:
-            self.abort()
         else:
             self._end()
 
@@ -193,6 +220,19 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     # How it works.
+
+    def _is_last(self, exchange: Exchange) -> bool:
+        """Whether the connection ends with the answer to this exchange."""
+        last = not self._pending and (self._deaf or self._host.draining)
+        return last or not exchange.keep_alive
+
+    def _go_on(self, *, close: bool) -> None:
+        self.active_at = self._loop.time()
+        if close:
+            self._end()
+        elif not self._advancing:
+            self._advance()
+            self._set_patience()
 
     def _advance(self) -> None:
         """Begin the next request; a loop, because an answer may come at once."""

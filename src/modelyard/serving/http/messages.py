@@ -37,6 +37,15 @@ class Sink(Protocol):
     def send(self, exchange: Exchange, response: Response) -> None:
         """Write the response, in the order of requests."""
 
+    def start(self, exchange: Exchange, response: Response) -> None:
+        """Write the head of a response whose body comes in parts, and the parts that it has already."""
+
+    def send_part(self, exchange: Exchange, part: Raw) -> int:
+        """Write a part of the body; returns how many bytes the client has not taken yet."""
+
+    def end(self, exchange: Exchange) -> None:
+        """The body is complete."""
+
 
 class Exchange:
     """One request and the way back to whoever sent it."""
@@ -53,6 +62,7 @@ class Exchange:
         "received_at",
         "refusal",
         "sink",
+        "streaming",
         "target",
     )
 
@@ -73,6 +83,8 @@ class Exchange:
         self.on_gone: Callable[[], None] | None = None
         """Called when the client goes away before the answer."""
         self.answered = False
+        self.streaming = False
+        """The head is written, and the body is not at its end."""
 
     def answer(self, response: Response) -> None:
         """Send the response; a second one, or one to a client that has gone, is dropped."""
@@ -81,6 +93,27 @@ class Exchange:
             self.on_gone = None
             self.body = b""
             self.sink.send(self, response)
+
+    def start(self, response: Response) -> None:
+        """Begin an answer whose body comes in parts; like `answer` it counts once.
+
+        `on_gone` is still called when the client goes away before the end.
+        """
+        if not self.answered:
+            self.answered = self.streaming = True
+            self.body = b""
+            self.sink.start(self, response)
+
+    def send_part(self, part: Raw) -> int:
+        """Send a part of the body; returns how many bytes wait because the client reads slowly."""
+        return self.sink.send_part(self, part) if self.streaming and part else 0
+
+    def end(self) -> None:
+        """Finish an answer that was started."""
+        if self.streaming:
+            self.streaming = False
+            self.on_gone = None
+            self.sink.end(self)
 
 
 Application = Callable[[Exchange], None]
@@ -92,17 +125,23 @@ def json_response(document: Any, status: int = 200) -> Response:
     return Response(status, (orjson.dumps(document),))
 
 
-def render_head(response: Response, exchange: Exchange, *, length: int, date: bytes, close: bool) -> bytes:
-    """Status line and headers, up to and with the empty line."""
+def render_head(
+    response: Response, exchange: Exchange, *, length: int | None, date: bytes, close: bool
+) -> bytes:
+    """Status line and headers, up to and with the empty line; a length of None is not known yet."""
     connection = b""
     if close:
         connection = b"Connection: close\r\n"
     elif exchange.old:
         connection = b"Connection: keep-alive\r\n"
-    return b"%bContent-Type: %b\r\nContent-Length: %d\r\n%b%bDate: %b\r\n\r\n" % (
+    if length is not None:
+        framing = b"Content-Length: %d\r\n" % length
+    else:
+        framing = b"" if exchange.old else b"Transfer-Encoding: chunked\r\n"
+    return b"%bContent-Type: %b\r\n%b%b%bDate: %b\r\n\r\n" % (
         STATUS_LINES[response.status],
         response.content_type,
-        length,
+        framing,
         response.headers,
         connection,
         date,

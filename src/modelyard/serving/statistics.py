@@ -1,0 +1,114 @@
+"""What the statistics extension counts: how often, and how long in each stage, since the front started."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+MOST_BATCH_SIZES = 256
+"""Batches of other sizes than the first so many are counted together with the largest of these."""
+
+
+class Stages(NamedTuple):
+    """Seconds that one request spent in each stage."""
+
+    total: float
+    queue: float
+    input: float
+    infer: float
+    output: float
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often something happened and how long it took together."""
+
+    count: int = 0
+    nanoseconds: int = 0
+
+    def add(self, seconds: float) -> None:
+        """It happened once more."""
+        self.count += 1
+        self.nanoseconds += max(0, round(seconds * 1e9))
+
+    def document(self) -> dict[str, int]:
+        """As the protocol writes it."""
+        return {"count": self.count, "ns": self.nanoseconds}
+
+
+@dataclass(slots=True)
+class Batch:
+    """Executions with one number of rows."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+    def add(self, stages: Stages) -> None:
+        """One more execution."""
+        self.compute_input.add(stages.input)
+        self.compute_infer.add(stages.infer)
+        self.compute_output.add(stages.output)
+
+    def document(self) -> dict[str, Any]:
+        """As the protocol writes it."""
+        return {
+            "compute_input": self.compute_input.document(),
+            "compute_infer": self.compute_infer.document(),
+            "compute_output": self.compute_output.document(),
+        }
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counters of one model."""
+
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    stages: Batch = field(default_factory=Batch)
+    batches: dict[int, Batch] = field(default_factory=dict)
+    rows: int = 0
+    last_inference: int = 0
+    """Milliseconds since 1970."""
+
+    def succeeded(self, stages: Stages, *, rows: float) -> None:
+        """A request was answered with a prediction of so many rows."""
+        self.success.add(stages.total)
+        self.queue.add(stages.queue)
+        self.stages.add(stages)
+        self.rows += int(rows)
+        self.last_inference = time.time_ns() // 1_000_000
+        size = int(rows)
+        if size not in self.batches and len(self.batches) >= MOST_BATCH_SIZES:
+            size = max(self.batches)
+        self.batches.setdefault(size, Batch()).add(stages)
+
+    def failed(self, seconds: float) -> None:
+        """A request was begun and did not get a prediction."""
+        self.fail.add(seconds)
+
+    def document(self, name: str, version: str, *, resident_bytes: int) -> dict[str, Any]:
+        """An entry of `model_stats`."""
+        none = Duration().document()
+        return {
+            "name": name,
+            "version": version,
+            "last_inference": self.last_inference,
+            "inference_count": self.rows,
+            "execution_count": self.stages.compute_infer.count,
+            "inference_stats": {
+                "success": self.success.document(),
+                "fail": self.fail.document(),
+                "queue": self.queue.document(),
+                **self.stages.document(),
+                "cache_hit": none,
+                "cache_miss": none,
+            },
+            "response_stats": {},
+            "batch_stats": [
+                {"batch_size": size, **batch.document()} for size, batch in sorted(self.batches.items())
+            ],
+            "memory_usage": [{"type": "CPU", "id": 0, "byte_size": resident_bytes}],
+        }
