@@ -17,13 +17,15 @@ from modelyard.serving.workers import frames
 from modelyard.serving.workers.frames import (
     MARK,
     MOST_KNOWN,
+    Fixed,
+    Layouts,
     NotAFrame,
     Splitter,
     frame,
     padded,
     read_tensors,
+    request_frame,
 )
-from modelyard.serving.workers.slots import placed
 from modelyard_worker.channel import Channel
 
 NAMES = st.text(min_size=1, max_size=8)
@@ -39,14 +41,9 @@ def channel() -> tuple[Channel, socket.socket]:
 
 
 def asked(tensors: list[Tensor], number: int, **more: Any) -> bytes:
-    data = [tensor.data for tensor in tensors]
-    places, _ = placed([len(part) for part in data])
-    described = [
-        {"name": t.name, "datatype": t.datatype, "shape": t.shape, "offset": at, "nbytes": len(t.data)}
-        for t, at in zip(tensors, places, strict=True)
-    ]
-    header = {"id": number, "op": "infer", "slot": 3, "shm": None, "tensors": described, **more}
-    return frame(header, padded(places, data))
+    layout = Layouts().of(tensors)
+    body = padded(layout.places, [tensor.data for tensor in tensors])
+    return request_frame(Fixed(number, 3, 12.5), {"op": "infer", **more}, layout, body)
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,6 +61,7 @@ def test_the_worker_reads_what_the_front_writes(
             got = reader.receive()
             assert got is not None
             assert (got.header["id"], got.header["op"], got.header["slot"]) == (number, "infer", 3)
+            assert got.header["deadline"] == 12.5
             assert (got.header["shm"], got.header["parameters"]) == (None, parameters)
             found = reader.tensors(got)
             assert list(found) == list(given_arrays)
@@ -180,6 +178,14 @@ def test_what_is_remembered_is_bounded_and_changes_nothing() -> None:
         assert to_array(tensor).tolist() == list(range(size))
     assert len(splitter._known) <= MOST_KNOWN
     assert len(writer._layouts) <= MOST_KNOWN
+
+
+def test_layouts_of_requests_are_remembered_within_bounds() -> None:
+    layouts = Layouts()
+    for size in [*range(2 * MOST_KNOWN), *range(2 * MOST_KNOWN)]:
+        tensor = from_array("x", np.arange(float(size)))
+        assert layouts.of([tensor]) == Layouts().of([tensor])
+    assert len(layouts._known) <= MOST_KNOWN
 
 
 def test_other_headers_stay_plain_json() -> None:

@@ -41,7 +41,10 @@ class _Template:
     """What stands behind the elements, and what the request means but for them."""
 
     tail: bytes
-    query: Query
+    given: Tensor
+    """The one input, without its elements."""
+    rest: tuple[Any, ...]
+    """The other fields of the query."""
 
 
 class Templates:
@@ -60,12 +63,12 @@ class Templates:
         template = self._known.get(body[:start])
         if template is None or not body.endswith(template.tail):
             return None
-        given = template.query.inputs[0]
+        given = template.given
         data = self._elements(body[start : len(body) - len(template.tail)], given)
         if data is None:
             return None
         tensor = Tensor(given.name, given.datatype, given.shape, data)
-        return template.query._replace(inputs=(tensor,))
+        return Query._make(((tensor,), *template.rest))
 
     def learn(self, body: bytes, query: Query) -> None:
         """Remember a request that the long way has read, if only the elements of its one input may differ.
@@ -85,7 +88,7 @@ class Templates:
         if len(self._known) >= MOST:
             self._known.clear()
         empty = query.inputs[0]._replace(data=b"")
-        self._known[body[:start]] = _Template(body[end:], query._replace(inputs=(empty,)))
+        self._known[body[:start]] = _Template(body[end:], empty, query[1:])
 
     def forget(self) -> None:
         """Drop everything: the model's signature is another now."""

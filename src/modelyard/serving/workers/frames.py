@@ -18,6 +18,7 @@ from modelyard.oip.datatypes import BYTES, ITEM_BYTES, decode_bytes
 from modelyard.oip.errors import Rejected
 from modelyard.oip.tensor import Raw, Tensor
 from modelyard.serving.errors import ServingError
+from modelyard.serving.workers.slots import placed
 
 PREFIX = struct.Struct("<II")
 INLINE_BYTES = 65536
@@ -41,6 +42,35 @@ class Frame(NamedTuple):
 
     header: Mapping[str, Any]
     body: memoryview | bytes
+
+
+class Given(NamedTuple):
+    """Where the tensors of a request lie, and the JSON that says so."""
+
+    places: list[int]
+    end: int
+    text: bytes
+
+
+class Layouts:
+    """The layouts of requests, remembered: most requests are like those before but for their numbers."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Given] = {}
+
+    def of(self, tensors: Sequence[Tensor]) -> Given:
+        """Where these tensors lie."""
+        key = tuple((name, datatype, shape, len(data)) for name, datatype, shape, data in tensors)
+        given = self._known.get(key)
+        if given is None:
+            places, end = placed([len(tensor.data) for tensor in tensors])
+            given = Given(
+                places, end, orjson.dumps([_described(*each) for each in zip(tensors, places, strict=True)])
+            )
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = given
+        return given
 
 
 class Layout(list[Any]):
@@ -125,8 +155,29 @@ class Splitter:
 
 def frame(header: Mapping[str, Any], body: Sequence[Raw] = ()) -> bytes:
     """A frame as it travels."""
-    text = _compacted(header) if "tensors" in header else orjson.dumps(header)
+    text = orjson.dumps(header)
     return b"".join((PREFIX.pack(len(text), sum(map(len, body))), text, *body))
+
+
+class Fixed(NamedTuple):
+    """What is another in each request."""
+
+    number: int
+    slot: int
+    deadline: float
+    """On the monotonic clock, which the worker's process shares."""
+    in_slot: bool = False
+    """Whether the tensors lie in the slot, not in the body."""
+
+
+def request_frame(fixed: Fixed, header: Mapping[str, Any], given: Given, body: Sequence[Raw] = ()) -> bytes:
+    """A request for the worker."""
+    number, slot, deadline, in_slot = fixed
+    flags = HAS_SLOT | HAS_TIME | IN_SLOT if in_slot else HAS_SLOT | HAS_TIME
+    apart = COMPACT.pack(MARK, flags, slot, number, deadline)
+    text = b'%b,"tensors":%b}' % (orjson.dumps(header)[:-1], given.text)
+    prefix = PREFIX.pack(len(apart) + len(text), sum(map(len, body)))
+    return b"".join((prefix, apart, text, *body))
 
 
 def padded(places: Sequence[int], data: Sequence[Raw]) -> list[Raw]:
@@ -177,15 +228,14 @@ def _tensor(place: _Place, memory: Raw) -> Tensor:
     return Tensor(name, datatype, shape, data)
 
 
-def _compacted(header: Mapping[str, Any]) -> bytes:
-    rest = dict(header)
-    number, slot, deadline = rest.pop("id"), rest.pop("slot", None), rest.pop("deadline", None)
-    flags = 0 if slot is None else HAS_SLOT
-    if rest.pop("shm", None) is not None:
-        flags |= IN_SLOT
-    if deadline is not None:
-        flags |= HAS_TIME
-    return COMPACT.pack(MARK, flags, slot or 0, number, deadline or 0.0) + orjson.dumps(rest)
+def _described(tensor: Tensor, place: int) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": tensor.shape,
+        "offset": place,
+        "nbytes": len(tensor.data),
+    }
 
 
 def _end_of_frame(data: bytes | bytearray, at: int) -> int:
