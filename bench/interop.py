@@ -52,7 +52,8 @@ def compared(names: Sequence[str]) -> dict[str, Outcomes]:
         try:
             with running.started(server, WORKLOADS["logistic"], models()) as up:
                 place = up.place
-                found[server.label] = calls(f"127.0.0.1:{place.port}", f"127.0.0.1:{place.grpc_port}", "m")
+                grpc = place.port if server.one_port else place.grpc_port
+                found[server.label] = calls(f"127.0.0.1:{place.port}", f"127.0.0.1:{grpc}", "m")
         except RuntimeError as error:
             print(f"{server.label} is left out: {error}", file=sys.stderr)
     return found

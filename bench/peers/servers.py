@@ -69,6 +69,8 @@ class Server:
     ask: Callable[[Place], Question]
     binary: bool = False
     """Whether it takes binary tensors over HTTP."""
+    one_port: bool = False
+    """Whether it speaks gRPC on the port of its HTTP."""
 
 
 def _script(name: str, environment: str) -> Callable[[Place], Launch]:
@@ -234,7 +236,7 @@ def _triton_dims(work: Workload) -> list[int]:
 
 
 SERVERS = {
-    "ours": Server(OURS, "models", _ours, _ours_asked, binary=True),
+    "ours": Server(OURS, "models", _ours, _ours_asked, binary=True, one_port=True),
     "other": Server(OTHER, "models", _other, _ours_asked, binary=True),
     "floor": Server(FLOOR, "fastapi", _script("floor.py", "fastapi"), _floor, binary=True),
     "raw": Server(LIMIT, "fastapi", _script("raw.py", "fastapi"), _v2, binary=True),

@@ -28,11 +28,14 @@ DTYPES: Dict[str, Any] = {
     "BYTES": np.dtype(object),
 }
 _NAMES: Dict[str, str] = {dtype.name: name for name, dtype in DTYPES.items()}
+_BY_DTYPE: Dict[Any, str] = {dtype: name for name, dtype in DTYPES.items()}
+"""As `_NAMES`; numpy takes long to spell a dtype's name."""
+_PLAIN = frozenset(_BY_DTYPE) - {np.dtype(object)}
 
 
 def datatype(array: Array) -> str:
     """OIP name of an array's element type, such as `FP64`; text and bytes are `BYTES`."""
-    return "BYTES" if array.dtype.kind in "OUS" else _NAMES[array.dtype.name]
+    return _BY_DTYPE.get(array.dtype) or ("BYTES" if array.dtype.kind in "US" else _NAMES[array.dtype.name])
 
 
 def normal(value: Any, name: str) -> Array:
@@ -47,6 +50,8 @@ def normal(value: Any, name: str) -> Array:
         raise Failure("PredictionFailed", f"outputs.{name}: rows differ in length ({error})") from error
     if array.ndim == 0:
         array = array.reshape(1)
+    if type(array) is np.ndarray and array.dtype in _PLAIN and array.flags.c_contiguous:
+        return array
     if array.dtype.kind == "O":
         array = _settled(array, name)
     if array.dtype.kind in "US":

@@ -1,7 +1,9 @@
 """The worker's end of the socket to the serving front: frames, and tensors in shared memory.
 
-A frame is two little-endian 32-bit lengths, a JSON header and a body. Tensors lie in the body, or, when there
-are many bytes, in a slot: a pair of memory files that the front made, one for requests and one for answers.
+A frame is two little-endian 32-bit lengths, a header and a body. A header is a JSON object, or, where tensors
+are described, compact: a mark, what is another each time in fixed places, and the JSON of the rest, which is
+so often the same that both sides remember what it says. Tensors lie in the body, or, when there are many
+bytes, in a slot: a pair of memory files that the front made, one for requests and one for answers.
 """
 
 from __future__ import annotations
@@ -26,8 +28,20 @@ BEGUN = struct.Struct("<Q")
 INLINE_BYTES = 65536
 """Tensors that need more than this travel in a slot."""
 ALIGNMENT = 64
+COMPACT = struct.Struct("<BBHQd")
+"""The mark, flags, slot, number of the request, its deadline on the way here or seconds on the way back."""
+MARK = 1
+"""Where JSON would begin with a brace."""
+HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
+_APART = frozenset(("id", "op", "seconds"))
+MOST_KNOWN = 64
+MOST_KNOWN_BYTES = 4096
+SMALL_BYTES = 4096
+"""Arrays up to this size are copied at once, which is quicker than a view of them."""
 
 Buffer = Union[bytes, bytearray, memoryview]
+Blob = Tuple[str, str, Tuple[int, ...], memoryview]
+"""Name, datatype, shape and bytes of an array."""
 
 
 class Frame(NamedTuple):
@@ -35,6 +49,13 @@ class Frame(NamedTuple):
 
     header: Dict[str, Any]
     body: bytearray
+
+
+class Layout(NamedTuple):
+    """Where the tensors of an answer lie, and the JSON that says so."""
+
+    text: bytes
+    places: List[Tuple[int, int]]
 
 
 class Region:
@@ -62,6 +83,9 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._pending = bytearray()
+        self._said: Dict[bytes, Dict[str, Any]] = {}
+        """What compact headers said, by their JSON."""
+        self._layouts: Dict[Any, Layout] = {}
         self._slots: List[Tuple[Region, Region]] = []
         self._ledger = memoryview(bytearray(8))
 
@@ -110,21 +134,42 @@ class Channel:
     def answer(self, header: Dict[str, Any], outputs: Dict[str, Array], slot: Optional[int]) -> bytes:
         """A frame with tensors; they go into the slot when they are large and there is one."""
         blobs = [(name, *raw(array)) for name, array in outputs.items()]
-        described, end = [], 0
+        layout = self._layout(header, blobs)
+        end = layout.places[-1][1] if layout.places else 0
+        if slot is not None and end > INLINE_BYTES:
+            _fill(self._slots[slot][1].view(end, grow=True), layout, blobs)
+            return _compact_frame(header, layout.text, (), slot)
+        if len(blobs) == 1:
+            return _compact_frame(header, layout.text, (blobs[0][3],), None)
+        body = bytearray(end)
+        _fill(memoryview(body), layout, blobs)
+        return _compact_frame(header, layout.text, (body,), None)
+
+    def _layout(self, header: Dict[str, Any], blobs: Sequence[Blob]) -> Layout:
+        """Where the blobs lie, and the JSON that says so with what the header has beside its fixed places."""
+        more = tuple((name, value) for name, value in header.items() if name not in _APART)
+        key = (
+            header["op"],
+            more,
+            tuple((name, kind, shape, data.nbytes) for name, kind, shape, data in blobs),
+        )
+        layout = self._layouts.get(key)
+        if layout is None:
+            layout = self._laid_out(dict(more, op=header["op"]), blobs)
+            _remember(self._layouts, key, layout, len(layout.text))
+        return layout
+
+    def _laid_out(self, header: Dict[str, Any], blobs: Sequence[Blob]) -> Layout:
+        described, places, end = [], [], 0
         for name, kind, shape, data in blobs:
             end = -(-end // ALIGNMENT) * ALIGNMENT
             described.append(
                 {"name": name, "datatype": kind, "shape": shape, "offset": end, "nbytes": data.nbytes}
             )
+            places.append((end, end + data.nbytes))
             end += data.nbytes
-        in_slot = slot is not None and end > INLINE_BYTES
-        header = dict(header, tensors=described, shm=slot if in_slot else None)
-        if slot is not None and in_slot:
-            _fill(self._slots[slot][1].view(end, grow=True), described, blobs)
-            return frame_bytes(header)
-        body = bytearray(end)
-        _fill(memoryview(body), described, blobs)
-        return frame_bytes(header, body)
+        text = json.dumps(dict(header, tensors=described), separators=(",", ":")).encode()
+        return Layout(text, places)
 
     def _next(self) -> Optional[Frame]:
         if not self.has_frame:
@@ -132,9 +177,44 @@ class Channel:
         header_size, body_size = PREFIX.unpack_from(self._pending)
         middle = PREFIX.size + header_size
         end = middle + body_size
-        frame = Frame(json.loads(self._pending[PREFIX.size : middle]), self._pending[middle:end])
+        start = PREFIX.size
+        if header_size >= COMPACT.size and self._pending[start] == MARK:
+            header = self._compact(start, middle)
+        else:
+            header = json.loads(self._pending[start:middle])
+        frame = Frame(header, self._pending[middle:end])
         del self._pending[:end]
         return frame
+
+    def _compact(self, start: int, end: int) -> Dict[str, Any]:
+        _, flags, slot, number, deadline = COMPACT.unpack_from(self._pending, start)
+        text = bytes(self._pending[start + COMPACT.size : end])
+        said = self._said.get(text)
+        if said is None:
+            said = json.loads(text)
+            _remember(self._said, text, said, len(text))
+        header = dict(said)
+        header["id"] = number
+        header["slot"] = slot if flags & HAS_SLOT else None
+        header["shm"] = slot if flags & IN_SLOT else None
+        if flags & HAS_TIME:
+            header["deadline"] = deadline
+        return header
+
+
+def _compact_frame(header: Dict[str, Any], text: bytes, body: Sequence[Buffer], slot: Optional[int]) -> bytes:
+    flags = HAS_TIME if slot is None else HAS_TIME | HAS_SLOT | IN_SLOT
+    fixed = COMPACT.pack(MARK, flags, slot or 0, header["id"], header.get("seconds") or 0.0)
+    prefix = PREFIX.pack(len(fixed) + len(text), sum(map(len, body)))
+    return b"".join((prefix, fixed, text, *body))
+
+
+def _remember(known: Dict[Any, Any], key: Any, value: Any, size: int) -> None:
+    """Keep what was found out, within bounds: a guest may give each answer another shape."""
+    if size <= MOST_KNOWN_BYTES:
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        known[key] = value
 
 
 def frame_bytes(header: Dict[str, Any], body: Buffer = b"") -> bytes:
@@ -143,13 +223,15 @@ def frame_bytes(header: Dict[str, Any], body: Buffer = b"") -> bytes:
     return b"".join((PREFIX.pack(len(text), len(body)), text, body))
 
 
-def raw(array: Array) -> Tuple[str, List[int], memoryview]:
+def raw(array: Array) -> Tuple[str, Tuple[int, ...], memoryview]:
     """Datatype, shape and bytes of an array."""
-    name, shape = datatype(array), list(array.shape)
+    name = datatype(array)
     if name == "BYTES":
-        return name, shape, memoryview(encode_bytes(array.ravel().tolist()))
+        return name, array.shape, memoryview(encode_bytes(array.ravel().tolist()))
+    if array.nbytes <= SMALL_BYTES and array.dtype == DTYPES[name]:
+        return name, array.shape, memoryview(array.tobytes())
     flat: Any = np.ascontiguousarray(array, DTYPES[name]).reshape(-1).view(np.uint8)
-    return name, shape, memoryview(flat)
+    return name, array.shape, memoryview(flat)
 
 
 def encode_bytes(elements: Sequence[bytes]) -> bytes:
@@ -183,6 +265,6 @@ def _array(memory: Buffer, tensor: Dict[str, Any]) -> Array:
     return np.frombuffer(memory, dtype, size // dtype.itemsize, start).reshape(shape)
 
 
-def _fill(memory: memoryview, described: Sequence[Dict[str, Any]], blobs: Sequence[Any]) -> None:
-    for index, tensor in enumerate(described):
-        memory[tensor["offset"] : tensor["offset"] + tensor["nbytes"]] = blobs[index][3]
+def _fill(memory: memoryview, layout: Layout, blobs: Sequence[Blob]) -> None:
+    for (start, end), blob in zip(layout.places, blobs):
+        memory[start:end] = blob[3]

@@ -66,15 +66,20 @@ def unpack(tensor: Tensor, path: str) -> Any:
     if tensor.datatype == BYTES:
         return _texts(tensor, path)
     code = STRUCT_CODES.get(tensor.datatype)
-    if code and len(tensor.data) < 1024 and tensor.datatype != "FP32":
-        values: Any = struct.unpack(
-            f"<{len(tensor.data) // DTYPES[tensor.datatype].itemsize}{code}", tensor.data
-        )
+    values: Any = None
+    if code and len(tensor.data) < 1024:
+        # For few elements this is quicker than what numpy sets in motion.
+        count = len(tensor.data) // DTYPES[tensor.datatype].itemsize
+        values = struct.unpack(f"<{count}{code}", tensor.data)
+    if values is None or tensor.datatype == "FP32":
+        # As numbers of 32 bits they are written with as few digits as those need.
+        listed: Any = np.frombuffer(tensor.data, DTYPES[tensor.datatype])
     else:
-        values = np.frombuffer(tensor.data, DTYPES[tensor.datatype])
-    if tensor.datatype in ("FP16", "FP32", "FP64") and not _finite(values):
+        listed = values
+    floating = tensor.datatype in ("FP16", "FP32", "FP64")
+    if floating and not _finite(listed if values is None else values):
         raise Rejected(path, "holds NaN or infinity, which JSON cannot carry: ask for binary output")
-    return values
+    return listed
 
 
 def _finite(values: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -52,8 +52,10 @@ def object_array(elements: list[bytes]) -> NDArray[Any]:
     return array
 
 
-def total_bytes(tensors: Iterable[Tensor]) -> int:
+def total_bytes(tensors: Sequence[Tensor]) -> int:
     """Bytes of all tensors' data together."""
+    if len(tensors) == 1:
+        return len(tensors[0].data)
     return sum(len(tensor.data) for tensor in tensors)
 
 

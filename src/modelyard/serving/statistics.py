@@ -25,38 +25,47 @@ class Duration:
     """How often something happened and how long it took together."""
 
     count: int = 0
-    nanoseconds: int = 0
+    seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
         """It happened once more."""
         self.count += 1
-        self.nanoseconds += max(0, round(seconds * 1e9))
+        self.seconds += seconds
 
     def document(self) -> dict[str, int]:
         """As the protocol writes it."""
-        return {"count": self.count, "ns": self.nanoseconds}
+        return {"count": self.count, "ns": max(0, round(self.seconds * 1e9))}
 
 
 @dataclass(slots=True)
 class Batch:
-    """Executions with one number of rows."""
+    """Executions with one number of rows, and the seconds that they spent in each stage together."""
 
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    count: int = 0
+    input: float = 0.0
+    infer: float = 0.0
+    output: float = 0.0
 
     def add(self, stages: Stages) -> None:
         """One more execution."""
-        self.compute_input.add(stages.input)
-        self.compute_infer.add(stages.infer)
-        self.compute_output.add(stages.output)
+        self.count += 1
+        self.input += stages.input
+        self.infer += stages.infer
+        self.output += stages.output
+
+    def add_all(self, other: Batch) -> None:
+        """The executions of another number of rows too."""
+        self.count += other.count
+        self.input += other.input
+        self.infer += other.infer
+        self.output += other.output
 
     def document(self) -> dict[str, Any]:
         """As the protocol writes it."""
         return {
-            "compute_input": self.compute_input.document(),
-            "compute_infer": self.compute_infer.document(),
-            "compute_output": self.compute_output.document(),
+            "compute_input": Duration(self.count, self.input).document(),
+            "compute_infer": Duration(self.count, self.infer).document(),
+            "compute_output": Duration(self.count, self.output).document(),
         }
 
 
@@ -67,7 +76,6 @@ class Statistics:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     queue: Duration = field(default_factory=Duration)
-    stages: Batch = field(default_factory=Batch)
     batches: dict[int, Batch] = field(default_factory=dict)
     rows: int = 0
     last_inference: int = 0
@@ -77,13 +85,15 @@ class Statistics:
         """A request was answered with a prediction of so many rows."""
         self.success.add(stages.total)
         self.queue.add(stages.queue)
-        self.stages.add(stages)
-        self.rows += int(rows)
-        self.last_inference = time.time_ns() // 1_000_000
         size = int(rows)
-        if size not in self.batches and len(self.batches) >= MOST_BATCH_SIZES:
-            size = max(self.batches)
-        self.batches.setdefault(size, Batch()).add(stages)
+        self.rows += size
+        self.last_inference = time.time_ns() // 1_000_000
+        batch = self.batches.get(size)
+        if batch is None:
+            if len(self.batches) >= MOST_BATCH_SIZES:
+                size = max(self.batches)
+            batch = self.batches.setdefault(size, Batch())
+        batch.add(stages)
 
     def failed(self, seconds: float) -> None:
         """A request was begun and did not get a prediction."""
@@ -92,17 +102,20 @@ class Statistics:
     def document(self, name: str, version: str, *, resident_bytes: int) -> dict[str, Any]:
         """An entry of `model_stats`."""
         none = Duration().document()
+        every = Batch()
+        for batch in self.batches.values():
+            every.add_all(batch)
         return {
             "name": name,
             "version": version,
             "last_inference": self.last_inference,
             "inference_count": self.rows,
-            "execution_count": self.stages.compute_infer.count,
+            "execution_count": every.count,
             "inference_stats": {
                 "success": self.success.document(),
                 "fail": self.fail.document(),
                 "queue": self.queue.document(),
-                **self.stages.document(),
+                **every.document(),
                 "cache_hit": none,
                 "cache_miss": none,
             },

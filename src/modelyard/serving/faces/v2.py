@@ -11,6 +11,7 @@ from modelyard.serving.faces.probes import ready_endpoint
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, json_response
 from modelyard.serving.inference import Dialect, parse_v2
+from modelyard.serving.remembering import Remembering
 from modelyard.serving.routing import Endpoint, Route
 
 
@@ -22,7 +23,7 @@ def routes(application: Application) -> Mapping[str, Route]:
         found[f"{base}/ready"] = Route(
             {"GET": ready_endpoint(application, hosted, {"name": name})}, probe=True
         )
-        infer = application.infer(hosted, Dialect("v2", partial(parse_v2, name=name)))
+        infer = application.infer(hosted, Dialect("v2", Remembering(partial(parse_v2, name=name))))
         found[f"{base}/infer"] = Route({"POST": infer})
     return found
 

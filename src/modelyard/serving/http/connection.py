@@ -259,6 +259,8 @@ class Connection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Stop reading from a client that is far ahead of its answers."""
+        if not (self._pending or self._paused_writing or self._paused_reading):
+            return
         transport = self._transport
         if transport is None or transport.is_closing():
             return

@@ -12,6 +12,7 @@ from modelyard.serving.http.messages import Exchange, Sink
 MOST_HEAD_BYTES = 65536
 MOST_HEADERS = 128
 MOST_TARGET_BYTES = 8192
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST")}
 
 
 @dataclass(slots=True)
@@ -78,7 +79,9 @@ class Reader:
     def on_message_begin(self) -> None:
         self._exchange = Exchange(self._sink)
         self._parts = []
-        self._at = _Progress(in_head=True)
+        at = self._at
+        at.head_bytes = at.body_bytes = 0
+        at.in_head, at.in_body = True, False
         self._header_count = 0
         self.expects_continue = False
 
@@ -96,7 +99,7 @@ class Reader:
     def on_headers_complete(self) -> None:
         parser, exchange, at = self._parser, self._exchange, self._at
         at.in_head, at.in_body = False, True
-        exchange.method = parser.get_method().decode()
+        exchange.method = _METHODS.get(method := parser.get_method()) or method.decode()
         exchange.keep_alive = parser.should_keep_alive()
         exchange.old = parser.get_http_version() == "1.0"
         headers = exchange.headers

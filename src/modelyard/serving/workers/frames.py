@@ -1,10 +1,15 @@
-"""The front's side of the frames on a worker's socket; what the worker says is not trusted."""
+"""The front's side of the frames on a worker's socket; what the worker says is not trusted.
+
+A frame is two little-endian 32-bit lengths, a header and a body. A header is a JSON object, or, where tensors
+are described, compact: a mark, what is another each time in fixed places, and the JSON of the rest, which is
+so often the same that both sides remember what it says.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,11 +18,19 @@ from modelyard.oip.datatypes import BYTES, ITEM_BYTES, decode_bytes
 from modelyard.oip.errors import Rejected
 from modelyard.oip.tensor import Raw, Tensor
 from modelyard.serving.errors import ServingError
+from modelyard.serving.workers.slots import placed
 
 PREFIX = struct.Struct("<II")
 INLINE_BYTES = 65536
 MOST_HEADER_BYTES = 1 << 20
 MOST_BODY_BYTES = 1 << 30
+COMPACT = struct.Struct("<BBHQd")
+"""The mark, flags, slot, number of the request, its deadline on the way out or seconds on the way back."""
+MARK = 1
+"""Where JSON would begin with a brace."""
+HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
+MOST_KNOWN = 64
+MOST_KNOWN_BYTES = 4096
 
 
 class NotAFrame(ServingError):
@@ -31,11 +44,63 @@ class Frame(NamedTuple):
     body: memoryview | bytes
 
 
+class Given(NamedTuple):
+    """Where the tensors of a request lie, and the JSON that says so."""
+
+    places: list[int]
+    end: int
+    text: bytes
+
+
+class Layouts:
+    """The layouts of requests, remembered: most requests are like those before but for their numbers."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Given] = {}
+
+    def of(self, tensors: Sequence[Tensor]) -> Given:
+        """Where these tensors lie."""
+        key = tuple((name, datatype, shape, len(data)) for name, datatype, shape, data in tensors)
+        given = self._known.get(key)
+        if given is None:
+            places, end = placed([len(tensor.data) for tensor in tensors])
+            given = Given(
+                places, end, orjson.dumps([_described(*each) for each in zip(tensors, places, strict=True)])
+            )
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = given
+        return given
+
+
+class Layout(list[Any]):
+    """Described tensors that were looked at once: name, datatype, shape and place of each fit together."""
+
+    __slots__ = ("end", "places")
+
+    def __init__(self, described: Sequence[Any]) -> None:
+        super().__init__(described)
+        self.places = [_place(entry) for entry in described]
+        self.end = max((place.end for place in self.places), default=0)
+
+
+class _Place(NamedTuple):
+    """Where a tensor lies, and what it is."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
 class Splitter:
     """Cuts the stream from a worker into frames."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self._known: dict[bytes, dict[str, Any]] = {}
+        """What compact headers said, by their JSON."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are complete now; raises NotAFrame."""
@@ -51,7 +116,7 @@ class Splitter:
             end = _end_of_frame(data, at)
             if end < 0 or end > len(data):
                 break
-            frames.append(_frame(data, at))
+            frames.append(self._frame(data, at))
             at = end
         if at < len(data):
             self._pending += memoryview(data)[at:]
@@ -61,11 +126,58 @@ class Splitter:
         end = _end_of_frame(self._pending, 0)
         return 0 <= end <= len(self._pending)
 
+    def _frame(self, data: bytes, at: int) -> Frame:
+        size, body = PREFIX.unpack_from(data, at)
+        start = at + PREFIX.size
+        middle = start + size
+        compact = size >= COMPACT.size and data[start] == MARK
+        header = self._compact(data, start, middle) if compact else _json(data[start:middle])
+        return Frame(header, memoryview(data)[middle : middle + body] if body else b"")
+
+    def _compact(self, data: bytes, start: int, end: int) -> Mapping[str, Any]:
+        _, flags, slot, number, seconds = COMPACT.unpack_from(data, start)
+        if not 0.0 <= seconds < inf:
+            raise NotAFrame(f"{seconds} seconds")
+        text = data[start + COMPACT.size : end]
+        said = self._known.get(text)
+        if said is None:
+            said = _json(text)
+            try:
+                said["tensors"] = Layout(said["tensors"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise NotAFrame(f"tensors are not described rightly: {error}") from None
+            if len(text) <= MOST_KNOWN_BYTES:
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[text] = said
+        return {**said, "id": number, "seconds": seconds, "shm": slot if flags & IN_SLOT else None}
+
 
 def frame(header: Mapping[str, Any], body: Sequence[Raw] = ()) -> bytes:
     """A frame as it travels."""
     text = orjson.dumps(header)
     return b"".join((PREFIX.pack(len(text), sum(map(len, body))), text, *body))
+
+
+class Fixed(NamedTuple):
+    """What is another in each request."""
+
+    number: int
+    slot: int
+    deadline: float
+    """On the monotonic clock, which the worker's process shares."""
+    in_slot: bool = False
+    """Whether the tensors lie in the slot, not in the body."""
+
+
+def request_frame(fixed: Fixed, header: Mapping[str, Any], given: Given, body: Sequence[Raw] = ()) -> bytes:
+    """A request for the worker."""
+    number, slot, deadline, in_slot = fixed
+    flags = HAS_SLOT | HAS_TIME | IN_SLOT if in_slot else HAS_SLOT | HAS_TIME
+    apart = COMPACT.pack(MARK, flags, slot, number, deadline)
+    text = b'%b,"tensors":%b}' % (orjson.dumps(header)[:-1], given.text)
+    prefix = PREFIX.pack(len(apart) + len(text), sum(map(len, body)))
+    return b"".join((prefix, apart, text, *body))
 
 
 def padded(places: Sequence[int], data: Sequence[Raw]) -> list[Raw]:
@@ -83,7 +195,10 @@ def padded(places: Sequence[int], data: Sequence[Raw]) -> list[Raw]:
 def read_tensors(described: Any, memory: Raw) -> tuple[Tensor, ...]:
     """The tensors that a worker described, copied out; raises NotAFrame when they do not lie there."""
     try:
-        return tuple(_tensor(entry, memory) for entry in described)
+        layout = described if isinstance(described, Layout) else Layout(described)
+        if layout.end > len(memory):
+            raise ValueError(f"{layout.end} is beyond {len(memory)} bytes")
+        return tuple(_tensor(place, memory) for place in layout.places)
     except (KeyError, TypeError, ValueError, Rejected) as error:
         raise NotAFrame(f"tensors are not described rightly: {error}") from None
 
@@ -91,24 +206,36 @@ def read_tensors(described: Any, memory: Raw) -> tuple[Tensor, ...]:
 def needed(described: Any) -> int:
     """How much memory described tensors need; raises NotAFrame."""
     try:
-        return max((int(entry["offset"]) + int(entry["nbytes"]) for entry in described), default=0)
+        return described.end if isinstance(described, Layout) else Layout(described).end
     except (KeyError, TypeError, ValueError) as error:
         raise NotAFrame(f"tensors are not described rightly: {error}") from None
 
 
-def _tensor(entry: Any, memory: Raw) -> Tensor:
-    offset, size, shape = entry["offset"], entry["nbytes"], tuple(entry["shape"])
-    if not (offset >= 0 and size >= 0 and offset + size <= len(memory)):
-        raise ValueError(f"{offset} + {size} is beyond {len(memory)} bytes")
-    if not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError(f"shape {shape}")
-    data = bytes(memory[offset : offset + size])
-    datatype = entry["datatype"]
+def _place(entry: Any) -> _Place:
+    offset, size, shape, datatype = entry["offset"], entry["nbytes"], tuple(entry["shape"]), entry["datatype"]
+    if not all(type(number) is int and number >= 0 for number in (offset, size, *shape)):
+        raise ValueError(f"{size} bytes of shape {shape} at {offset}")
+    if datatype != BYTES and prod(shape) * ITEM_BYTES[datatype] != size:
+        raise ValueError(f"{size} bytes are not {datatype} of shape {shape}")
+    return _Place(str(entry["name"]), datatype, shape, offset, offset + size)
+
+
+def _tensor(place: _Place, memory: Raw) -> Tensor:
+    name, datatype, shape, start, end = place
+    data = bytes(memory[start:end])
     if datatype == BYTES:
         decode_bytes(data, prod(shape))
-    elif prod(shape) * ITEM_BYTES[datatype] != size:
-        raise ValueError(f"{size} bytes are not {datatype} of shape {shape}")
-    return Tensor(str(entry["name"]), datatype, shape, data)
+    return Tensor(name, datatype, shape, data)
+
+
+def _described(tensor: Tensor, place: int) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": tensor.shape,
+        "offset": place,
+        "nbytes": len(tensor.data),
+    }
 
 
 def _end_of_frame(data: bytes | bytearray, at: int) -> int:
@@ -121,13 +248,11 @@ def _end_of_frame(data: bytes | bytearray, at: int) -> int:
     return int(at + PREFIX.size + header + body)
 
 
-def _frame(data: bytes, at: int) -> Frame:
-    size, body = PREFIX.unpack_from(data, at)
-    middle = at + PREFIX.size + size
+def _json(text: bytes) -> dict[str, Any]:
     try:
-        header = orjson.loads(memoryview(data)[at + PREFIX.size : middle])
+        header = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise NotAFrame(f"a header is not JSON: {error}") from None
     if not isinstance(header, dict):
         raise NotAFrame("a header is not an object")
-    return Frame(header, memoryview(data)[middle : middle + body] if body else b"")
+    return header

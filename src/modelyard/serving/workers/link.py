@@ -14,15 +14,18 @@ from modelyard.serving.errors import Failure, Problem, unavailable
 from modelyard.serving.jobs import Job, Prediction
 from modelyard.serving.workers.frames import (
     INLINE_BYTES,
+    Fixed,
     Frame,
+    Layouts,
     NotAFrame,
     Splitter,
     frame,
     needed,
     padded,
     read_tensors,
+    request_frame,
 )
-from modelyard.serving.workers.slots import COUNT, Slots, placed
+from modelyard.serving.workers.slots import COUNT, Slots
 
 CLIENT_MISTAKES = ("SignatureMismatch",)
 _QUICK_SECONDS = 0.0003
@@ -45,6 +48,7 @@ class Link(asyncio.Protocol):
         self._dispatcher = dispatcher
         self._slots = slots
         self._splitter = Splitter()
+        self._layouts = Layouts()
         self._transport: asyncio.Transport | None = None
         self._sent: dict[int, _Sent] = {}
         self._outgoing: list[bytes] = []
@@ -100,26 +104,15 @@ class Link(asyncio.Protocol):
         self._number += 1
         slot = self._slots.take()
         self._sent[self._number] = _Sent(job, slot)
+        layout = self._layouts.of(job.inputs)
+        header = {"op": "infer", "parameters": job.parameters}
         data = [tensor.data for tensor in job.inputs]
-        places, size = placed([len(part) for part in data])
-        header: dict[str, Any] = {"id": self._number, "op": "infer", "slot": slot, "shm": None}
-        header["tensors"] = [
-            {
-                "name": tensor.name,
-                "datatype": tensor.datatype,
-                "shape": tensor.shape,
-                "offset": place,
-                "nbytes": len(tensor.data),
-            }
-            for tensor, place in zip(job.inputs, places, strict=True)
-        ]
-        header["parameters"] = job.parameters
-        if size > INLINE_BYTES:
-            header["shm"] = slot
-            self._slots.write(slot, places, data, size)
-            self._write(frame(header))
+        if layout.end > INLINE_BYTES:
+            self._slots.write(slot, layout.places, data, layout.end)
+            self._write(request_frame(Fixed(self._number, slot, job.deadline, in_slot=True), header, layout))
         else:
-            self._write(frame(header, padded(places, data)))
+            fixed = Fixed(self._number, slot, job.deadline)
+            self._write(request_frame(fixed, header, layout, padded(layout.places, data)))
 
     def ping(self) -> None:
         """Ask for a sign of life."""

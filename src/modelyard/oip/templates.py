@@ -1,0 +1,166 @@
+"""A quick way through JSON requests that differ from an earlier one in nothing but their numbers.
+
+Clients ask the same thing again and again: name, datatype, shape and everything around the elements stay,
+byte for byte. What was checked once around a list of elements holds for every list in its place, so only the
+list is read, by a parser that fills memory directly when it is long. Whatever does not match to the byte, and
+every mistake, goes the long way, which words the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import orjson
+import simdjson
+
+from modelyard.oip.datatypes import BYTES, DTYPES
+from modelyard.oip.elements import pack_data
+from modelyard.oip.errors import Rejected
+from modelyard.oip.model import Query
+from modelyard.oip.tensor import Tensor
+
+MOST = 32
+"""Templates that are kept; a client whose requests all differ around their elements gains nothing."""
+MOST_AROUND_BYTES = 2048
+LONG_BYTES = 256
+"""Lists of elements longer than this are read by the SIMD parser; below, it takes longer to set off."""
+_KEY = b'"data"'
+_PRIVATE = (b"\\", b'"id"', b"shared_memory")
+"""What around the elements keeps a request from being learned: escapes, which may hide a key, and what is
+another in each request or must be looked at each time."""
+
+Numbers = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What stands behind the elements, and what the request means but for them."""
+
+    tail: bytes
+    given: Tensor
+    """The one input, without its elements."""
+    rest: tuple[Any, ...]
+    """The other fields of the query."""
+
+
+class Templates:
+    """The requests seen lately, by what stands before their elements."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Template] = {}
+        self._parser = simdjson.Parser()
+
+    def read(self, body: bytes) -> Query | None:
+        """The request, when it is like one that was learned; None sends it the long way."""
+        at = body.find(_KEY)
+        start = body.find(b"[", at) if at > 0 else -1
+        if start < 0:
+            return None
+        template = self._known.get(body[:start])
+        if template is None or not body.endswith(template.tail):
+            return None
+        given = template.given
+        data = self._elements(body[start : len(body) - len(template.tail)], given)
+        if data is None:
+            return None
+        tensor = Tensor(given.name, given.datatype, given.shape, data)
+        return Query._make(((tensor,), *template.rest))
+
+    def learn(self, body: bytes, query: Query) -> None:
+        """Remember a request that the long way has read, if only the elements of its one input may differ.
+
+        The key must occur once, and no escape may hide another: then a list put in the place of this list
+        makes a document that differs from this one in that list alone.
+        """
+        if len(query.inputs) != 1 or query.inputs[0].datatype == BYTES or body.count(_KEY) != 1:
+            return
+        start = body.find(b"[", body.find(_KEY))
+        end = _end_of_list(body, start)
+        around = body[:start] + body[end:]
+        if end < 0 or len(around) > MOST_AROUND_BYTES or any(mark in around for mark in _PRIVATE):
+            return
+        if body[body.find(_KEY) + len(_KEY) : start].strip(b" \t\r\n") != b":":
+            return
+        if len(self._known) >= MOST:
+            self._known.clear()
+        empty = query.inputs[0]._replace(data=b"")
+        self._known[body[:start]] = _Template(body[end:], empty, query[1:])
+
+    def forget(self) -> None:
+        """Drop everything: the model's signature is another now."""
+        self._known.clear()
+
+    def _elements(self, text: bytes, tensor: Tensor) -> bytes | None:
+        """A tensor's bytes from its list as JSON; None for whatever the long way must judge."""
+        if len(text) > LONG_BYTES and tensor.datatype in _LONG and text.find(b"[", 1) < 0:
+            found = _LONG[tensor.datatype](self._parser, text)
+            if found is not None and len(found) == prod(tensor.shape):
+                return found.tobytes()
+        try:
+            return pack_data(orjson.loads(text), tensor.datatype, tensor.shape, "")
+        except (orjson.JSONDecodeError, Rejected):
+            return None
+
+
+def _doubles(parser: Any, text: bytes) -> Numbers | None:
+    """A flat list of numbers; None for whatever is unusual about it, such as integers beyond 64 bits."""
+    try:
+        return np.frombuffer(parser.parse(text).as_buffer(of_type="d"), "<f8")
+    except (ValueError, TypeError, RuntimeError):
+        return None
+
+
+def _singles(parser: Any, text: bytes) -> Numbers | None:
+    wide = _doubles(parser, text)
+    if wide is None:
+        return None
+    with np.errstate(over="ignore"):
+        narrow = wide.astype("<f4")
+    return narrow if bool(np.isfinite(narrow).all()) else None
+
+
+def _integers(datatype: str) -> Callable[[Any, bytes], Numbers | None]:
+    dtype = DTYPES[datatype]
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+    def read(parser: Any, text: bytes) -> Numbers | None:
+        try:
+            wide = np.frombuffer(parser.parse(text).as_buffer(of_type="i"), "<i8")
+        except (ValueError, TypeError, RuntimeError):
+            return None
+        if len(wide) and not (low <= int(wide.min()) and int(wide.max()) <= high):
+            return None
+        return wide.astype(dtype)
+
+    return read
+
+
+_LONG: dict[str, Callable[[Any, bytes], Numbers | None]] = {
+    "FP64": _doubles,
+    "FP32": _singles,
+    **{name: _integers(name) for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32")},
+}
+"""How long lists are read; the other datatypes have no such reader."""
+
+
+def _end_of_list(body: bytes, start: int) -> int:
+    """Behind the bracket that closes the list of numbers at `start`; -1 when it holds anything else."""
+    if start < 0:
+        return -1
+    depth = 0
+    at = start
+    while at >= 0:
+        opened, closed = body.find(b"[", at), body.find(b"]", at)
+        if closed < 0:
+            return -1
+        if 0 <= opened < closed:
+            depth, at = depth + 1, opened + 1
+            continue
+        depth, at = depth - 1, closed + 1
+        if depth == 0:
+            return -1 if b'"' in body[start:at] else at
+    return -1
