@@ -18,6 +18,8 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 BODY_BYTES_PER_SECOND = 50_000
 """As for HTTP/1.1."""
+LINGER_SECONDS = 2.0
+"""After an early answer, what the client still sends is read for so long: some read no answer before."""
 MOST_STREAMS = 1000
 CONNECTION_WINDOW = 16 << 20
 MOST_CONTINUATIONS = 64
@@ -186,7 +188,7 @@ class Incoming:
             self._spend(None)
         stream.received += len(payload)
         receiver = stream.receiver
-        if receiver is not None and payload:
+        if receiver is not None and payload and not stream.closed_by_us:
             receiver.data(payload)
             if not end:
                 self._hold(stream, receiver.received)
@@ -325,6 +327,9 @@ class Incoming:
         self._control.earn(CONTROL_EARNED)
         self._resets.earn(RESET_EARNED)
         if not stream.closed_by_client:
+            if stream.lingers:
+                stream.progress_at = self.active_at
+                return
             self._out.put(_reset(stream.identity, h2.NO_ERROR))
         self._forget(stream)
 
@@ -350,7 +355,9 @@ class Incoming:
         for stream in list(self.streams.values()):
             if _deadline(stream) > now:
                 continue
-            if stream.unsent or stream.receiver is None:
+            if stream.closed_by_us:
+                self.reset(stream, h2.NO_ERROR)
+            elif stream.unsent or stream.receiver is None:
                 self.reset(stream, h2.CANCEL)
             else:
                 stream.receiver.late()
@@ -361,9 +368,10 @@ class Incoming:
         self._spend_reset()
 
     def _drop(self, stream: Stream) -> None:
+        had_end = stream.closed_by_us
         stream.closed_by_us = stream.closed_by_client = True
         self._forget(stream)
-        if stream.receiver is not None:
+        if stream.receiver is not None and not had_end:
             stream.receiver.gone()
 
     def _forget(self, stream: Stream) -> None:
@@ -389,6 +397,8 @@ class _Block:
 def _deadline(stream: Stream) -> float:
     if stream.unsent:
         return stream.progress_at + WRITE_SECONDS
+    if stream.closed_by_us:
+        return stream.progress_at + LINGER_SECONDS
     receiver = stream.receiver
     if receiver is None or not receiver.waits_since:
         return inf

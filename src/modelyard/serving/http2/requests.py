@@ -34,6 +34,7 @@ class Request:
     def __init__(self, host: Host, loop: AbstractEventLoop, head: Head, stream: Stream) -> None:
         self._host = host
         self._stream = stream
+        stream.lingers = True
         self._parts: list[Raw] = []
         self.received = 0
         self.waits_since = loop.time()

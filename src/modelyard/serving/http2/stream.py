@@ -86,6 +86,7 @@ class Stream:
         "closed_by_us",
         "held",
         "identity",
+        "lingers",
         "out",
         "owner",
         "progress_at",
@@ -112,12 +113,14 @@ class Stream:
         self.send_window = out.initial_window
         self.closed_by_client = False
         self.closed_by_us = False
+        self.lingers = False
+        """What the client still sends after our last word is read for a while, for it may not listen before."""
         self.unsent: deque[Raw] = deque()
         self.unsent_bytes = 0
         self.trailers: bytes | None = None
         """What follows the unsent data and ends the stream; an empty one ends it with the data."""
         self.progress_at = 0.0
-        """When something was last sent, on the loop's clock, while something waits."""
+        """When something was last sent, on the loop's clock, while something waits; or when all was."""
 
     def begin(self, block: bytes) -> None:
         """Send the headers of an answer whose body follows."""
