@@ -1,6 +1,6 @@
 """Load of gRPC calls over a few HTTP/2 connections: every call the same bytes but for its stream.
 
-A client library costs several times what a server does for a small call, so that it would be what is measured.
+A client library costs several times what a server does for a small call, and would be what is measured.
 `python -m bench.h2_load HOST:PORT CONNECTIONS STREAMS SECONDS FILE` sends the message in FILE again and again
 and prints what became of it as JSON.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 import uvloop
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS = b"\x00\x00\x0c\x04\x00\x00\x00\x00\x00" + b"\x00\x04\x7f\xff\xff\xff" + b"\x00\x02\x00\x00\x00\x00"
+_SETTINGS = (
+    b"\x00\x00\x0c\x04\x00\x00\x00\x00\x00" + b"\x00\x04\x7f\xff\xff\xff" + b"\x00\x02\x00\x00\x00\x00"
+)
 _WINDOW = b"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + (0x7FFFFFFF - 65535).to_bytes(4, "big")
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -50,6 +52,7 @@ class Caller(asyncio.Protocol):
         self._next = 1
         self._began: dict[int, float] = {}
         self._rest = b""
+        self._read = 0
         self.latencies: list[float] = []
         self.failed = 0
         self.stopped = False
@@ -68,37 +71,43 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data
-        at, end, out, read = 0, len(data), [], 0
+        at, end, out, self._read = 0, len(data), [], 0
         while end - at >= 9:
-            size = int.from_bytes(data[at : at + 3], "big")
-            if at + 9 + size > end:
+            after = at + 9 + int.from_bytes(data[at : at + 3], "big")
+            if after > end:
                 break
-            kind, flags = data[at + 3], data[at + 4]
-            if kind == 1 and flags & 1:
-                out.append(self._answered(int.from_bytes(data[at + 5 : at + 9], "big"), data[at + 9 : at + 9 + size]))
-            elif kind == 0:
-                read += size
-            elif kind == 4 and not flags:
-                out.append(b"\x00\x00\x00\x04\x01\x00\x00\x00\x00")
-            elif kind == 6 and not flags:
-                out.append(b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + data[at + 9 : at + 17])
-            elif kind == 7:
-                self.failed += 1
-            at += 9 + size
+            out.append(self._taken(data[at + 3], data[at + 4], data[at + 5 : at + 9], data[at + 9 : after]))
+            at = after
         self._rest = data[at:]
-        if read:
-            out.append(b"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + read.to_bytes(4, "big"))
+        if self._read:
+            out.append(b"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + self._read.to_bytes(4, "big"))
         self._transport.write(b"".join(out))
+
+    def _taken(self, kind: int, flags: int, stream: bytes, payload: bytes) -> bytes:
+        """What to say to a frame."""
+        if kind == 1 and flags & 1:
+            return self._answered(int.from_bytes(stream, "big"), payload)
+        if kind == 0:
+            self._read += len(payload)
+        elif kind == 4 and not flags:
+            return b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
+        elif kind == 6 and not flags:
+            return b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + payload
+        elif kind in (3, 7):
+            self.failed += 1
+        return b""
 
     def _answered(self, stream: int, block: bytes) -> bytes:
         self.latencies.append(time.perf_counter() - self._began.pop(stream))
-        # The status is spelled out by some servers, and in their table or coded by Huffman's method by others.
+        # The status is spelled out by some servers; others have it in their table, or coded by Huffman.
         if b"grpc-status" in block and b"grpc-status\x010" not in block:
             self.failed += 1
         return b"" if self.stopped else self._call(self._later)
 
 
-async def flood(address: str, connections: int, streams: int, seconds: float, message: bytes) -> dict[str, float]:
+async def flood(
+    address: str, connections: int, streams: int, seconds: float, message: bytes
+) -> dict[str, float]:
     """Keep calls under way for so long; what came of them."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")

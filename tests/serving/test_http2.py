@@ -379,14 +379,13 @@ def test_draining_answers_what_is_under_way_and_refuses_the_rest() -> None:
 
 
 def test_whoever_says_nothing_after_the_preface_is_cut_off_in_time() -> None:
-    with replica(listen="tcp", limits={"keep_alive_seconds": 0.6}) as running:
-        with client(running) as user:
-            user.ask(1)
-            assert user.answer(1)[0][":status"] == "200"
-            began = time.monotonic()
-            assert user.until(GOAWAY).code == 0
-            assert user.ended()
-            assert 0.3 < time.monotonic() - began < 4
+    with replica(listen="tcp", limits={"keep_alive_seconds": 0.6}) as running, client(running) as user:
+        user.ask(1)
+        assert user.answer(1)[0][":status"] == "200"
+        began = time.monotonic()
+        assert user.until(GOAWAY).code == 0
+        assert user.ended()
+        assert 0.3 < time.monotonic() - began < 4
 
 
 def test_no_connection_and_no_request_is_left_behind(echo: Replica) -> None:

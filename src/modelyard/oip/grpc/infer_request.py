@@ -87,7 +87,7 @@ def _inputs(request: InferRequest, model: ServedModel) -> tuple[Tensor, ...]:
     if raw and len(raw) != len(given):
         raise Rejected(
             "raw_input_contents",
-            f"expected one for each of {len(given)} inputs, got {len(raw)}; typed contents do not mix with them",
+            f"expected one for each of {len(given)} inputs, got {len(raw)}; they do not mix with typed ones",
         )
     inputs = []
     for index, tensor in enumerate(given):

@@ -19,28 +19,27 @@ from modelyard.serving.inference import Dialect
 
 PROTOCOL = "grpc"
 MOST_PENDING = 64
-"""Requests of one stream that may wait for their answers before no more are read."""
+MOST_PENDING_BYTES = 1 << 20
+"""Requests of one stream, and bytes of them, that may wait for their answers before no more are read."""
 
 
 def infer(application: Application, exchange: Exchange) -> None:
     """Answer a ModelInferRequest with a ModelInferResponse."""
-    hosted, request = _read(application, exchange)
+    request = read_request(exchange.body)
     parse = partial(_query, request)
-    application.predict(hosted, exchange, Dialect(PROTOCOL, parse))
+    application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
 
 
 def infer_streamed(application: Application, turn: Turn, exchange: Exchange) -> None:
     """Answer a ModelInferRequest with one ModelStreamInferResponse or, from some models, with several."""
-    hosted, request = _read(application, exchange)
+    request = read_request(exchange.body)
     turn.identity = request.message.id
     parse = partial(_query_in_parts, request)
-    application.predict(hosted, exchange, Dialect(PROTOCOL, parse))
+    application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
 
 
-def _read(application: Application, exchange: Exchange) -> tuple[HostedModel, InferRequest]:
-    request = read_request(exchange.body)
-    message = request.message
-    return application.catalog.find(message.model_name, message.model_version), request
+def _asked(application: Application, request: InferRequest) -> HostedModel:
+    return application.catalog.find(request.message.model_name, request.message.model_version)
 
 
 def _query(request: InferRequest, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
@@ -57,8 +56,11 @@ def _query_in_parts(request: InferRequest, exchange: Exchange, body: bytes, mode
 class Turn:
     """One request of a stream, and what has been answered to it before it is its turn."""
 
-    def __init__(self, talk: InferenceTalk) -> None:
+    def __init__(self, talk: InferenceTalk, size: int) -> None:
         self._talk = talk
+        self.size = size
+        """Bytes of the request."""
+        self._parts = 0
         self.exchange = Exchange(self)
         self.identity = ""
         """The request's id, as its client gave it."""
@@ -81,9 +83,12 @@ class Turn:
             self.send_part(exchange, part)
 
     def send_part(self, exchange: Exchange, part: Raw) -> int:
-        """A part; returns how many bytes before it the client has not taken yet."""
+        """A part; returns how many bytes of earlier parts the client has not taken yet."""
         del exchange
-        behind = self._talk.unsent_bytes + sum(len(piece) for parts in self.said for piece in parts)
+        behind = 0
+        if self._parts:
+            behind = self._talk.unsent_bytes + sum(len(piece) for parts in self.said for piece in parts)
+        self._parts += 1
         self.said.append((part,))
         self._talk.advance()
         return behind
@@ -102,6 +107,7 @@ class InferenceTalk:
         self._application = application
         self._conversation = conversation
         self._turns: deque[Turn] = deque()
+        self._pending_bytes = 0
         self._completed = False
         self._leaving = False
         self._advancing = False
@@ -109,7 +115,8 @@ class InferenceTalk:
     @property
     def is_full(self) -> bool:
         """Whether so much is under way that no more is read."""
-        return len(self._turns) >= MOST_PENDING or self._conversation.is_behind
+        many = len(self._turns) >= MOST_PENDING or self._pending_bytes >= MOST_PENDING_BYTES
+        return many or self._conversation.is_behind
 
     @property
     def unsent_bytes(self) -> int:
@@ -119,8 +126,9 @@ class InferenceTalk:
     def message(self, message: Raw) -> None:
         """Begin the next request."""
         self._conversation.begin()
-        turn = Turn(self)
+        turn = Turn(self, len(message))
         self._turns.append(turn)
+        self._pending_bytes += turn.size
         exchange = turn.exchange
         exchange.received_at = monotonic()
         exchange.headers = self._conversation.head.headers()
@@ -161,6 +169,7 @@ class InferenceTalk:
             if not turn.complete:
                 break
             self._turns.popleft()
+            self._pending_bytes -= turn.size
         self._advancing = False
         if not self._turns and self._leaving:
             self._conversation.leave()

@@ -114,7 +114,7 @@ class Stream:
         self.closed_by_client = False
         self.closed_by_us = False
         self.lingers = False
-        """What the client still sends after our last word is read for a while, for it may not listen before."""
+        """What the client sends after our last word is read for a while: it may not listen before."""
         self.unsent: deque[Raw] = deque()
         self.unsent_bytes = 0
         self.trailers: bytes | None = None
