@@ -22,7 +22,9 @@ def routes(application: Application) -> Mapping[str, Route]:
         found[f"{base}/ready"] = Route(
             {"GET": ready_endpoint(application, hosted, {"name": name})}, probe=True
         )
-        infer = application.infer(hosted, Dialect("v2", partial(parse_v2, name=name)))
+        infer = application.infer(
+            hosted, Dialect("v2", partial(parse_v2, name=name, regions=application.regions))
+        )
         found[f"{base}/infer"] = Route({"POST": infer})
     return found
 
