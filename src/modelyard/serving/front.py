@@ -14,7 +14,7 @@ from modelyard.serving.catalog import Catalog
 from modelyard.serving.config import ReplicaConfig
 from modelyard.serving.entrance import Entrance
 from modelyard.serving.errors import Failure
-from modelyard.serving.faces import all_routes
+from modelyard.serving.faces import all_routes, named_routes
 from modelyard.serving.grpc.calls import Calls
 from modelyard.serving.grpc.methods import all_methods
 from modelyard.serving.hosted import HostedModel
@@ -39,7 +39,9 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(Catalog(self._models), self, self._log)
-        self._application.offer(all_routes(self._application, config, version=_own_version()))
+        self._application.offer(
+            all_routes(self._application, config, version=_own_version()), named_routes(self._application)
+        )
         self._server = Server(
             self._application,
             self._application.refuse,
