@@ -31,6 +31,7 @@ check: .make/dev ## Lint, types, import contracts, sizes, generated pages.
 	@$(BIN)/mypy
 	@$(BIN)/python tools/unasync_client.py --check
 	@$(BIN)/python tools/generate_docs.py --check
+	@$(BIN)/python tools/generate_protos.py --check
 
 bench: .make/dev ## Measure; WORKLOAD=start|cold|memory|predict|rollout narrows it, WORKLOAD=peers[:identity,…] compares.
 	@$(BIN)/python -m bench $(WORKLOAD)
@@ -42,7 +43,7 @@ console: .make/run ## The console is part of the package; this prints a fresh lo
 	@$(BIN)/modelyard login --link
 
 lock: $(UV) ## Resolve the dependencies anew.
-	@for set in run dev bootstrap; do tools/lock.sh $(UV) $$set; done
+	@for set in run dev bootstrap clients; do tools/lock.sh $(UV) $$set; done
 
 clean: ## Remove what `make` installed here; data directories stay.
 	rm -rf $(VENV) .make

@@ -52,6 +52,11 @@ def normal(value: Any, name: str) -> Array:
         array = array.reshape(1)
     if type(array) is np.ndarray and array.dtype in _PLAIN and array.flags.c_contiguous:
         return array
+    return _converted(array, name)
+
+
+def _converted(array: Array, name: str) -> Array:
+    """An array of any type as one that can travel."""
     if array.dtype.kind == "O":
         array = _settled(array, name)
     if array.dtype.kind in "US":

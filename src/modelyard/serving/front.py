@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from modelyard.serving.application import Application
 from modelyard.serving.catalog import Catalog
 from modelyard.serving.config import ReplicaConfig
+from modelyard.serving.entrance import Entrance
 from modelyard.serving.errors import Failure
-from modelyard.serving.faces import all_routes
+from modelyard.serving.faces import all_routes, named_routes
+from modelyard.serving.grpc.calls import Calls
+from modelyard.serving.grpc.methods import all_methods
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.server import Server
 from modelyard.serving.logs import Log
@@ -35,12 +39,15 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(Catalog(self._models), self, self._log)
-        self._application.offer(all_routes(self._application, config, version=_own_version()))
+        self._application.offer(
+            all_routes(self._application, config, version=_own_version()), named_routes(self._application)
+        )
         self._server = Server(
             self._application,
             self._application.refuse,
             max_body_bytes=config.limits.max_body_bytes,
             idle_seconds=config.idle_seconds,
+            accept=partial(Entrance, calls=Calls(self._application, all_methods(self._application))),
         )
         self._state = StateFile(config.state_path)
         self._phase = "starting"
