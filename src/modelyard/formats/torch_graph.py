@@ -38,6 +38,7 @@ _CALLS = re.compile(
     r"|torch\._?sym_\w+|math\.[a-z]\w*|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pos|pow|abs|getitem"
     r"|eq|ne|lt|le|gt|ge|and_|or_|xor|not_|lshift|rshift|invert|index)"
 )
+_OPERATORS = frozenset({"__and__", "__or__", "__xor__", "__lshift__", "__rshift__"})
 _FILES = re.compile(r"torch\.ops\.aten\.(?:from_file|save|load)\b")
 _TREE_TYPES = frozenset(
     {"null", "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
@@ -92,7 +93,7 @@ def _input(
 
 
 def _harmless_call(target: str) -> bool:
-    dunder = any(part.startswith("__") and part.endswith("__") for part in target.split(".")[:3])
+    dunder = any(part.startswith("__") and part not in _OPERATORS for part in target.split("."))
     return bool(_CALLS.fullmatch(target)) and not dunder and not _FILES.match(target)
 
 
