@@ -1,4 +1,4 @@
-"""Writes small Keras and TensorFlow models: `python write_tensorflow.py DIRECTORY`, run by their own Python."""
+"""Writes small Keras and TensorFlow models to the directory given; run by a Python that has them."""
 
 from __future__ import annotations
 

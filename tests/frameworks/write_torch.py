@@ -1,4 +1,4 @@
-"""Writes small trained PyTorch models in every form: `python write_torch.py DIRECTORY`, run by their own Python."""
+"""Writes small PyTorch models in every form to the directory given; run by a Python that has PyTorch."""
 
 from __future__ import annotations
 

@@ -128,8 +128,16 @@ def _signature(config: object) -> Signature | None:
     layers = config.get("layers") if isinstance(config, dict) else None
     declared = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
     found = [_input(each.get("config")) for each in declared if each.get("class_name") == "InputLayer"]
-    inputs = [each for each in found if each is not None]
+    order = _order(config)
+    inputs = sorted((each for each in found if each is not None), key=lambda each: order.get(each.name, 0))
     return Signature(inputs=tuple(inputs)) if inputs and len(inputs) == len(found) else None
+
+
+def _order(config: object) -> dict[str, int]:
+    """Where each input layer stands among the arguments of a functional model."""
+    listed = config.get("input_layers") if isinstance(config, dict) else None
+    entries = [each for each in listed if isinstance(each, list) and each] if isinstance(listed, list) else []
+    return {str(each[0]): at for at, each in enumerate(entries)}
 
 
 def _input(config: object) -> TensorSpec | None:
