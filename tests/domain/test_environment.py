@@ -258,7 +258,7 @@ def test_an_interpreter_that_would_do_is_taken_before_anything_is_built() -> Non
 @pytest.mark.parametrize(
     ("what", "packages", "expected"),
     [
-        ((Format.TORCH, Serialization.TORCHSCRIPT), ("torch==2.13+cpu", "pandas==2.2"), ("numpy", "torch==2.13")),
+        ((Format.TORCH, Serialization.TORCHSCRIPT), ("torch==2.9+cpu", "pandas==2"), ("numpy", "torch==2.9")),
         ((Format.TORCH, Serialization.SAFETENSORS), ("torch",), ("numpy", "safetensors", "torch")),
         ((Format.KERAS, Serialization.KERAS), ("keras==3.15",), ("keras==3.15", "numpy", "tensorflow-cpu")),
         (

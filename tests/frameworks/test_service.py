@@ -97,8 +97,8 @@ def test_a_network_is_published_tested_deployed_and_answers_as_its_framework_doe
     tested = client.test(version.ref, written["inputs"])
     agrees(tested.outputs, written["expected"])
     assert tested.device.endswith("device: CPU")
-    service = client.deploy(version.ref, name=name, timeout_seconds=120)
-    assert service.view.spec.runtime == ("torch" if written["format"] == "torch" else "tensorflow")
+    assert tested.runtime == ("torch" if written["format"] == "torch" else "tensorflow")
+    service = client.deploy(version.ref, name=name)
     agrees(
         {key: each.tolist() for key, each in service.predict(written["inputs"]).items()}, written["expected"]
     )

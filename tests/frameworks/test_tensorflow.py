@@ -44,6 +44,15 @@ def test_a_row_of_another_width_is_the_clients_mistake(
     assert failed == ("SignatureMismatch", "inputs.points: expected 2 columns, got 3")
 
 
+def test_weights_that_lie_in_another_file_of_the_machine_are_refused(
+    tensorflow_python: Path, tensorflow_models: dict[str, Any], tmp_path: Path
+) -> None:
+    written = tensorflow_models["keras-outside"]
+    reason, message = process.inspect(config(written), tmp_path, python=tensorflow_python).failure
+    assert reason == "UnsafeContent"
+    assert message.startswith("/more lies in another file")
+
+
 def test_a_runtime_without_the_framework_says_which_package_is_missing(
     tensorflow_models: dict[str, Any], tmp_path: Path
 ) -> None:

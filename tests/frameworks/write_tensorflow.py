@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -118,6 +119,10 @@ def main() -> None:
 
     code = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda value: value * 2)])
     code.save(made("keras-lambda") / "model.keras")
+    dense.save(made("keras-outside") / "model.h5")
+    with h5py.File(ROOT / "keras-outside/model.h5", "a") as file:
+        file.create_dataset("more", (4,), "u1", external=[("/etc/passwd", 0, 4)])
+    note("keras-outside", "model.h5", ("keras", "keras-h5"), points, {"output": answer})
     writer = Writer()
     tf.saved_model.save(writer, str(made("tf-writer")), signatures=writer.served)
     (ROOT / "models.json").write_text(json.dumps(FOUND))

@@ -115,8 +115,8 @@ def _exported(document: dict[str, object], entry: str) -> Detected:
 
 def _weights(directory: Path, entry: str, found: Reading) -> Detected:
     tensors = _tensors(found.root)
-    if tensors is None:
-        unsafe = (*torch_names.refused(found.imports, script=False), *found.findings)
+    unsafe = (*torch_names.refused(found.imports, script=False), *found.findings)
+    if tensors is None or (unsafe and not _source(directory, entry).is_file()):
         what = (
             f"UnsafeContent: loading it would import or run {'; '.join(unsafe[:MAX_NAMED])}; "
             if unsafe
@@ -127,7 +127,7 @@ def _weights(directory: Path, entry: str, found: Reading) -> Detected:
 
 
 def _with_source(directory: Path, entry: str, serialization: Serialization, tensors: int) -> Detected:
-    source = (directory / entry).parent / SOURCE
+    source = _source(directory, entry)
     if not source.is_file():
         raise Damaged(
             f"it holds weights only ({tensors} tensors); put a {SOURCE} beside it that defines "
@@ -145,6 +145,10 @@ def _with_source(directory: Path, entry: str, serialization: Serialization, tens
         algorithm="Model",
         notes=(f"{tensors} tensors for the class Model in {SOURCE}",),
     )
+
+
+def _source(directory: Path, entry: str) -> Path:
+    return (directory / entry).parent / SOURCE
 
 
 def _tensors(root: object) -> int | None:

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
-from modelyard_worker import graphs, outputs, samples, signatures
+from modelyard_worker import graphs, hdf5, outputs, samples, signatures
 from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
@@ -41,12 +41,14 @@ def load(config: Mapping[str, Any]) -> Loaded:
     """Load a `.keras` or `.h5` file; it is not compiled, so losses and optimisers are not needed.
 
     Prints `Keras device: CPU`, `GPU:0` or `cuda:0`. Raises Failure(SignatureMismatch) when neither the file
-    nor the publisher says what it takes, or when they contradict one another.
+    nor the publisher says what it takes, or when they contradict one another, Failure(UnsafeContent) when the
+    weights lie in another file of the machine.
     """
     backend = _backend(threads(config))
     library = importlib.import_module("keras")
     device = f"Keras device: {_device(backend)}"
     print(device, flush=True)
+    hdf5.require_whole(entry_path(config))
     # The platform read the configuration and refused code in it, unless the project trusts its models fully.
     model = library.saving.load_model(entry_path(config), compile=False, safe_mode=False)
     declared = list(getattr(model, "inputs", None) or ())
