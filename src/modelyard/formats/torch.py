@@ -117,12 +117,8 @@ def _weights(directory: Path, entry: str, found: Reading) -> Detected:
     tensors = _tensors(found.root)
     unsafe = (*torch_names.refused(found.imports, script=False), *found.findings)
     if tensors is None or (unsafe and not _source(directory, entry).is_file()):
-        what = (
-            f"UnsafeContent: loading it would import or run {'; '.join(unsafe[:MAX_NAMED])}; "
-            if unsafe
-            else ""
-        )
-        raise Damaged(f"{what}it is no state_dict but a pickled object; {EXPORT}")
+        kind = "it is no state_dict but a pickled object; " if tensors is None else ""
+        raise Damaged(f"{_said(unsafe)}{kind}{EXPORT}")
     return _with_source(directory, entry, Serialization.TORCH_WEIGHTS, tensors)
 
 
@@ -145,6 +141,11 @@ def _with_source(directory: Path, entry: str, serialization: Serialization, tens
         algorithm="Model",
         notes=(f"{tensors} tensors for the class Model in {SOURCE}",),
     )
+
+
+def _said(unsafe: tuple[str, ...]) -> str:
+    shown = "; ".join(unsafe[:MAX_NAMED])
+    return f"UnsafeContent: loading it would import or run {shown}; " if unsafe else ""
 
 
 def _source(directory: Path, entry: str) -> Path:
@@ -182,7 +183,4 @@ def _not_an_archive(path: Path, head: bytes) -> str:
         return f"it is in PyTorch's format from before 1.6, which is a row of pickles; {again}"
     found = follow(path)
     unsafe = (*torch_names.refused(found.imports, script=False), *found.findings)
-    said = (
-        f"UnsafeContent: loading it would import or run {'; '.join(unsafe[:MAX_NAMED])}; " if unsafe else ""
-    )
-    return f"{said}it is a plain pickle and not an archive of PyTorch; {again}"
+    return f"{_said(unsafe)}it is a plain pickle and not an archive of PyTorch; {again}"
