@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 import numpy as np
 
-from modelyard_worker import requests, signatures
+from modelyard_worker import outputs, requests, signatures
 from modelyard_worker.arrays import DTYPES, native, normal
 from modelyard_worker.failures import Failure
 
@@ -24,14 +24,17 @@ def inputs_of(
     """The input specs, and what the publisher said with its sample under the network's own names.
 
     `own` is what the file declares, None when it does not; then the publisher's signature or sample tells.
-    `tried` computes an answer from arrays by name. Raises Failure(SignatureMismatch) that names the field
-    or says how to publish.
+    Declared names that the network does not use stand for its inputs in order. `tried` computes an answer
+    from arrays by name. Raises Failure(SignatureMismatch) that names the field or says how to publish.
     """
-    if own is not None:
-        said = given.get("inputs")
-        return (signatures.agree(said, own, "inputs") if said else list(own)), given
     if given.get("inputs"):
-        return _as_named(given["inputs"], names), given
+        said = _as_named(_under_own(given["inputs"], names), names)
+        specs = said if own is None else signatures.agree(said, own, "inputs")
+        if {each["name"] for each in given["inputs"]} == set(names):
+            return specs, given
+        return [{**spec, "name": each["name"]} for spec, each in zip(specs, given["inputs"])], given
+    if own is not None:
+        return list(own), given
     if given.get("sample") is None:
         shown = ", ".join(f'"{name}": [[…]]' for name in names)
         raise Failure(
@@ -43,6 +46,22 @@ def inputs_of(
     tensors = _accepted(tensors, tried)
     sample = {name: array.tolist() for name, array in tensors.items()}
     return [signatures.spec_of(name, array) for name, array in tensors.items()], {**given, "sample": sample}
+
+
+def outputs_of(declared: Sequence[Spec]) -> "Tuple[List[Spec], Callable[[Any], Any]]":
+    """The output specs, and a function that brings answers to them.
+
+    Declared names that the network does not use stand for its outputs in order.
+    """
+    specs, cast = outputs.declared(declared, ())
+    names = [str(each["name"]) for each in declared]
+
+    def adapt(answer: Arrays) -> Any:
+        if names and len(names) <= len(answer) and not any(name in answer for name in names):
+            answer = dict(zip(names, answer.values()))
+        return cast(answer)
+
+    return specs, adapt
 
 
 def answers(value: Any, plain: Callable[[Any], Any]) -> Arrays:
@@ -66,14 +85,25 @@ def array(value: Any, name: str) -> Array:
     return native(found) if found.dtype.kind in "biuf" and found.ndim else normal(found, name)
 
 
-def fed(tensors: Arrays, inputs: Sequence[Spec]) -> Arrays:
-    """A request's arrays in the types that the network takes. Raises Failure(SignatureMismatch)."""
+def fed(tensors: Arrays, inputs: Sequence[Spec], names: Sequence[str]) -> Arrays:
+    """A request's arrays under the network's names, in the types that it takes.
+
+    Raises Failure(SignatureMismatch).
+    """
     signatures.check(inputs, tensors)
-    wanted = ((each["name"], DTYPES[each["datatype"]]) for each in inputs)
-    return {
-        name: tensors[name] if tensors[name].dtype == dtype else tensors[name].astype(dtype)
-        for name, dtype in wanted
-    }
+    given = [str(each["name"]) for each in inputs]
+    own = given if set(given) == set(names) else names
+    found = {}
+    for name, each in zip(own, inputs):
+        array, dtype = tensors[each["name"]], DTYPES[each["datatype"]]
+        found[name] = array if array.dtype == dtype else array.astype(dtype)
+    return found
+
+
+def _under_own(said: Sequence[Spec], names: Sequence[str]) -> List[Spec]:
+    if len(said) != len(names) or any(each["name"] in names for each in said):
+        return list(said)
+    return [{**each, "name": name} for each, name in zip(said, names)]
 
 
 def _as_named(said: Sequence[Spec], names: Sequence[str]) -> List[Spec]:

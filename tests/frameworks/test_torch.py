@@ -58,6 +58,20 @@ def test_the_signature_that_an_inspection_found_is_enough_to_answer(
     agrees(answer.result["outputs"], written["expected"])
 
 
+@pytest.mark.parametrize("name", ["mlp-script", "mlp-export"])
+def test_names_of_a_signature_that_the_network_does_not_use_stand_for_its_own_in_order(
+    name: str, torch_python: Path, torch_models: dict[str, Any], tmp_path: Path
+) -> None:
+    written = torch_models[name]
+    said = {
+        "inputs": [{"name": "INPUT__0", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [{"name": "OUTPUT__0", "datatype": "FP32", "shape": [-1, 3]}],
+    }
+    request = {"inputs": {"INPUT__0": written["inputs"]["points"]}}
+    answer = process.ask(torch_python, config(written, signature=said), request, tmp_path)
+    agrees(answer.result["outputs"], {"OUTPUT__0": written["expected"]["output"]})
+
+
 def test_without_a_sample_it_is_said_how_to_publish_one(
     torch_python: Path, torch_models: dict[str, Any], tmp_path: Path
 ) -> None:

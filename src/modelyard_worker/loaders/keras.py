@@ -7,7 +7,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
-from modelyard_worker import graphs, hdf5, outputs, samples, signatures
+from modelyard_worker import graphs, hdf5, samples, signatures
 from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
@@ -65,10 +65,10 @@ def load(config: Mapping[str, Any]) -> Loaded:
 
     own = [_declared(name, each) for name, each in zip(names, declared)] if declared else None
     inputs, given = graphs.inputs_of(published(config), own, names, compute)
-    specs, adapt = outputs.declared(given.get("outputs") or (), ())
+    specs, adapt = graphs.outputs_of(given.get("outputs") or ())
 
     def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
-        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs)))
+        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs, names)))
         return answer
 
     samples.warm(predict, inputs, given.get("sample"))

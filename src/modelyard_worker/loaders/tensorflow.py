@@ -42,7 +42,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     specs, adapt = outputs.declared(given.get("outputs") or (), _whole(answered) or ())
 
     def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
-        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs)))
+        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs, sorted(wanted))))
         return answer
 
     samples.warm(predict, inputs, given.get("sample"))

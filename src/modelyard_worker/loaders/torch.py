@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
-from modelyard_worker import graphs, outputs, samples, signatures
+from modelyard_worker import graphs, samples, signatures
 from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
@@ -58,11 +58,10 @@ def load(config: Mapping[str, Any]) -> Loaded:
             return graphs.answers(network.call(tensors), lambda each: _plain(library, each))
 
     inputs, given = graphs.inputs_of(published(config), network.specs, network.names, compute)
-    declared = list(given.get("outputs") or ())
-    specs, adapt = outputs.declared(declared, ())
+    specs, adapt = graphs.outputs_of(given.get("outputs") or ())
 
     def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
-        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs)))
+        answer: Arrays = adapt(compute(graphs.fed(tensors, inputs, network.names)))
         return answer
 
     samples.warm(predict, inputs, given.get("sample"))
