@@ -105,7 +105,9 @@ def test_safetensors_with_source_are_a_model_and_a_truncated_one_is_refused(tmp_
         (lambda p: networks.weights(p, {"a": networks.tensor("0", 1), "b": SYSTEM}), "posix.system"),
         (lambda p: networks.script(p, **{"more.pkl": networks.pickled(SYSTEM)}), "posix.system"),
         (lambda p: networks.script(p, code="  torch.save(x, 'f')\n"), "torch.save"),
-        (lambda p: networks.script(p, code="  ops.aten.from_file('f')\n"), "ops.aten.from_file"),
+        (lambda p: networks.script(p, code="y = ops.aten.from_file('f')\n"), "ops.aten.from_file"),
+        (lambda p: networks.script(p, code="y = ['#', torch. # c\n  save (x, 'f')]\n"), "torch.save"),
+        (lambda p: networks.script(p, code="y = '\n"), "cannot be read as code"),
         (lambda p: networks.weights(p, {**networks.state(), "b": Call("torch.hub", "load", "x")}), "hub"),
         (lambda p: networks.weights(p, {**networks.state(), "b": Call("torch", "load", "x")}), "torch.load"),
     ],
@@ -158,6 +160,25 @@ def test_pickles_and_native_code_inside_an_exported_program_are_found(tmp_path: 
     assert "custom object" in refusal(tmp_path)
     networks.exported(path)
     assert "trust is `never`" in refusal(tmp_path, trust=Trust.NEVER)
+
+
+@pytest.mark.parametrize("entry", [{"use_pickle": True}, {"use_pickle": 1}, {}])
+@pytest.mark.parametrize("folder", ["weights", "constants"])
+def test_a_plain_pickle_among_the_weights_of_an_exported_program_is_refused(
+    entry: dict[str, Any], folder: str, tmp_path: Path
+) -> None:
+    table = json.dumps({"config": {"w": {"path_name": "weight_0", **entry}}}).encode()
+    members = {f"data/{folder}/model_{folder}_config.json": table, f"data/{folder}/weight_0": b"\x80\x02."}
+    networks.exported(tmp_path / "model.pt2", **members)
+    assert "would be unpickled" in refusal(tmp_path)
+    outside = json.dumps({"config": {"w": {"path_name": "../../x", **entry}}}).encode()
+    networks.exported(tmp_path / "model.pt2", **{**members, next(iter(members)): outside})
+    assert "not beside it" in refusal(tmp_path)
+
+
+def test_a_second_graph_under_another_name_is_not_overlooked(tmp_path: Path) -> None:
+    networks.exported(tmp_path / "model.pt2", **{"models/other": b"{}"})
+    assert "2 exported programs" in refusal(tmp_path)
 
 
 def test_a_project_that_trusts_fully_admits_what_is_named(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def read(directory: Path, entry: str) -> Detected:
     with zips.opened(path) as archive:
         kind, root = torch_archive.kind_of(archive)
         if kind is Kind.EXPORT:
-            names = [n for n in archive.namelist() if n.startswith(f"{root}/models/") and n.endswith(".json")]
+            names = [name for name in archive.namelist() if name.startswith(f"{root}/models/")]
             if len(names) != 1:
                 raise Damaged(f"it holds {len(names)} exported programs; export one, without AOTInductor")
             return _exported(zips.document(archive, names[0], limits.MAX_GRAPH), entry)

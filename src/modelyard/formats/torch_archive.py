@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from enum import StrEnum
@@ -15,8 +16,10 @@ from modelyard.formats.pickles import reading
 from modelyard.formats.pickles.reading import Reading
 from modelyard.formats.pickles.values import Malformed
 
-FILES = re.compile(r"(?:\btorch\.(?:save|from_file|load)|\bops\.aten\.(?:save|from_file))\s*\(")
+FILES = re.compile(r"\b(torch|ops \. aten) \. (save|from_file|load) \(")
 """Calls by which TorchScript, which has no other way out, reads and writes files."""
+_WORDS = (tokenize.NAME, tokenize.OP)
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_]+")
 NATIVE = (".so", ".dll", ".dylib", ".cubin", ".o")
 
 
@@ -84,13 +87,24 @@ def _unsafe(archive: zipfile.ZipFile, *, depth: int) -> Iterator[str]:
 
 
 def _script(source: bytes, name: str) -> Iterator[str]:
-    for call in FILES.findall(source.decode("utf-8", "replace")):
-        yield f"{call.rstrip('( ')} in {name}, which reads or writes files"
+    """Calls in TorchScript that reach files, found among its tokens: however they are laid out."""
+    try:
+        lines = io.StringIO(source.decode("utf-8"))
+        tokens = [each for each in tokenize.generate_tokens(lines.readline) if each.string.strip()]
+    except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
+        tokens = []
+    if not tokens or any(each.type == tokenize.ERRORTOKEN for each in tokens):
+        yield f"{name}, which cannot be read as code"
+    words = " ".join(each.string for each in tokens if each.type in _WORDS)
+    for owner, call in FILES.findall(words):
+        yield f"{owner.replace(' ', '')}.{call} in {name}, which reads or writes files"
 
 
 def _exported(archive: zipfile.ZipFile, name: str, inner: str, *, depth: int) -> Iterator[str]:
-    if inner.startswith("models/") and inner.endswith(".json"):
+    if inner.startswith("models/"):
         yield from torch_graph.unsafe(zips.document(archive, name, limits.MAX_GRAPH))
+    elif inner.endswith("_config.json"):
+        _check_payloads(archive, name)
     elif inner.startswith(("data/constants/custom_obj", "data/constants/opaque_obj")):
         yield f"a custom object in {inner}"
     elif _is_nested(archive, name, inner):
@@ -100,7 +114,24 @@ def _exported(archive: zipfile.ZipFile, name: str, inner: str, *, depth: int) ->
         if size > limits.MAX_NESTED:
             raise Damaged(f"{inner} is pickled and larger than {limits.MAX_NESTED} bytes, too large to check")
         with zipfile.ZipFile(io.BytesIO(archive.read(name))) as nested:
+            zips.check(nested, size)
             yield from _unsafe(nested, depth=depth + 1)
+
+
+def _check_payloads(archive: zipfile.ZipFile, name: str) -> None:
+    """Require that what a table of weights or constants has unpickled is an archive: those are looked into."""
+    listed = zips.document(archive, name, limits.MAX_GRAPH).get("config")
+    folder = PurePosixPath(name).parent
+    for each in listed.values() if isinstance(listed, dict) else ():
+        if not isinstance(each, dict) or each.get("use_pickle") is False:
+            continue
+        path = each.get("path_name")
+        if not isinstance(path, str) or not _PLAIN_PATH.fullmatch(path):
+            raise Damaged(f"{name} names a part that is not beside it")
+        if not zipfile.is_zipfile(io.BytesIO(zips.text(archive, str(folder / path), limits.MAX_NESTED))):
+            raise Damaged(
+                f"{folder.name}/{path} would be unpickled, and is not an archive that PyTorch wrote"
+            )
 
 
 def _is_nested(archive: zipfile.ZipFile, name: str, inner: str) -> bool:

@@ -20,7 +20,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an archive whose table of contents can be read in one way only. Raises Damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            _check(archive, path.stat().st_size)
+            check(archive, path.stat().st_size)
             yield archive
     except _BROKEN as error:
         raise Damaged(f"it is not a whole zip file ({error})") from None
@@ -54,7 +54,8 @@ def parsed(data: bytes, name: str) -> dict[str, object]:
     return found
 
 
-def _check(archive: zipfile.ZipFile, size: int) -> None:
+def check(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive of `size` bytes that could be read in two ways. Raises Damaged."""
     members = archive.infolist()
     names = [member.filename for member in members]
     if len(names) > limits.MAX_ZIP_ENTRIES or len(set(names)) != len(names):
