@@ -92,8 +92,9 @@ def _script(source: bytes, name: str) -> Iterator[str]:
         lines = io.StringIO(source.decode("utf-8"))
         tokens = [each for each in tokenize.generate_tokens(lines.readline) if each.string.strip()]
     except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
-        tokens = []
-    if not tokens or any(each.type == tokenize.ERRORTOKEN for each in tokens):
+        yield f"{name}, which cannot be read as code"
+        return
+    if any(each.type == tokenize.ERRORTOKEN for each in tokens):
         yield f"{name}, which cannot be read as code"
     words = " ".join(each.string for each in tokens if each.type in _WORDS)
     for owner, call in FILES.findall(words):
@@ -119,7 +120,7 @@ def _exported(archive: zipfile.ZipFile, name: str, inner: str, *, depth: int) ->
 
 
 def _check_payloads(archive: zipfile.ZipFile, name: str) -> None:
-    """Require that what a table of weights or constants has unpickled is an archive: those are looked into."""
+    """Require that what a table of weights or constants has unpickled is an archive, as those are scanned."""
     listed = zips.document(archive, name, limits.MAX_GRAPH).get("config")
     folder = PurePosixPath(name).parent
     for each in listed.values() if isinstance(listed, dict) else ():
