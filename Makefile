@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV := .make/uv/bin/uv
 UV_FLAGS := --quiet --link-mode=copy --compile-bytecode --require-hashes
 
-.PHONY: help run demo test check e2e bench docs console lock clean
+.PHONY: help run demo frameworks test check e2e bench docs console lock clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ test: .make/dev ## Run every test that this machine can run.
 
 e2e: .make/dev ## Run the end-to-end stories only.
 	@$(BIN)/python -m pytest tests/e2e
+
+frameworks: .make/dev ## Install PyTorch, Keras and TensorFlow for their tests, below .venvs.
+	@$(BIN)/python -m tests.support.frameworks
 
 check: .make/dev ## Lint, types, import contracts, sizes, generated pages.
 	@$(BIN)/ruff format --check .

@@ -27,15 +27,24 @@ LAYERS = (
     Layer("faces", ("tests/api", "tests/client", "tests/cli", "tests/docs")),
     Layer("simulation", ("tests/simulation",)),
     Layer("end to end", ("tests/e2e",), minutes=15),
+    Layer("frameworks", ("tests/frameworks",), minutes=15),
 )
 
 
 def reasons_to_skip() -> dict[str, str]:
     """Layers that cannot run here, with the reason."""
-    if platform.system() == "Linux" and platform.machine() == "x86_64":
-        return {}
-    why = "Envoy's wheel and the process tests need Linux on x86-64"
-    return {"processes": why, "end to end": why}
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        why = "Envoy's wheel and the process tests need Linux on x86-64"
+        return {"processes": why, "end to end": why, "frameworks": why}
+    why = _missing_frameworks()
+    return {"frameworks": why} if why else {}
+
+
+def _missing_frameworks() -> str:
+    """Why PyTorch, Keras and TensorFlow cannot be installed for their tests; empty when they are there."""
+    command = [sys.executable, "-m", "tests.support.frameworks"]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    return "" if made.returncode == 0 else (made.stdout.strip() or made.stderr[-500:])
 
 
 def main() -> int:

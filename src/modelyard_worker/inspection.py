@@ -28,7 +28,7 @@ def inspect_model(config: Mapping[str, Any]) -> Dict[str, Any]:
     sample = given if given is not None else samples.made_up(loaded)
     answer: Optional[Arrays] = None
     if sample is not None:
-        tensors = samples.first_row(requests.rows(sample, signature["inputs"]))
+        tensors = samples.first_row(requests.rows(sample, signature["inputs"]), signature["inputs"])
         answer = _tried(loaded, tensors, config, required=given is not None or samples.certain(signature))
         signature["sample"] = (
             None if answer is None else {name: nested(array) for name, array in tensors.items()}

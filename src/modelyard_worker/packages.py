@@ -44,6 +44,9 @@ LIBRARIES: Dict[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "onnx": "onnxruntime",
+    "torch": "torch",
+    "keras": "keras",
+    "tensorflow": "tensorflow",
 }
 """The module that reads each format."""
 

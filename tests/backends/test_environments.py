@@ -318,3 +318,40 @@ async def test_another_python_is_used_when_it_is_there(builder: LocalEnvironment
         things.runtime(RuntimeSpec(kind=RuntimeKind.WORKER, python=others[0], packages=("six==1.16.0",))),
     )
     assert (status.state, status.python) == (RuntimeState.READY, others[0])
+
+
+async def test_an_interpreter_that_is_there_is_used_as_it_is(
+    builder: LocalEnvironments, directory: Path
+) -> None:
+    runtime = things.runtime(RuntimeSpec(interpreter=sys.executable))
+    await builder.build(runtime)
+    status = await builder.observe(runtime)
+    assert (status.state, status.interpreter) == (RuntimeState.READY, sys.executable)
+    assert status.packages == (await builder.host()).packages
+    await builder.remove(runtime)
+    await builder.remove(things.runtime(SIX), others=[runtime.spec])
+    assert Path(sys.executable).exists()
+    assert list((directory / "runtimes/builds").iterdir()) == []
+    assert builder.log(runtime) == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "said"),
+    [
+        (None, "InterpreterMissing", "there is no program"),
+        ("exit 3", "InterpreterMissing", "does not answer as Python does"),
+        ("echo hello", "InterpreterMissing", "does not answer as Python does"),
+        ('echo \'{"version": [3, 8, 1], "packages": {}}\'', "InterpreterMissing", "needs 3.9 or newer"),
+        ('echo \'{"version": [3, 12, 1], "packages": {}}\'', "RuntimeBuildFailed", "has no numpy"),
+    ],
+)
+async def test_an_interpreter_that_cannot_host_a_model_says_why(
+    script: str | None, reason: str, said: str, builder: LocalEnvironments, directory: Path
+) -> None:
+    program = directory / "python"
+    if script is not None:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+    status = await builder.observe(things.runtime(RuntimeSpec(interpreter=str(program))))
+    assert (status.state, status.reason) == (RuntimeState.FAILED, reason)
+    assert said in status.message

@@ -250,3 +250,13 @@ async def test_an_alias_that_nobody_knows_is_not_found() -> None:
     async with running(start=False) as world:
         with pytest.raises(NotFound):
             await models.remove_alias(world.platform, ADMIN, P, "churn", "champion")
+
+
+@on_virtual_time
+async def test_only_an_administrator_names_an_interpreter_of_the_machine() -> None:
+    spec = RuntimeSpec(interpreter="/opt/it/bin/python")
+    async with running() as world:
+        with pytest.raises(Forbidden):
+            await runtimes.apply(world.platform, member("ada", Role.OWNER), P, "mine", spec)
+        made = await runtimes.apply(world.platform, ADMIN, P, "mine", spec)
+    assert made.spec == spec

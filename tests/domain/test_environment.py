@@ -234,6 +234,57 @@ def test_offline_the_runtimes_that_would_do_are_named() -> None:
     assert suitable(version("scikit-learn==1.5.0"), artifact(), there) == ("old",)
 
 
+def registered(name: str, **packages: str) -> Runtime:
+    status = RuntimeStatus(
+        state=RuntimeState.READY, packages={key.replace("_", "-"): each for key, each in packages.items()}
+    )
+    return runtime(name, spec=RuntimeSpec(interpreter="/opt/it/bin/python"), status=status)
+
+
+def test_an_interpreter_that_would_do_is_taken_before_anything_is_built() -> None:
+    what = artifact(Format.TORCH, Serialization.TORCH_EXPORT, framework="2.10.0", algorithm="ExportedProgram")
+    made = version("torch==2.10.0", "numpy==2.1.0", "scikit-learn==1.2")
+    old, new = registered("a", torch="2.9.1", numpy="2.0.0"), registered("b", torch="2.13.0", numpy="2.4.6")
+    built = runtime("c", status=new.status)
+    assert choose(made, what, "auto", host=HOST, runtimes=(old, built, new)) == Choice(
+        runtime="b", warnings=("model was made with torch 2.10.0, runtime b has 2.13.0",)
+    )
+    assert choose(made, what, "auto", host=HOST, runtimes=(old, built)).build is not None
+    assert auto(version("scikit-learn==1.9.1")) == choose(
+        version("scikit-learn==1.9.1"), artifact(), "auto", host=HOST, runtimes=(new,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "packages", "expected"),
+    [
+        ((Format.TORCH, Serialization.TORCHSCRIPT), ("torch==2.9+cpu", "pandas==2"), ("numpy", "torch==2.9")),
+        ((Format.TORCH, Serialization.SAFETENSORS), ("torch",), ("numpy", "safetensors", "torch")),
+        ((Format.KERAS, Serialization.KERAS), ("keras==3.15",), ("keras==3.15", "numpy", "tensorflow-cpu")),
+        (
+            (Format.KERAS, Serialization.KERAS_H5),
+            ("keras==3.15.1", "torch==2.13.0+cpu", "scipy==1.13"),
+            ("keras==3.15.1", "numpy", "torch==2.13.0"),
+        ),
+        ((Format.TENSORFLOW, Serialization.SAVED_MODEL), (), ("numpy", "tensorflow-cpu")),
+    ],
+)  # fmt: skip
+def test_a_network_gets_its_framework_and_nothing_that_only_lay_about(
+    what: tuple[Format, Serialization], packages: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    made = auto(version(*packages), artifact(*what)).build
+    assert made is not None
+    assert made.packages == expected
+
+
+def test_a_keras_model_runs_on_whichever_backend_is_there() -> None:
+    what = artifact(Format.KERAS, Serialization.KERAS, framework="3.10.0")
+    made = version("keras==3.10.0", "tensorflow==2.20.0")
+    there = [registered("none", keras="3.15.1"), registered("torch", keras="3.15.1", torch="2.13.0")]
+    assert choose(made, what, "auto", host=HOST, runtimes=there).runtime == "torch"
+    assert choose(made, what, "auto", host=HOST, runtimes=there[:1]).build is not None
+
+
 @pytest.mark.parametrize(
     ("line", "name", "pinned"),
     [
@@ -268,6 +319,10 @@ def test_what_is_no_requirement_is_not_read(line: str) -> None:
         ({"packages": ("numpy", "-e .")}, "spec.packages[1]"),
         ({"packages": ("numpy\n--index-url x",)}, "spec.packages[0]"),
         ({"packages": ("",)}, "spec.packages[0]"),
+        ({"interpreter": "bin/python"}, "spec.interpreter"),
+        ({"interpreter": "/bin/py\nthon"}, "spec.interpreter"),
+        ({"interpreter": "/bin/python", "packages": ("six",)}, "spec.packages"),
+        ({"interpreter": "/bin/python", "python": "3.11"}, "spec.python"),
     ],
 )
 def test_a_runtime_spec_names_what_is_wrong(fields: dict[str, object], path: str) -> None:

@@ -44,16 +44,27 @@ class Outcome:
         return self.document["failure"]["reason"], self.document["failure"]["message"]
 
 
-def inspect(config: dict[str, Any], directory: Path, *flags: str, host: Path | None = None) -> Outcome:
+def inspect(
+    config: dict[str, Any],
+    directory: Path,
+    *flags: str,
+    host: Path | None = None,
+    python: Path | str = sys.executable,
+) -> Outcome:
     """Run `inspect` with a worker.json of this content."""
-    return _run("inspect", config, directory, flags=flags, host=host)
+    return _run("inspect", config, directory, flags=flags, host=host, python=python)
 
 
 def test(config: dict[str, Any], request: dict[str, Any], directory: Path) -> Outcome:
     """Run `test` with this request."""
+    return ask(sys.executable, config, request, directory)
+
+
+def ask(python: Path | str, config: dict[str, Any], request: dict[str, Any], directory: Path) -> Outcome:
+    """Run `test` with this request in another interpreter."""
     path = directory / "request.json"
     path.write_text(json.dumps(request))
-    return _run("test", config, directory, "--request", str(path))
+    return _run("test", config, directory, "--request", str(path), python=python)
 
 
 test.__test__ = False  # type: ignore[attr-defined]
@@ -66,10 +77,11 @@ def _run(
     *options: str,
     flags: tuple[str, ...] = (),
     host: Path | None = None,
+    python: Path | str = sys.executable,
 ) -> Outcome:
     settings, out = directory / "worker.json", directory / "result.json"
     settings.write_text(json.dumps(config))
-    arguments = [sys.executable, *flags, str((host or package()) / "__main__.py"), command]
+    arguments = [str(python), *flags, str((host or package()) / "__main__.py"), command]
     ended = subprocess.run(
         [*arguments, "--config", str(settings), "--out", str(out), *options],
         cwd=directory,

@@ -224,6 +224,8 @@ class MemoryEnvironments:
 
     async def observe(self, runtime: Runtime) -> RuntimeStatus:
         """Pending before the build, then building, then ready or failed."""
+        if runtime.spec.interpreter:
+            return replace(self._host, interpreter=runtime.spec.interpreter, lock=runtime.spec.interpreter)
         build = self._builds.get(_identity(runtime.spec))
         if build is None:
             return RuntimeStatus()

@@ -11,6 +11,7 @@ from modelyard.cli.deployments import EVENT
 from modelyard.client import options
 from modelyard.domain import quantity
 from modelyard.domain.access import Role
+from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.project import ProjectSpec
 from modelyard.domain.runtime import RuntimeSpec
 
@@ -23,7 +24,7 @@ _RUNTIME: list[output.Column] = [
     ("kind", lambda r: r.spec.kind),
     ("python", lambda r: r.status.python or r.spec.python),
     ("automatic", lambda r: "yes" if r.automatic else ""),
-    ("packages", lambda r: ", ".join(r.spec.packages)),
+    ("packages", lambda r: r.spec.interpreter or ", ".join(r.spec.packages)),
     ("message", lambda r: r.status.message),
 ]
 _PROJECT: list[output.Column] = [
@@ -58,13 +59,27 @@ def show_runtime(name: str) -> None:
 @runtimes.command("create")
 def create_runtime(
     name: str,
-    package: Annotated[list[str], typer.Option(help="Requirement such as scikit-learn==1.5.2; repeat")],
+    package: Annotated[
+        list[str] | None, typer.Option(help="Requirement such as scikit-learn==1.5.2; repeat")
+    ] = None,
     python: Annotated[str, typer.Option(help="Interpreter such as 3.11")] = "",
     kind: Annotated[str, typer.Option(help="service or worker")] = "service",
+    interpreter: Annotated[
+        str, typer.Option(help="Python program on this machine, used with its packages; administrators only")
+    ] = "",
     description: Annotated[str, typer.Option(help="A sentence for people")] = "",
 ) -> None:
     """Define a runtime; building begins at once."""
-    given = {"packages": tuple(package), "python": python, "kind": kind, "description": description}
+    if not package and not interpreter:
+        message = "give --package, or --interpreter for an environment that is there"
+        raise Invalid(f"--package: {message}", errors=[FieldError("--package", message)])
+    given = {
+        "packages": tuple(package or ()),
+        "python": python,
+        "kind": kind,
+        "interpreter": interpreter,
+        "description": description,
+    }
     with context.client() as client:
         output.show(client.runtimes.apply(name, options.build(RuntimeSpec, given)), _RUNTIME)
 

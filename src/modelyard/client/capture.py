@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.client import networks
 from modelyard.client.later import Later
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Datatype, Requirements, Signature, TensorSpec
@@ -39,17 +40,25 @@ class Captured:
     files: Mapping[str, Path]
     requirements: Requirements = field(default_factory=Requirements)
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    sample: dict[str, list[Any]] | None = None
+    """One example row under the model's own input names, when those are known."""
 
 
-def capture(model: Any, directory: Path) -> Captured:
+def capture(model: Any, directory: Path, *, example: Any = None) -> Captured:
     """Write a fitted object, a class, a path, or a dict of such to files below `directory`.
 
-    Raises Invalid when the object is of a kind that has no file format here.
+    `example` holds rows that a PyTorch module is exported with. Raises Invalid when the object is of a kind
+    that has no file format here.
     """
     if isinstance(model, dict):
         return _several(model, directory)
     if isinstance(model, str | Path):
         return Captured(files_of(Path(model)))
+    network = networks.write(model, directory, example)
+    if network is not None:
+        found = requirements()
+        needs = Requirements(python=found.python, packages=(*network.packages, *found.packages))
+        return Captured({network.path.name: network.path}, needs, sample=network.sample)
     written = _write(model, directory)
     return Captured({written.name: written}, requirements())
 
@@ -123,7 +132,7 @@ def _write(model: Any, directory: Path) -> Path:
         return path
     raise Invalid(
         f"an object of {type(model).__module__}.{type(model).__qualname__} has no model format; "
-        "publish a fitted scikit-learn, XGBoost or LightGBM model, an ONNX model, "
+        "publish a fitted scikit-learn, XGBoost or LightGBM model, an ONNX model, a PyTorch or Keras model, "
         "a class with `predict`, or a path",
         errors=[FieldError("model", "not a known kind of model")],
     )

@@ -41,7 +41,7 @@ def evaluate(model: Any, x_test: Any, y_test: Any, function: Function) -> dict[s
     if x_test is None or y_test is None or not callable(getattr(model, "predict", None)):
         return {}
     truth = np.asarray(y_test)
-    answer = np.asarray(model.predict(x_test))
+    answer = np.asarray(_answer(model, x_test))
     if len(truth) != len(answer):
         message = f"has {len(truth)} rows, x_test has {len(answer)}; give one target for each row"
         raise Invalid(f"y_test {message}", errors=[FieldError("y_test", message)])
@@ -52,9 +52,16 @@ def evaluate(model: Any, x_test: Any, y_test: Any, function: Function) -> dict[s
     return {}
 
 
+def _answer(model: Any, x_test: Any) -> Any:
+    """What the model says; Keras shows no progress bar."""
+    quiet = any(kind.__module__.partition(".")[0] == "keras" for kind in type(model).__mro__)
+    return model.predict(x_test, verbose=0) if quiet else model.predict(x_test)
+
+
 def _classification(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     if answer.ndim == 2 and truth.ndim == 1:
-        answer = answer.argmax(axis=1)
+        single = answer.shape[1] == 1
+        answer = (answer[:, 0] > 0.5).astype(truth.dtype) if single else answer.argmax(axis=1)
     accuracy = float(np.mean(np.all((truth == answer).reshape(len(truth), -1), axis=1)))
     if truth.ndim > 1:
         return {"accuracy": accuracy}

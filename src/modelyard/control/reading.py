@@ -10,6 +10,9 @@ from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Artifact, Format, Function, PublishSpec, Signature
 from modelyard.domain.project import Trust
 
+_DECLARING = (Format.ONNX, Format.TORCH, Format.KERAS, Format.TENSORFLOW)
+"""Formats whose files declare their tensors, as far as they do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -67,7 +70,7 @@ def _signature(said: Signature | None, detected: formats.Detected) -> Signature:
     does, and must not be held against it.
     """
     said, found = said or Signature(), Signature()
-    if detected.format is Format.ONNX:
+    if detected.format in _DECLARING:
         found = detected.signature or found
     return Signature(
         inputs=said.inputs or found.inputs,

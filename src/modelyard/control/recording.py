@@ -133,7 +133,11 @@ def _contents(version: ModelVersion) -> dict[str, frozenset[tuple[str, str]]]:
 def _described(artifact: Artifact, spec: PublishSpec) -> Artifact:
     """With the publisher's example, where nothing else can say what a model's own code takes."""
     known = artifact.signature
-    if artifact.format is not Format.PYTHON or known.inputs or known.sample is not None:
+    if (
+        artifact.format not in (Format.PYTHON, Format.TORCH, Format.KERAS)
+        or known.inputs
+        or known.sample is not None
+    ):
         return artifact
     return replace(artifact, signature=replace(known, sample=samples.by_name(spec.sample)))
 

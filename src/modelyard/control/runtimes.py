@@ -51,10 +51,13 @@ async def apply(
 ) -> Runtime:
     """Create or replace a runtime; building begins at once.
 
-    Deployments that use it go on with what they run and take the new environment when restarted.
+    Naming an `interpreter` of this machine is for administrators. Deployments that use it go on with what
+    they run and take the new environment when restarted.
     """
     await authorise.in_project(platform, actor, Verb.DEPLOY, project, kind=KIND, name=name)
     _require_definable(name)
+    if spec.interpreter:
+        await authorise.administrator(platform, actor, kind=KIND, name=name)
     async with platform.database.begin() as tx:
         if await projects.get(tx, project) is None:
             raise missing.project(project)
@@ -70,7 +73,7 @@ async def apply(
                 tx, changed, expected=before.generation if expected is None else expected
             )
         reason = "Changed" if before else "Created"
-        message = ", ".join(spec.packages)[:500]
+        message = (spec.interpreter or ", ".join(spec.packages))[:500]
         await _announce(platform, tx, actor, after, reason=reason, message=message)
     platform.hint(kinds.RUNTIME, kinds.runtime_key(project, name))
     return after

@@ -126,6 +126,11 @@ def completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
             inputs=seen.inputs or said.inputs,
             targets=said.targets or seen.targets,
             outputs=seen.outputs or said.outputs,
-            sample=said.sample or seen.sample,
+            sample=said.sample if _fits(said.sample, seen) else seen.sample,
         ),
     )
+
+
+def _fits(sample: Mapping[str, Any] | None, seen: Signature) -> bool:
+    """Whether the publisher's example is under the names that the model itself has for its inputs."""
+    return bool(sample) and (not seen.inputs or {each.name for each in seen.inputs} <= set(sample or ()))

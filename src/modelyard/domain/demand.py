@@ -14,8 +14,25 @@ FRAMEWORK: Mapping[Format, str] = {
     Format.XGBOOST: "xgboost",
     Format.LIGHTGBM: "lightgbm",
     Format.ONNX: "onnxruntime",
+    Format.TORCH: "torch",
+    Format.KERAS: "keras",
+    Format.TENSORFLOW: "tensorflow",
 }
 """The library that loads a format."""
+
+KERAS_BACKENDS = ("tensorflow", "torch", "jax")
+"""Any of them computes a Keras model."""
+
+_TORCH_LINES = frozenset({"torch", "torchvision", "torchaudio"})
+_GRAPHS: Mapping[Serialization, frozenset[str]] = {
+    Serialization.ONNX: frozenset({"onnxruntime", "numpy"}),
+    Serialization.TORCHSCRIPT: frozenset({"torch", "torchvision", "numpy"}),
+    Serialization.TORCH_EXPORT: frozenset({"torch", "torchvision", "numpy"}),
+    Serialization.KERAS: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
+    Serialization.KERAS_H5: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
+    Serialization.SAVED_MODEL: frozenset({"tensorflow", "numpy"}),
+}
+"""Files that hold a whole computation, and all that can matter for them of what was captured."""
 
 _PICKLES = (Serialization.JOBLIB, Serialization.PICKLE, Serialization.SKOPS)
 
@@ -36,6 +53,8 @@ _COMPOSITE = re.compile(
     r"$|.*(Pipeline|Voting|Stacking|Search|Multi|Calibrated|Bagging|OneVs|Chain|Transform)"
 )
 
+_USUAL = {"tensorflow": "tensorflow-cpu"}
+
 # Releases before these were built against numpy 1 without saying so.
 _NUMPY_2_SINCE = {
     "scikit-learn": (1, 5), "pandas": (2, 2), "onnxruntime": (1, 19), "lightgbm": (4, 4), "scipy": (1, 13),
@@ -44,10 +63,11 @@ _NUMPY_2_SINCE = {
 
 def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
     """What the version's artifact needs, its framework first, as far as is known."""
-    captured = {r.name: r for r in map(requirement.parse, version.requirements.packages) if r}
+    captured = {r.name: _public(r) for r in map(requirement.parse, version.requirements.packages) if r}
     ignored = _PLATFORM if artifact.format is Format.PYTHON else _TRAINING
-    if artifact.format is Format.ONNX:
-        captured = {name: r for name, r in captured.items() if name in ("onnxruntime", "numpy")}
+    if artifact.serialization in _GRAPHS:
+        relevant = _GRAPHS[artifact.serialization]
+        captured = {name: r for name, r in captured.items() if name in relevant}
     found = {name: r for name, r in captured.items() if name not in ignored}
     framework = FRAMEWORK.get(artifact.format)
     if framework:
@@ -58,7 +78,18 @@ def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
         found = {framework: own} | {name: r for name, r in found.items() if name != framework}
     if artifact.serialization is Serialization.SKOPS:
         found.setdefault("skops", Requirement("skops", "skops"))
+    if artifact.serialization is Serialization.SAFETENSORS:
+        found.setdefault("safetensors", Requirement("safetensors", "safetensors"))
+    if artifact.format is Format.KERAS and not found.keys() & set(KERAS_BACKENDS):
+        found["tensorflow"] = Requirement("tensorflow-cpu", "tensorflow")
     return tuple(found.values())
+
+
+def met(need: Requirement, have: Mapping[str, str], artifact: Artifact) -> bool:
+    """Whether an environment, as library to version, has what loads the artifact."""
+    if artifact.format is Format.KERAS and need.name in KERAS_BACKENDS:
+        return any(each in have for each in KERAS_BACKENDS)
+    return satisfied(need, have.get(need.name), artifact)
 
 
 def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:
@@ -92,14 +123,21 @@ def before_numpy_2(need: Requirement) -> bool:
     return bool(release and since and release < since)
 
 
+def _public(need: Requirement) -> Requirement:
+    """Without the build tag of PyTorch's own index (`2.13.0+cpu`), which no other index has."""
+    if need.name not in _TORCH_LINES:
+        return need
+    return Requirement(need.line.partition("+")[0], need.name, need.version.partition("+")[0])
+
+
 def _framework(name: str, captured: Requirement | None, artifact: Artifact) -> Requirement:
     """The framework as the file itself says, else as captured, else in any version."""
     made = artifact.framework_version if artifact.format is not Format.ONNX else ""
     release = requirement.release(made)
     if release is None or (captured and captured.version and not requirement.differs(made, captured.version)):
-        return captured or Requirement(name, name)
+        return captured or Requirement(_USUAL.get(name, name), name)
     # The build without GPU libraries is a tenth of the size.
-    usual = "xgboost-cpu" if name == "xgboost" and release >= (3, 0) else name
+    usual = "xgboost-cpu" if name == "xgboost" and release >= (3, 0) else _USUAL.get(name, name)
     distribution = re.split(r"[^A-Za-z0-9._-]", captured.line)[0] if captured else usual
     exact = re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", made)
     pin = made if exact else f"{release[0]}.{release[1]}.*"

@@ -53,6 +53,11 @@ def choose(
     refuse_python_2(version)
     if asked == HOST or (asked == AUTO and would_do(version, artifact, host)):
         return Choice(runtime=HOST, warnings=warnings(version, artifact, host, name=HOST))
+    if asked == AUTO and (registered := _registered(version, artifact, runtimes)):
+        return Choice(
+            runtime=registered.name,
+            warnings=warnings(version, artifact, registered.status, name=registered.name),
+        )
     if asked == AUTO:
         spec, notes = automatic_spec(version, artifact, host=host, pythons=pythons)
         return Choice(runtime=automatic_name(artifact.format, spec), build=spec, warnings=notes)
@@ -64,7 +69,7 @@ def would_do(version: ModelVersion, artifact: Artifact, status: RuntimeStatus) -
     """Whether an environment holds what the version needs, in versions that load it."""
     have = {requirement.library(name): number for name, number in status.packages.items()}
     needs = demand.needs(version, artifact)
-    return all(demand.satisfied(need, have.get(need.name), artifact) for need in needs)
+    return all(demand.met(need, have, artifact) for need in needs)
 
 
 def suitable(version: ModelVersion, artifact: Artifact, runtimes: Sequence[Runtime]) -> tuple[str, ...]:
@@ -135,6 +140,12 @@ def _named(asked: str, artifact: Artifact, runtimes: Sequence[Runtime]) -> Runti
         message = f"runtime {asked} {what}; choose one of kind `service` for {artifact.format}, or `{AUTO}`"
         raise Invalid(f"spec.runtime: {message}", errors=(FieldError("spec.runtime", message),))
     return found
+
+
+def _registered(version: ModelVersion, artifact: Artifact, runtimes: Sequence[Runtime]) -> Runtime | None:
+    """An interpreter that an administrator named and that would do; nothing has to be built for it."""
+    names = suitable(version, artifact, [r for r in runtimes if r.spec.interpreter])
+    return next((r for r in runtimes if r.name in names[:1]), None)
 
 
 def _serves(spec: RuntimeSpec, format: Format) -> bool:

@@ -17,6 +17,9 @@ class Format(StrEnum):
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
     ONNX = "onnx"
+    TORCH = "torch"
+    KERAS = "keras"
+    TENSORFLOW = "tensorflow"
     PYTHON = "python"
 
 
@@ -30,6 +33,15 @@ class Serialization(StrEnum):
     XGBOOST_UBJ = "xgboost-ubj"
     LIGHTGBM_TEXT = "lightgbm-text"
     ONNX = "onnx"
+    TORCHSCRIPT = "torchscript"
+    TORCH_EXPORT = "torch-export"
+    TORCH_WEIGHTS = "torch-weights"
+    """A state_dict, with the source code of its module beside it."""
+    SAFETENSORS = "safetensors"
+    """The same, with the weights in a file that is only data."""
+    KERAS = "keras"
+    KERAS_H5 = "keras-h5"
+    SAVED_MODEL = "saved-model"
     PYTHON = "python"
 
 

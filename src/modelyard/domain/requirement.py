@@ -12,7 +12,10 @@ _LINE = re.compile(
 _PIN = re.compile(r"===?\s*(?P<version>[0-9A-Za-z.!+-]+)")
 
 # Distributions that hold the same library under two names.
-_SAME = {"xgboost-cpu": "xgboost", "onnxruntime-gpu": "onnxruntime"}
+_SAME = {
+    "xgboost-cpu": "xgboost", "onnxruntime-gpu": "onnxruntime",
+    "tensorflow-cpu": "tensorflow", "tensorflow-cpu-aws": "tensorflow",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

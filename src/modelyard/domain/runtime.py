@@ -39,12 +39,21 @@ class RuntimeSpec:
     """Interpreter as `3.11`; empty means the one Modelyard runs in."""
     packages: tuple[str, ...] = ()
     """Requirements as in a requirements file."""
+    interpreter: str = ""
+    """Path of a Python program that is there already, with its packages; only administrators name one.
+
+    Nothing is built or installed then; `python` and `packages` stay empty.
+    """
     formats: tuple[Format, ...] = ()
     """Formats that it serves; empty means those whose library is among its packages."""
     description: str = ""
 
     def __post_init__(self) -> None:
-        wrong = [*_python_errors(self.python), *_package_errors(self.packages)]
+        wrong = [
+            *_python_errors(self.python),
+            *_package_errors(self.packages),
+            *_interpreter_errors(self),
+        ]
         if wrong:
             raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
 
@@ -102,6 +111,18 @@ def _python_errors(python: str) -> Iterator[FieldError]:
         yield FieldError("spec.python", f"{old}; write `3.9` or newer, or leave it empty for Modelyard's own")
     elif match and int(match[1]) < 9:
         yield FieldError("spec.python", f"{python} is too old; write `3.9` or newer")
+
+
+def _interpreter_errors(spec: RuntimeSpec) -> Iterator[FieldError]:
+    """Either an environment is named, or what is to be built."""
+    path = spec.interpreter
+    if path and not (path.startswith("/") and path.isprintable() and len(path) <= 1000):
+        message = f"{path[:100]!a} is not an absolute path; write one such as `/opt/torch/bin/python`"
+        yield FieldError("spec.interpreter", message)
+    for name in ("python", "packages"):
+        if path and getattr(spec, name):
+            message = f"an interpreter that is there brings its own; leave `{name}` out, or `interpreter`"
+            yield FieldError(f"spec.{name}", message)
 
 
 def _package_errors(packages: tuple[str, ...]) -> Iterator[FieldError]:

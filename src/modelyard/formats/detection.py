@@ -7,20 +7,35 @@ from pathlib import Path, PurePosixPath
 
 from modelyard.domain.errors import Invalid, Refused
 from modelyard.domain.model import Format
-from modelyard.formats import kinds, lightgbm, limits, onnx, pickled, python_source, xgboost
+from modelyard.formats import (
+    keras,
+    kinds,
+    lightgbm,
+    limits,
+    onnx,
+    pickled,
+    python_source,
+    savedmodel,
+    torch,
+    xgboost,
+)
 from modelyard.formats.bytesview import Damaged
 from modelyard.formats.found import Detected
 from modelyard.formats.kinds import Kind
 
 EXPECTED = (
     "a scikit-learn, XGBoost or LightGBM estimator (.joblib, .pkl, .skops), an XGBoost model (.json, .ubj), "
-    "a LightGBM model (.txt), an ONNX model (.onnx) or a Python model (model.py)"
+    "a LightGBM model (.txt), an ONNX model (.onnx), a PyTorch model (.pt, .pt2, or weights with model.py), "
+    "a Keras model (.keras, .h5), a TensorFlow SavedModel (saved_model.pb) or a Python model (model.py)"
 )
 SERVES: dict[Format, frozenset[Kind]] = {
     Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS}),
     Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ}),
     Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT}),
     Format.ONNX: frozenset({Kind.ONNX}),
+    Format.TORCH: frozenset({Kind.TORCH, Kind.SAFETENSORS}),
+    Format.KERAS: frozenset({Kind.KERAS, Kind.KERAS_H5}),
+    Format.TENSORFLOW: frozenset({Kind.SAVED_MODEL}),
     Format.PYTHON: frozenset({Kind.PYTHON}),
 }
 """Which kinds of file a format may be in."""
@@ -69,6 +84,9 @@ def _files(directory: Path) -> tuple[str, ...]:
 
 def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str]:
     source = _source_entry(files)
+    weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
+    if weights is not None:
+        return weights
     if source is not None and hint in (None, Format.PYTHON):
         return Kind.PYTHON, source
     wanted = SERVES[hint] if hint else frozenset(Kind)
@@ -99,6 +117,16 @@ def _source_entry(files: tuple[str, ...]) -> str | None:
     return sources[0] if len(sources) == 1 and len(files) == 1 else None
 
 
+def _weights_of(directory: Path, files: tuple[str, ...]) -> tuple[Kind, str] | None:
+    """The one file of weights beside a model.py that defines the module they are for."""
+    of_torch = SERVES[Format.TORCH]
+    found = [(kind, name) for name in files if (kind := kinds.by_name(name)) in of_torch and kind is not None]
+    if len(found) != 1:
+        return None
+    source = PurePosixPath(found[0][1]).with_name(torch.SOURCE).as_posix()
+    return found[0] if source in files and torch.is_module(directory / source, source) else None
+
+
 def _nothing(files: tuple[str, ...], known: dict[str, Kind | None], hint: Format | None) -> Invalid | Refused:
     for name, kind in known.items():
         if kind is not None and kind not in _READERS:
@@ -125,5 +153,10 @@ _READERS: dict[Kind, _Reader] = {
     Kind.XGBOOST_UBJ: lambda directory, entry, _, __: xgboost.read_ubj(directory / entry, entry),
     Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
     Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
+    Kind.TORCH: lambda directory, entry, _, __: torch.read(directory, entry),
+    Kind.SAFETENSORS: lambda directory, entry, _, __: torch.read_safetensors(directory, entry),
+    Kind.KERAS: lambda directory, entry, _, __: keras.read(directory / entry, entry),
+    Kind.KERAS_H5: lambda directory, entry, _, __: keras.read_h5(directory / entry, entry),
+    Kind.SAVED_MODEL: lambda directory, entry, _, __: savedmodel.read(directory, entry),
     Kind.PYTHON: _python,
 }

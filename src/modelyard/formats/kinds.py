@@ -23,7 +23,10 @@ class Kind(StrEnum):
     PYTHON = "Python source"
     XGBOOST_BINARY = "XGBoost's old binary format"
     TORCH = "PyTorch"
+    SAFETENSORS = "safetensors"
     KERAS = "Keras"
+    KERAS_H5 = "Keras HDF5"
+    SAVED_MODEL = "a TensorFlow SavedModel"
     PMML = "PMML"
 
 
@@ -32,8 +35,6 @@ REMEDIES: dict[Kind, str] = {
         "it is in XGBoost's old binary format, which current versions no longer read; "
         "load it with the version that wrote it and save it as model.ubj or model.json"
     ),
-    Kind.TORCH: "it is a PyTorch file; export it with torch.onnx.export, or publish a model.py that loads it",
-    Kind.KERAS: "it is a Keras file; export it to ONNX with tf2onnx, or publish a model.py that loads it",
     Kind.PMML: "it is PMML; publish the fitted estimator itself, or export the model to ONNX",
 }
 """Kinds that are recognised and not served, with what to do instead."""
@@ -41,19 +42,24 @@ REMEDIES: dict[Kind, str] = {
 EXTENSIONS: dict[str, Kind] = {
     ".joblib": Kind.PICKLE, ".pkl": Kind.PICKLE, ".pickle": Kind.PICKLE, ".sav": Kind.PICKLE,
     ".skops": Kind.SKOPS, ".ubj": Kind.XGBOOST_UBJ, ".onnx": Kind.ONNX,
-    ".pt": Kind.TORCH, ".pth": Kind.TORCH, ".h5": Kind.KERAS, ".hdf5": Kind.KERAS, ".keras": Kind.KERAS,
+    ".pt": Kind.TORCH, ".pth": Kind.TORCH, ".pt2": Kind.TORCH, ".safetensors": Kind.SAFETENSORS,
+    ".h5": Kind.KERAS_H5, ".hdf5": Kind.KERAS_H5, ".keras": Kind.KERAS,
     ".pmml": Kind.PMML,
 }  # fmt: skip
 COMPRESSED = frozenset({".z", ".gz", ".bz2", ".xz", ".lzma", ".lz4"})
 """Endings that joblib compresses for; more than a model when the name says nothing else."""
 JSON_MODEL = re.compile(rb'\A\s*\{\s*"(?:learner|version|Config)"', re.DOTALL)
 LEGACY_HEADS = (b"binf", b"bs64")
+OPAQUE = frozenset({Kind.ONNX, Kind.TORCH, Kind.SAFETENSORS, Kind.KERAS, Kind.KERAS_H5, Kind.SAVED_MODEL})
+"""Kinds whose name is believed: their readers judge the bytes, whatever else those look like."""
 PROTOCOL = re.compile(rb"\x80[\x02-\x05](?:\x95|[\]}()cKX\x8c])")
 
 
 def by_name(name: str) -> Kind | None:
     """Say what a file's name promises; None when it promises nothing."""
     path = PurePosixPath(name.lower())
+    if path.name == "saved_model.pb":
+        return Kind.SAVED_MODEL
     return EXTENSIONS.get(path.suffix) or (
         EXTENSIONS.get(PurePosixPath(path.stem).suffix) if path.suffix in COMPRESSED else None
     )
@@ -76,7 +82,7 @@ def _by_bytes(head: bytes, promised: Kind | None) -> Kind | None:
         return Kind.LIGHTGBM_TEXT
     if head.startswith(LEGACY_HEADS):
         return Kind.XGBOOST_BINARY
-    if promised is Kind.ONNX:
+    if promised in OPAQUE:
         return None
     if PROTOCOL.match(head):
         return Kind.PICKLE
@@ -89,4 +95,4 @@ def _zip(head: bytes, promised: Kind | None) -> Kind | None:
         return Kind.PICKLE if compressed else None
     if b"data.pkl" in head or b"archive/" in head[:200]:
         return Kind.TORCH
-    return promised if promised in (Kind.SKOPS, Kind.KERAS) else None
+    return promised if promised is Kind.SKOPS else None

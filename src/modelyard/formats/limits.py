@@ -30,6 +30,10 @@ MAX_JSON_DEPTH = 200
 MAX_SCHEMA = 64 * MIB
 """Bytes of the schema inside a skops file."""
 MAX_ZIP_ENTRIES = 100_000
+MAX_GRAPH = 256 * MIB
+"""Bytes of the description of an exported PyTorch graph or of a Keras model."""
+MAX_NESTED = 512 * MIB
+"""Bytes of one pickled archive inside a PyTorch archive."""
 MAX_SOURCE = 4 * MIB
 """Bytes of one Python source file."""
 MAX_ONNX_PIECE = 2 * 1024 * MIB

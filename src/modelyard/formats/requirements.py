@@ -8,7 +8,14 @@ from modelyard.domain.model import Format, Serialization
 from modelyard.formats.found import Detected
 
 VERSION = re.compile(r"(\d+)\.(\d+)")
-FRAMEWORKS = {Format.SKLEARN: "scikit-learn", Format.LIGHTGBM: "lightgbm", Format.ONNX: "onnxruntime"}
+FRAMEWORKS = {
+    Format.SKLEARN: "scikit-learn",
+    Format.LIGHTGBM: "lightgbm",
+    Format.ONNX: "onnxruntime",
+    Format.TORCH: "torch",
+    Format.KERAS: "keras",
+    Format.TENSORFLOW: "tensorflow-cpu",
+}
 LIBRARIES = {
     "sklearn": "scikit-learn",
     "xgboost": "xgboost-cpu",
@@ -18,14 +25,21 @@ LIBRARIES = {
     "numpy": "numpy",
     "joblib": "joblib",
 }
-SERIALIZERS = {Serialization.JOBLIB: ("joblib",), Serialization.SKOPS: ("skops",)}
+SERIALIZERS = {
+    Serialization.JOBLIB: ("joblib",),
+    Serialization.SKOPS: ("skops",),
+    Serialization.SAFETENSORS: ("safetensors",),
+    Serialization.KERAS: ("tensorflow-cpu",),
+    Serialization.KERAS_H5: ("tensorflow-cpu",),
+}
+"""What reads a file besides the framework; a Keras model also needs a library that computes it."""
 
 
 def requirements(detected: Detected) -> tuple[str, ...]:
     """Distributions that loading needs, such as `scikit-learn==1.5.*`, the framework first.
 
-    A version is pinned to its minor when the file records it. XGBoost 3 and later is asked for without its
-    GPU parts.
+    A version is pinned to its minor when the file records it. XGBoost 3 and later, and TensorFlow, are asked
+    for without their GPU parts.
     """
     if detected.format is Format.PYTHON:
         return ()

@@ -7,7 +7,7 @@ from pathlib import Path
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import Format, Serialization
 from modelyard.domain.project import Trust
-from modelyard.formats import pickled, skops
+from modelyard.formats import keras, pickled, savedmodel, skops, torch, torch_archive
 from modelyard.formats.bytesview import Damaged
 from modelyard.formats.found import Detected
 from modelyard.formats.pickles.allowed import refused
@@ -21,6 +21,20 @@ REMEDY = (
     "or let an owner set the project's trust to `full`"
 )
 
+_ELSE = "or let an owner set the project's trust to `full`"
+REMEDIES = {
+    Format.TORCH: (
+        "save the weights with torch.save(model.state_dict(), path) and publish them with a model.py, "
+        f"or export the model to ONNX, {_ELSE}"
+    ),
+    Format.KERAS: (
+        "replace such layers by Keras's own, publish a model.py that defines them and loads this file, "
+        f"or export the model to ONNX, {_ELSE}"
+    ),
+    Format.TENSORFLOW: f"take these operations out of the served function, {_ELSE}",
+}
+WITH_SOURCE = (Serialization.TORCH_WEIGHTS, Serialization.SAFETENSORS)
+
 
 def scan(directory: Path, detected: Detected, *, trust: Trust) -> tuple[str, ...]:
     """Return notes about a model that may be loaded under `trust`; nothing of it is executed.
@@ -32,17 +46,24 @@ def scan(directory: Path, detected: Detected, *, trust: Trust) -> tuple[str, ...
     entry = detected.entry
     if detected.format is Format.PYTHON:
         return _source_code(entry, trust)
+    notes: tuple[str, ...] = ()
+    if detected.serialization in WITH_SOURCE:
+        notes = _source_code(torch.SOURCE, trust)
     try:
         unsafe = _unsafe(directory / entry, detected.serialization, trust)
     except Damaged as error:
         raise Refused(f"{entry}: {error}") from None
     if not unsafe:
-        return _harmless(detected, trust)
+        return (*notes, *_harmless(detected, trust))
     shown = "; ".join(unsafe[:MAX_NAMED]) + ("; …" if len(unsafe) > MAX_NAMED else "")
     if trust is Trust.FULL:
-        return (f"{entry} was admitted because the project trusts models fully; loading it runs {shown}",)
+        return (
+            *notes,
+            f"{entry} was admitted because the project trusts models fully; loading it runs {shown}",
+        )
     raise Refused(
-        f"UnsafeContent: loading {entry} would import or run what is not known to be safe: {shown}; {REMEDY}"
+        f"UnsafeContent: loading {entry} would import or run what is not known to be safe: {shown}; "
+        f"{REMEDIES.get(detected.format, REMEDY)}"
     )
 
 
@@ -69,6 +90,17 @@ def _unsafe(path: Path, serialization: Serialization, trust: Trust) -> tuple[str
             schema = skops.read(path)
             kinds = tuple(f"a node of kind {kind}" for kind in schema.loaders)
             return (*refused(schema.imports), *kinds)
+        case Serialization.TORCH_EXPORT | Serialization.TORCH_WEIGHTS | Serialization.TORCHSCRIPT:
+            if trust is Trust.NEVER and serialization is Serialization.TORCH_EXPORT:
+                raise Refused(
+                    f"UnsafeContent: loading {path.name} unpickles parts of it, and the project's trust is "
+                    "`never`; export the model to ONNX, or let an owner set the project's trust to `scan`"
+                )
+            return torch_archive.unsafe(path)
+        case Serialization.KERAS | Serialization.KERAS_H5:
+            return keras.unsafe(path, serialization)
+        case Serialization.SAVED_MODEL:
+            return savedmodel.unsafe(path)
         case _:
             return ()
 

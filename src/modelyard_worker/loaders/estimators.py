@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 import numpy as np
 
-from modelyard_worker import fitted, outputs, requests, signatures, tables
+from modelyard_worker import fitted, outputs, samples, signatures, tables
 from modelyard_worker.arrays import native, normal
 from modelyard_worker.config import published, threads
 from modelyard_worker.failures import Failure
@@ -68,7 +68,7 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         answered: Arrays = adapt(answer(build(tensors), parameters.get("requested_outputs")))
         return answered
 
-    _warm(predict, inputs, given.get("sample"))
+    samples.warm(predict, inputs, given.get("sample"))
     return Loaded(
         signature=signatures.signature(inputs, specs, given),
         device="CPU",
@@ -80,16 +80,6 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         },
         predict=predict,
     )
-
-
-def _warm(predict: Callable[[Any, Any], Any], inputs: Sequence[Spec], sample: Any) -> None:
-    """Let the first prediction, which imports and allocates, be ours."""
-    if sample is None or not inputs:
-        return
-    try:
-        predict(requests.rows(sample, inputs), {})
-    except Exception as error:  # noqa: BLE001 - whoever asks gets the error; here it only means a slower first answer
-        print(f"the sample could not be predicted: {error}", file=sys.stderr)
 
 
 def _require_fitted(model: Any) -> None:

@@ -36,7 +36,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     path = entry_path(config)
     if os.path.isdir(path):
         path = os.path.join(path, "model.py")
-    module = _imported(path)
+    module = imported(path)
     given = published(config)
     steps = _steps(module, os.path.dirname(path))
     inputs = list(given.get("inputs") or _sampled(given))
@@ -114,7 +114,8 @@ class _Uncached(importlib.machinery.SourceFileLoader):
         """Drop the bytecode."""
 
 
-def _imported(path: str) -> ModuleType:
+def imported(path: str) -> ModuleType:
+    """Import a model's source file, its directory first on the path; no bytecode is written beside it."""
     directory, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
     if directory in sys.path:
         sys.path.remove(directory)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 
-from modelyard.backends.local import files, process, recipe, spawn, uvtool
+from modelyard.backends.local import files, interpreters, process, recipe, spawn, uvtool
 from modelyard.backends.local.places import mark
 from modelyard.backends.local.recipe import Recipe
 from modelyard.backends.local.shelf import MOST_ATTEMPTS, Shelf
@@ -33,7 +33,9 @@ class Allow(StrEnum):
 
 
 class LocalEnvironments:
-    """Environments below one directory. What is true is on disk, so a restart loses nothing.
+    """Environments below one directory, and interpreters that others look after.
+
+    What is true is on disk, so a restart loses nothing.
 
     `index_url` empty means what uv is configured for; `offline` builds from uv's cache only.
     """
@@ -64,7 +66,12 @@ class LocalEnvironments:
         return self._host
 
     async def observe(self, runtime: Runtime) -> RuntimeStatus:
-        """How far a runtime is, from disk; PENDING when nothing builds it and nothing is wrong."""
+        """How far a runtime is, from disk; PENDING when nothing builds it and nothing is wrong.
+
+        An interpreter that is there already is asked what it is.
+        """
+        if runtime.spec.interpreter:
+            return await asyncio.to_thread(interpreters.status, runtime.spec.interpreter)
         return await asyncio.to_thread(self._observe, self._recipe(runtime.spec))
 
     async def build(self, runtime: Runtime) -> None:
@@ -72,6 +79,8 @@ class LocalEnvironments:
 
         Raises BackendError when the disk or the machine refuses.
         """
+        if runtime.spec.interpreter:
+            return
         async with self._turn:
             try:
                 await asyncio.to_thread(self._build, self._recipe(runtime.spec))
@@ -80,12 +89,16 @@ class LocalEnvironments:
 
     async def remove(self, runtime: Runtime, *, others: Sequence[RuntimeSpec] = ()) -> None:
         """End a build that runs and delete the environment, unless one of `others` needs it."""
-        kept = {self._recipe(other).name for other in others}
+        if runtime.spec.interpreter:
+            return
+        kept = {self._recipe(other).name for other in others if not other.interpreter}
         async with self._turn:
             await asyncio.to_thread(self._remove, self._recipe(runtime.spec).name, kept)
 
     def log(self, runtime: Runtime) -> str:
         """What the last build said; empty when there was none."""
+        if runtime.spec.interpreter:
+            return ""
         try:
             return (self._shelf.build(self._recipe(runtime.spec).name) / "build.log").read_text()
         except OSError:

@@ -43,7 +43,8 @@ class Models:
         bytes in all. Raises Refused when the model does not pass the scan or validation.
         """
         with tempfile.TemporaryDirectory(prefix="modelyard-") as directory:
-            captured = capture.capture(model, Path(directory))
+            example = spec.sample if x_test is None else x_test
+            captured = capture.capture(model, Path(directory), example=example)
             said = said_of(model, spec, captured, x_test, y_test)
             return self._upload(said, captured, on_progress=on_progress)
 
@@ -174,7 +175,7 @@ def said_of(
 ) -> PublishSpec:
     """The publisher's words, completed by what the object and the test data say."""
     function = spec.function or metrics.function_of(model, y_test)
-    sample, signature = capture.sample_of(x_test)
+    sample, signature = capture.sample_of(x_test) if captured.sample is None else (captured.sample, None)
     signature = spec.signature or signature
     targets = capture.targets_of(y_test)
     if targets:
@@ -192,6 +193,6 @@ def said_of(
         source_run=spec.source_run,
         function=None if function is Function.UNKNOWN else function,
         signature=signature,
-        sample=spec.sample if spec.sample is not None else sample,
+        sample=spec.sample if spec.sample is not None and captured.sample is None else sample,
         artifacts=spec.artifacts or dict(captured.artifacts),
     )

@@ -24,6 +24,7 @@ ASSIGNABLE = frozenset({
 })  # fmt: skip
 ADDABLE = frozenset({"builtins.set"})
 UNKNOWN = Global("", "")
+STORAGE = Global("torch", "UntypedStorage")
 RECONSTRUCTOR = "copyreg._reconstructor"
 ENCODE = "_codecs.encode"
 COMPUTED_KEY = "__computed__"
@@ -61,6 +62,7 @@ class Machine:
         record: Record,
         *,
         after_build: Callable[[Machine, Instance], None] | None = None,
+        storages: bool = False,
     ) -> None:
         self.source = source
         self.record = record
@@ -70,6 +72,8 @@ class Machine:
         self._protocol = 0
         self._after_build = after_build
         """Called when an object got its state: joblib reads raw arrays at that moment."""
+        self._storages = storages
+        """Whether persistent ids may name the storages of tensors, as in PyTorch's archives."""
 
     def run(self) -> object:
         """Follow the pickle and return its root. Raises Malformed."""
@@ -286,8 +290,11 @@ class Machine:
         self._persistent()
 
     def _persistent_object(self) -> None:
-        self.pop()
-        self._persistent()
+        named = self.pop()
+        if self._storages and _is_storage(named):
+            self.stack.append(Instance(STORAGE))
+        else:
+            self._persistent()
 
     def _persistent(self) -> None:
         self.find("it refers to objects outside the file (persistent id)")
@@ -352,6 +359,15 @@ class Machine:
 
     def _out_of_band(self) -> None:
         raise Malformed("parts of it are in another place (out-of-band buffers)")
+
+
+def _is_storage(named: object) -> bool:
+    """Whether a persistent id is PyTorch's `("storage", type, key, location, length)`."""
+    match named:
+        case ("storage", Global(), str(), str(), int(), *more):
+            return len(more) <= 1
+        case _:
+            return False
 
 
 def _operand(size: int, what: Callable[[Machine, int], None]) -> Callable[[Machine], None]:

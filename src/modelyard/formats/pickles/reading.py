@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from modelyard.formats.pickles import arrays, source
 from modelyard.formats.pickles.machine import Machine, Record
@@ -34,11 +35,27 @@ def read(path: Path) -> Reading:
     record = Record()
     with opened:
         root = Machine(opened, record, after_build=arrays.read_joblib_array).run()
-        if not opened.at_end():
-            record.findings["more bytes follow its end; another pickle may hide there"] = None
+        _require_end(opened, record)
     return Reading(
         root=root,
         imports=tuple(record.imports),
         findings=tuple(record.findings),
         joblib=bool(compression) or record.arrays > 0,
     )
+
+
+def read_tensors(file: BinaryIO, size: int) -> Reading:
+    """Follow a pickle of `size` bytes inside a PyTorch archive, whose tensors lie beside it; closes `file`.
+
+    Raises Malformed.
+    """
+    record = Record()
+    with source.Source(file, size) as opened:
+        root = Machine(opened, record, storages=True).run()
+        _require_end(opened, record)
+    return Reading(root=root, imports=tuple(record.imports), findings=tuple(record.findings), joblib=False)
+
+
+def _require_end(opened: source.Source, record: Record) -> None:
+    if not opened.at_end():
+        record.findings["more bytes follow its end; another pickle may hide there"] = None
