@@ -97,9 +97,9 @@ def test_a_mistake_in_a_tensor_is_named_with_its_place(tensor: Any, path: str, m
         (body(GOOD, parameters={"timeout": "soon"}), "parameters.timeout", "expected microseconds"),
         (body(GOOD, parameters={"binary_data_output": 1}), "parameters.binary_data_output", "true or false"),
         (
-            body(GOOD, outputs=[{"name": "label", "parameters": {"classification": 2}}]),
+            body(GOOD, outputs=[{"name": "label", "parameters": {"classification": "2"}}]),
             "outputs[0].parameters.classification",
-            "is not offered",
+            "expected a number of classes",
         ),
     ],
 )
@@ -137,7 +137,12 @@ BINARY = {"name": "input", "shape": [1, 4], "datatype": "FP64", "parameters": {"
             'expected a number of bytes, got "32"',
         ),
         (BINARY | {"data": [1, 2, 3, 4]}, bytes(32), "must be absent"),
-        (BINARY | {"parameters": {"shared_memory_region": "r"}}, b"", "is not offered"),
+        (BINARY | {"parameters": {"shared_memory_region": "r"}}, b"", "expected a number of bytes, got null"),
+        (
+            BINARY | {"parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 32}},
+            b"",
+            "shared memory is not offered here",
+        ),
     ],
 )
 def test_binary_data_must_be_as_long_as_promised(tensor: Any, tail: bytes, message: str) -> None:

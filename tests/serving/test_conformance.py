@@ -75,7 +75,7 @@ def test_the_repository_index_needs_no_body(echo: Replica, body: str | None) -> 
         ("POST", "/v2/models/echo/versions/v3/infer", 404, 'no version "v3"'),
         ("GET", "/v2/models/echo/nothing", 404, "there is nothing at"),
         ("GET", "/v2/models/", 404, "there is nothing at"),
-        ("GET", "/", 404, "there is nothing at"),
+        ("GET", "/nothing", 404, "there is nothing at"),
         ("GET", "/../../etc/passwd", 404, "there is nothing at"),
         ("GET", "/v2/models/echo/infer", 405, "use POST"),
         ("GET", "/v2/repository/index", 405, "use POST"),

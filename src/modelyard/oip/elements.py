@@ -20,10 +20,10 @@ KINDS: dict[str, frozenset[type]] = {
     "BOOL": frozenset((bool,)),
     "FP32": _FLOAT,
     "FP64": _FLOAT,
-    BYTES: frozenset((str,)),
+    BYTES: frozenset((str, bytes)),
     **{name: _INT for name in STRUCT_CODES if "INT" in name},
 }
-"""Which JSON types the elements of a datatype may have."""
+"""Which types the elements of a datatype may have; JSON itself has no bytes, some dialects write base64."""
 
 
 def pack_data(data: Any, datatype: str, shape: tuple[int, ...], path: str) -> bytes:
@@ -51,7 +51,7 @@ def pack(flat: Sequence[Any], datatype: str, place: Callable[[int], str]) -> byt
     if not set(map(type, flat)) <= allowed:
         flat = _tolerated(flat, datatype, allowed, place)
     if datatype == BYTES:
-        return encode_bytes([element.encode() for element in flat])
+        return encode_bytes([element if isinstance(element, bytes) else element.encode() for element in flat])
     try:
         return struct.pack(f"<{len(flat)}{STRUCT_CODES[datatype]}", *flat)
     except (struct.error, OverflowError):

@@ -33,6 +33,8 @@ def shown(value: Any) -> str:
         return "a list" if value else "[]"
     if isinstance(value, dict):
         return "an object" if value else "{}"
+    if isinstance(value, bytes):
+        return "bytes"
     if type(value) is int:
         text = str(value)
     else:

@@ -3,76 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from modelyard.oip.classification import classes_at
+from modelyard.oip.content_types import content_type_at, decoded, from_columns
 from modelyard.oip.datatypes import BYTES, ITEM_BYTES, NAMES, decode_bytes, encode_bytes
 from modelyard.oip.document import flag_at, load_json, name_at, parameters_at, timeout_at
 from modelyard.oip.elements import pack_data
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.infer_response import Wish, Wishes, render_response
 from modelyard.oip.model import Query, ServedModel
+from modelyard.oip.regions import REGION, Part, Regions, part_at
 from modelyard.oip.signature import (
     TensorSpec,
     check_given,
     check_shape,
+    compile_signature,
     listed,
     spec_for,
 )
 from modelyard.oip.tensor import Raw, Tensor
 
 EXPECTED = 'an object such as {"inputs":[{"name":"input","shape":[1,4],"datatype":"FP64","data":[1,2,3,4]}]}'
-_REGIONS = "shared_memory_region"
+
+
+_ANY = compile_signature(None)
 
 
 @dataclass(slots=True)
 class _Tail:
-    """The binary tensors behind the JSON, taken from front to back."""
+    """Where data that is not JSON comes from: behind it, taken from front to back, or shared memory."""
 
     rest: memoryview
-    used: bool = False
+    regions: Regions | None
 
 
-def parse_infer(body: Raw, json_length: int | None, model: ServedModel, *, name: str = "") -> Query:
+def parse_infer(
+    body: Raw,
+    json_length: int | None,
+    model: ServedModel,
+    *,
+    name: str = "",
+    regions: Regions | None = None,
+) -> Query:
     """Read a request and check it against the model's signature.
 
     `json_length` is the value of Inference-Header-Content-Length: None when the header is absent, 0 when the
-    whole body is the one input's bytes. `name` is the model name that the client used.
+    whole body is the one input's bytes. `name` is the model name that the client used, `regions` the shared
+    memory that tensors may lie in.
     Raises Rejected with the place of the mistake.
     """
     if json_length == 0:
         return _raw_query(body, model, name or model.name)
-    tail = _Tail(memoryview(b""))
+    tail = _Tail(memoryview(b""), regions)
     if json_length is not None:
-        body, tail = _split(body, json_length)
+        body, tail.rest = _split(body, json_length)
     document = load_json(body, expected=EXPECTED)
     if not isinstance(document, dict):
         raise Rejected("", f"expected {EXPECTED}, got {shown(document)}")
     parameters = parameters_at(document, "parameters")
-    inputs = _inputs(document.get("inputs"), model, tail)
+    content_type = content_type_at(parameters, "parameters") if parameters else ""
+    if content_type == "pd":
+        columns = _inputs(document.get("inputs"), replace(model, signature=_ANY), tail)
+        inputs = from_columns(columns, model.signature)
+    else:
+        inputs = _inputs(document.get("inputs"), model, tail)
+        if content_type:
+            inputs = tuple(
+                decoded(tensor, content_type, f"inputs[{i}].data") if tensor.datatype == BYTES else tensor
+                for i, tensor in enumerate(inputs)
+            )
     if tail.rest:
         raise Rejected(
             "inputs", f"unexpected additional input data for model '{model.name}': {len(tail.rest)} bytes"
         )
-    wishes = _wishes(document, parameters, model)
+    wishes = _wishes(document, parameters, model, regions)
     return Query(
         inputs=inputs,
-        render=partial(render_response, name=name or model.name, version=model.version, wishes=wishes),
+        render=partial(
+            render_response, name=name or model.name, version=model.version, wishes=wishes, regions=regions
+        ),
         outputs=tuple(wish.name for wish in wishes.outputs),
         parameters=parameters,
         timeout_seconds=timeout_at(parameters, "parameters") if parameters else None,
     )
 
 
-def _split(body: Raw, json_length: int) -> tuple[memoryview, _Tail]:
+def _split(body: Raw, json_length: int) -> tuple[memoryview, memoryview]:
     view = memoryview(body)
     if not 0 < json_length <= len(view):
         raise Rejected("", f"inference header size should be in range (0, {len(view)}), got: {json_length}")
-    return view[:json_length], _Tail(view[json_length:])
+    return view[:json_length], view[json_length:]
 
 
 def _inputs(documents: Any, model: ServedModel, tail: _Tail) -> tuple[Tensor, ...]:
@@ -95,16 +121,34 @@ def _input(document: Any, path: str, model: ServedModel, tail: _Tail) -> Tensor:
     parameters = parameters_at(document, f"{path}.parameters")
     if not parameters:
         return Tensor(name, datatype, shape, _json_data(document, datatype, shape, path))
-    if _REGIONS in parameters:
-        raise Rejected(
-            f"{path}.parameters.{_REGIONS}", "shared memory is not offered: send the data in the request"
-        )
+    tensor = Tensor(name, datatype, shape, b"")
+    tensor = tensor._replace(data=_given_data(document, parameters, tail, tensor, path))
+    content_type = content_type_at(parameters, f"{path}.parameters")
+    return decoded(tensor, content_type, f"{path}.data") if content_type else tensor
+
+
+def _given_data(
+    document: dict[str, Any], parameters: dict[str, Any], tail: _Tail, tensor: Tensor, path: str
+) -> Raw:
+    """The bytes of an input with parameters, which may say that they are elsewhere."""
+    part = part_at(parameters, f"{path}.parameters")
     size = parameters.get("binary_data_size")
-    if size is None:
-        return Tensor(name, datatype, shape, _json_data(document, datatype, shape, path))
+    if part is None and size is None:
+        return _json_data(document, tensor.datatype, tensor.shape, path)
     if "data" in document:
-        raise Rejected(f"{path}.data", "must be absent when binary_data_size is given")
-    return Tensor(name, datatype, shape, _binary_data(tail, size, Tensor(name, datatype, shape, b""), path))
+        there = REGION if part is not None else "binary_data_size"
+        raise Rejected(f"{path}.data", f"must be absent when {there} is given")
+    if part is None:
+        return _binary_data(tail, size, tensor, path)
+    data = _offered(tail.regions, part).read(part)
+    check_raw(tensor, memoryview(data), part.path)
+    return data
+
+
+def _offered(regions: Regions | None, part: Part) -> Regions:
+    if regions is None:
+        raise Rejected(part.path, "shared memory is not offered here: send the data in the request")
+    return regions
 
 
 def _json_data(document: dict[str, Any], datatype: str, shape: tuple[int, ...], path: str) -> bytes:
@@ -149,7 +193,9 @@ def check_raw(tensor: Tensor, data: memoryview, path: str) -> None:
         raise Rejected(path, f"BOOL elements of input '{tensor.name}' must be bytes 0 or 1")
 
 
-def _wishes(document: dict[str, Any], parameters: dict[str, Any], model: ServedModel) -> Wishes:
+def _wishes(
+    document: dict[str, Any], parameters: dict[str, Any], model: ServedModel, regions: Regions | None
+) -> Wishes:
     default = flag_at(parameters, "binary_data_output", "parameters") if parameters else None
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
@@ -160,6 +206,9 @@ def _wishes(document: dict[str, Any], parameters: dict[str, Any], model: ServedM
     if not isinstance(outputs, list):
         raise Rejected("outputs", f"expected a list of outputs, got {shown(outputs)}")
     wishes = tuple(_wish(output, f"outputs[{i}]", model, bool(default)) for i, output in enumerate(outputs))
+    for wish in wishes:
+        if wish.part is not None:
+            _offered(regions, wish.part).check(wish.part)
     if len({wish.name for wish in wishes}) != len(wishes):
         raise Rejected("outputs", "an output is asked for twice")
     return Wishes(identity or "", bool(default), wishes)
@@ -175,13 +224,15 @@ def _wish(document: Any, path: str, model: ServedModel, default: bool) -> Wish:
             f"{path}.name", f"unknown output {shown(name)}; the model gives {listed(sorted(known))}"
         )
     parameters = parameters_at(document, f"{path}.parameters")
-    for absent in ("classification", _REGIONS):
-        if absent in parameters:
-            raise Rejected(
-                f"{path}.parameters.{absent}", "is not offered: leave it out and take the whole tensor"
-            )
-    binary = flag_at(parameters, "binary_data", f"{path}.parameters")
-    return Wish(name, default if binary is None else binary)
+    if not parameters:
+        return Wish(name, default)
+    path = f"{path}.parameters"
+    binary = flag_at(parameters, "binary_data", path)
+    classes, part = classes_at(parameters, path), part_at(parameters, path)
+    if classes and part is not None:
+        raise Rejected(f"{path}.classification", "cannot be combined with shared memory")
+    labels = next((spec.columns for spec in model.signature.outputs if spec.name == name), ())
+    return Wish(name, default if binary is None else binary, classes, labels, part)
 
 
 def _raw_query(body: Raw, model: ServedModel, name: str) -> Query:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from modelyard.oip.classification import classified
 from modelyard.oip.elements import unpack
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.model import Rendered
+from modelyard.oip.regions import BYTE_SIZE, OFFSET, REGION, Part, Regions
 from modelyard.oip.signature import listed
 from modelyard.oip.tensor import Raw, Tensor
 
@@ -21,6 +23,11 @@ class Wish:
 
     name: str
     binary: bool
+    classes: int = 0
+    """So many of its highest values instead of the tensor."""
+    labels: tuple[str, ...] = ()
+    part: Part | None = None
+    """Where in shared memory it goes."""
 
 
 class Wishes(NamedTuple):
@@ -31,16 +38,24 @@ class Wishes(NamedTuple):
     outputs: tuple[Wish, ...] = ()
 
 
-def render_response(outputs: Sequence[Tensor], *, name: str, version: str, wishes: Wishes) -> Rendered:
+def render_response(
+    outputs: Sequence[Tensor], *, name: str, version: str, wishes: Wishes, regions: Regions | None = None
+) -> Rendered:
     """The response body: JSON, and behind it the tensors asked for as binary data.
 
-    Raises Rejected when an output asked for is not there, or has no JSON form.
+    Outputs asked for in shared memory are written there. Raises Rejected when an output asked for is not
+    there, has no JSON form, or does not fit into its region.
     """
     documents: list[dict[str, Any]] = []
     binary: list[Raw] = []
-    for tensor, raw in _chosen(outputs, wishes):
+    for tensor, wish in _chosen(outputs, wishes):
+        if wish.classes:
+            tensor = classified(tensor, wish.classes, wish.labels, f'output "{tensor.name}"')
         document: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if raw:
+        if wish.part is not None and regions is not None:
+            regions.write(wish.part, tensor.data)
+            document["parameters"] = _placed(wish.part, len(tensor.data))
+        elif wish.binary:
             document["parameters"] = {"binary_data_size": len(tensor.data)}
             binary.append(tensor.data)
         else:
@@ -58,11 +73,17 @@ def render_response(outputs: Sequence[Tensor], *, name: str, version: str, wishe
     return Rendered((head, *binary), b"application/octet-stream", len(head))
 
 
-def _chosen(outputs: Sequence[Tensor], wishes: Wishes) -> list[tuple[Tensor, bool]]:
+def _placed(part: Part, size: int) -> dict[str, Any]:
+    placed: dict[str, Any] = {REGION: part.region, BYTE_SIZE: size}
+    return placed | {OFFSET: part.offset} if part.offset else placed
+
+
+def _chosen(outputs: Sequence[Tensor], wishes: Wishes) -> list[tuple[Tensor, Wish]]:
     if not wishes.outputs:
-        return [(tensor, wishes.default_binary) for tensor in outputs]
+        wish = Wish("", wishes.default_binary)
+        return [(tensor, wish) for tensor in outputs]
     named = {tensor.name: tensor for tensor in outputs}
-    chosen: list[tuple[Tensor, bool]] = []
+    chosen: list[tuple[Tensor, Wish]] = []
     for index, wish in enumerate(wishes.outputs):
         tensor = named.get(wish.name)
         if tensor is None:
@@ -70,5 +91,5 @@ def _chosen(outputs: Sequence[Tensor], wishes: Wishes) -> list[tuple[Tensor, boo
                 f"outputs[{index}].name",
                 f"unknown output {shown(wish.name)}; the model gives {listed(named)}",
             )
-        chosen.append((tensor, wish.binary))
+        chosen.append((tensor, wish))
     return chosen

@@ -10,7 +10,17 @@ import orjson
 from modelyard.oip.model import ServedModel
 from modelyard.oip.signature import TensorSpec
 
-EXTENSIONS = ("binary_tensor_data", "parameters")
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "generate",
+)
+"""What `GET /v2` promises; `sequence`, `schedule_policy`, `trace` and `logging` are not offered."""
 
 
 def server_metadata(name: str, version: str) -> dict[str, Any]:

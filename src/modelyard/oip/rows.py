@@ -55,7 +55,7 @@ def parse_rows(body: bytes, model: ServedModel) -> Query:
     """
     document = load_json(body, expected=EXPECTED)
     content, path, envelope, daas = _unwrapped(document)
-    table = _table(content, path)
+    table = table_of(content, path)
     if not table.rows:
         raise Rejected(path, "there are no rows to predict")
     inputs = tensors_for(table.columns, table.rows, model.signature, path=path, place=table.place)
@@ -88,20 +88,22 @@ def _unwrapped(document: Any) -> tuple[Any, str, str, bool]:
     raise Rejected("", f"expected {EXPECTED}, got {shown(document)}")
 
 
-def _table(content: Any, path: str) -> Table:
+def table_of(content: Any, path: str) -> Table:
+    """The table in any of the forms; raises Rejected."""
     if isinstance(content, dict):
-        return _split_table(content, path)
+        return split_table(content, path)
     if not isinstance(content, list):
         raise Rejected(path, f"expected a list of rows, got {shown(content)}")
     if content and isinstance(content[0], dict):
-        return _records(content, path)
+        return records_table(content, path)
     for index, row in enumerate(content):
         if not isinstance(row, list):
             raise Rejected(f"{path}[{index}]", f"expected a row as an object or a list, got {shown(row)}")
     return Table(None, content, path, records=False)
 
 
-def _split_table(content: dict[str, Any], path: str) -> Table:
+def split_table(content: dict[str, Any], path: str) -> Table:
+    """The table in `{"columns": […], "data": [[…]]}`; raises Rejected."""
     below = f"{path}." if path else ""
     columns, data = content.get("columns"), content.get("data")
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
@@ -118,7 +120,8 @@ def _split_table(content: dict[str, Any], path: str) -> Table:
     return Table(tuple(columns), data, path, records=False)
 
 
-def _records(content: list[Any], path: str) -> Table:
+def records_table(content: list[Any], path: str) -> Table:
+    """The table in a list of objects with the same keys; raises Rejected."""
     columns = tuple(content[0])
     names = set(columns)
     rows: list[list[Any]] = []

@@ -35,7 +35,7 @@ def render_table(outputs: Sequence[Tensor], *, orientation: Orientation) -> Rend
     Raises Rejected for an output that has no row for each row, or text that is not UTF-8.
     """
     names = [DAAS_NAMES.get(t.name, t.name) if orientation.daas else t.name for t in outputs]
-    columns = [_cells(tensor, orientation.rows) for tensor in outputs]
+    columns = [row_cells(tensor, orientation.rows) for tensor in outputs]
     rows: Any = zip(*columns, strict=True)
     table: Any
     if orientation.split:
@@ -45,7 +45,8 @@ def render_table(outputs: Sequence[Tensor], *, orientation: Orientation) -> Rend
     return Rendered((orjson.dumps({orientation.envelope: table} if orientation.envelope else table),))
 
 
-def _cells(tensor: Tensor, rows: int) -> list[Any]:
+def row_cells(tensor: Tensor, rows: int) -> list[Any]:
+    """One cell for each row: an element, or nested lists; raises Rejected when there is no such."""
     shape = tensor.shape
     if not shape or shape[0] != rows:
         raise Rejected(
@@ -54,9 +55,15 @@ def _cells(tensor: Tensor, rows: int) -> list[Any]:
         )
     if len(shape) == 2 and shape[1] == 1:
         shape = shape[:1]
+    cells: list[Any] = nested(tensor._replace(shape=shape))
+    return cells
+
+
+def nested(tensor: Tensor) -> Any:
+    """The elements in lists as deep as the shape; raises Rejected for bytes that are not UTF-8."""
+    shape = tensor.shape
     if tensor.datatype != BYTES:
-        cells: list[Any] = np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(shape).tolist()
-        return cells
+        return np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(shape).tolist()
     try:
         texts: list[Any] = [
             element.decode() for element in decode_bytes(memoryview(tensor.data), tensor.elements)
@@ -65,5 +72,4 @@ def _cells(tensor: Tensor, rows: int) -> list[Any]:
         raise Rejected(
             "", f'output "{tensor.name}" holds bytes that are not UTF-8: use the infer endpoint'
         ) from None
-    nested: list[Any] = object_array(texts).reshape(shape).tolist()
-    return nested
+    return object_array(texts).reshape(shape).tolist()

@@ -45,7 +45,7 @@ def _whole(
     spec: TensorSpec, columns: tuple[str, ...] | None, rows: list[list[Any]], path: str, place: Place
 ) -> Tensor:
     if columns is None and len(spec.shape) > 2:
-        shape = check_shape(_shape_of(rows), spec, path)
+        shape = check_shape(shape_of(rows), spec, path)
         return Tensor(spec.name, spec.datatype, shape, pack_data(rows, spec.datatype, shape, path))
     if columns is not None and not spec.columns:
         raise Rejected(path, f'the input "{spec.name}" has no column names: send rows as lists of values')
@@ -71,7 +71,7 @@ def _whole(
 def _column(spec: TensorSpec, values: list[Any], at: int, path: str, place: Place) -> Tensor:
     if isinstance(values[0], list):
         where = place(0, at)
-        shape = check_shape(_shape_of(values), spec, where)
+        shape = check_shape(shape_of(values), spec, where)
         return Tensor(
             spec.name, spec.datatype, shape, pack_data(values, spec.datatype, shape, f"{path}[*].{spec.name}")
         )
@@ -125,7 +125,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53)
 
 
-def _shape_of(nested: Any) -> list[int]:
+def shape_of(nested: Any) -> list[int]:
     """The shape that nested lists have along their first elements."""
     shape: list[int] = []
     while isinstance(nested, list):
@@ -156,7 +156,12 @@ def _guessed(
 
 def _datatype_of(values: list[Any], path: str) -> str:
     kinds = set(map(type, values)) - {type(None)}
-    for datatype, types in (("BOOL", {bool}), ("INT64", {int}), ("FP64", {int, float}), (BYTES, {str})):
+    for datatype, types in (
+        ("BOOL", {bool}),
+        ("INT64", {int}),
+        ("FP64", {int, float}),
+        (BYTES, {str, bytes}),
+    ):
         if kinds <= types and (datatype in ("FP64", BYTES) or None not in values):
             return datatype
     raise Rejected(

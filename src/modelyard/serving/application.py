@@ -20,7 +20,8 @@ from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.inference import Dialect, Inference
 from modelyard.serving.logs import Log
-from modelyard.serving.routing import Endpoint, Route, Router
+from modelyard.serving.regions import SharedRegions
+from modelyard.serving.routing import Endpoint, Named, Route, Router
 
 CONTROL = "control"
 """Protocol under which requests that predict nothing are counted."""
@@ -48,6 +49,7 @@ class Application:
     def __init__(self, catalog: Catalog, status: Status, log: Log) -> None:
         self.catalog = catalog
         self.status = status
+        self.regions = SharedRegions()
         self._log = log
         self._identity_prefix = secrets.token_hex(6)
         self._identities = 0
@@ -56,9 +58,9 @@ class Application:
         }
         self._router = Router({}, nothing_at=catalog.nothing_at)
 
-    def offer(self, routes: Mapping[str, Route]) -> None:
-        """Answer these paths."""
-        self._router = Router(routes, nothing_at=self.catalog.nothing_at)
+    def offer(self, routes: Mapping[str, Route], named: Mapping[str, Named]) -> None:
+        """Answer these paths, and those that begin so and go on with a name."""
+        self._router = Router(routes, named=named, nothing_at=self.catalog.nothing_at)
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer a request, now or later."""

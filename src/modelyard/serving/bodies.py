@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from modelyard.oip.errors import Rejected
-from modelyard.serving.errors import Problem
+from modelyard.serving.errors import Problem, too_large
 from modelyard.serving.http.coding import QUICK_BYTES, inflate, window_of
 from modelyard.serving.http.messages import Exchange
+
+MOST_SMALL_BYTES = 1 << 20
 
 Take = Callable[[bytes], None]
 Refuse = Callable[[Problem | Rejected], None]
@@ -36,3 +38,13 @@ def _inflated(take: Take, refuse: Refuse, inflating: asyncio.Future[bytes]) -> N
         take(inflating.result())
     except (Problem, Rejected) as error:
         refuse(error)
+
+
+def small_body(exchange: Exchange) -> bytes:
+    """The body of a request that asks for no prediction, inflated; raises Problem 400, 413 and 415."""
+    coding = exchange.headers.get(b"content-encoding")
+    window = window_of(coding) if coding is not None else 0
+    body = inflate(exchange.body, window, MOST_SMALL_BYTES) if window else exchange.body
+    if len(body) > MOST_SMALL_BYTES:
+        raise too_large(MOST_SMALL_BYTES)
+    return body

@@ -12,7 +12,7 @@ from modelyard.serving.application import Application
 from modelyard.serving.catalog import Catalog
 from modelyard.serving.config import ReplicaConfig
 from modelyard.serving.errors import Failure
-from modelyard.serving.faces import all_routes
+from modelyard.serving.faces import all_routes, named_routes
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.server import Server
 from modelyard.serving.logs import Log
@@ -35,7 +35,9 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(Catalog(self._models), self, self._log)
-        self._application.offer(all_routes(self._application, config, version=_own_version()))
+        self._application.offer(
+            all_routes(self._application, config, version=_own_version()), named_routes(self._application)
+        )
         self._server = Server(
             self._application,
             self._application.refuse,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,8 @@ class HostedModel:
         self.config = config
         self.model = ServedModel(config.name, config.version, config.platform, config.signature, config.task)
         self.statistics = Statistics()
+        self.created = int(time.time())
+        """Since when it is known here, in seconds since 1970."""
         self.metrics = Metrics(
             {
                 "project": config.project,

@@ -11,6 +11,7 @@ from time import monotonic
 from modelyard.oip.errors import Rejected
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, Rendered, ServedModel
+from modelyard.oip.regions import Regions
 from modelyard.oip.rows import parse_rows
 from modelyard.serving.answers import document_of, identified
 from modelyard.serving.bodies import with_body
@@ -38,17 +39,19 @@ class Dialect:
     parse: Parse
 
 
-def parse_v2(exchange: Exchange, body: bytes, model: ServedModel, *, name: str = "") -> Query:
+def parse_v2(
+    exchange: Exchange, body: bytes, model: ServedModel, *, name: str = "", regions: Regions | None = None
+) -> Query:
     """Open Inference Protocol v2; the header says where JSON ends and binary data begins."""
     length = exchange.headers.get(b"inference-header-content-length")
     if length is None:
-        return parse_infer(body, None, model, name=name)
+        return parse_infer(body, None, model, name=name, regions=regions)
     text = length.strip()
     if not text.isdigit():
         shown = text[:40].decode("latin-1")
         message = f"inference header size should be in range (0, {len(body)}), got: {shown}"
         raise Rejected("headers.Inference-Header-Content-Length", message)
-    return parse_infer(body, int(text[:19]), model, name=name)
+    return parse_infer(body, int(text[:19]), model, name=name, regions=regions)
 
 
 def parse_table(exchange: Exchange, body: bytes, model: ServedModel) -> Query:

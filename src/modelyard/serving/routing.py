@@ -21,11 +21,25 @@ class Route:
     """Asked by machines all the time, so not worth counting."""
 
 
-class Router:
-    """Finds the endpoint for a request. Paths are whole, so that a model may be called `stats` or `a/b`."""
+Named = Callable[[str], Route | None]
+"""Finds the route for the rest of a path that begins in a certain way; None when there is nothing."""
 
-    def __init__(self, routes: Mapping[str, Route], *, nothing_at: Callable[[str], Problem]) -> None:
+
+class Router:
+    """Finds the endpoint for a request. Paths are whole, so that a model may be called `stats` or `a/b`.
+
+    `named` are beginnings of paths that go on with a name which clients give.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        *,
+        nothing_at: Callable[[str], Problem],
+        named: Mapping[str, Named] | None = None,
+    ) -> None:
         self._routes = {path.encode(): route for path, route in routes.items()}
+        self._named = named or {}
         self._nothing_at = nothing_at
 
     def find(self, exchange: Exchange) -> Endpoint:
@@ -34,15 +48,21 @@ class Router:
         route = self._routes.get(target)
         if route is None:
             path = unquote_to_bytes(target.partition(b"?")[0].partition(b"#")[0])
-            route = self._routes.get(path)
-            if route is None:
-                raise self._nothing_at(path.decode("utf-8", "replace"))
+            route = self._routes.get(path) or self._by_name(path.decode("utf-8", "replace"))
         endpoint = route.endpoints.get(exchange.method)
         if endpoint is None and exchange.method == "HEAD":
             endpoint = route.endpoints.get("GET")
         if endpoint is None:
             raise _wrong_method(exchange.method, route)
         return endpoint
+
+    def _by_name(self, path: str) -> Route:
+        for start, find in self._named.items():
+            if path.startswith(start):
+                route = find(path.removeprefix(start))
+                if route is not None:
+                    return route
+        raise self._nothing_at(path)
 
 
 def _wrong_method(method: str, route: Route) -> Problem:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from modelyard.serving.application import Application
 from modelyard.serving.config import ReplicaConfig
-from modelyard.serving.faces import probes, repository, rows, v2
-from modelyard.serving.routing import Route
+from modelyard.serving.faces import (
+    extensions,
+    invocations,
+    openai,
+    probes,
+    repository,
+    rows,
+    shared_memory,
+    v1,
+    v2,
+)
+from modelyard.serving.routing import Named, Route
 
 
 def all_routes(application: Application, config: ReplicaConfig, *, version: str) -> Mapping[str, Route]:
     """Every path that a front answers; `version` is that of the server."""
     drain_seconds = config.limits.drain_seconds
     return {
+        **shared_memory.routes(application),
+        **extensions.routes(application),
         **rows.routes(application),
         **v2.routes(application),
+        **v1.routes(application),
+        **openai.routes(application),
+        **invocations.routes(application, os.environ, version=version),
         **repository.routes(application, drain_seconds=drain_seconds, control=config.model_control),
         # Last, so that no model's name can hide them.
         **probes.routes(application, version=version),
     }
+
+
+def named_routes(application: Application) -> Mapping[str, Named]:
+    """Paths that go on with names which clients give."""
+    return shared_memory.named(application)

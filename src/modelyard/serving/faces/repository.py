@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
-from modelyard.oip.errors import Rejected
+from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.metadata import repository_entry
 from modelyard.serving.application import Application
+from modelyard.serving.bodies import small_body
 from modelyard.serving.errors import Failure, Problem
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, Response, json_response
@@ -68,7 +69,7 @@ def _endpoint(application: Application, work: Any) -> Endpoint:
     running: set[asyncio.Task[None]] = set()
 
     def endpoint(exchange: Exchange) -> None:
-        _document(exchange.body)
+        _check_parameters(_document(small_body(exchange)))
         task = asyncio.get_running_loop().create_task(_answered(application, exchange, work()))
         running.add(task)
         task.add_done_callback(running.discard)
@@ -87,7 +88,7 @@ async def _answered(application: Application, exchange: Exchange, work: Coroutin
 
 def _index(application: Application) -> Endpoint:
     def endpoint(exchange: Exchange) -> None:
-        only_ready = _document(exchange.body).get("ready") is True
+        only_ready = _document(small_body(exchange)).get("ready") is True
         entries = [
             _entry(application, hosted)
             for hosted in application.catalog.models
@@ -113,3 +114,16 @@ def _document(body: bytes) -> Mapping[str, Any]:
     except orjson.JSONDecodeError as error:
         raise Rejected("", f"the body is not JSON: {error}; leave it empty or send {{}}") from None
     return document if isinstance(document, dict) else {}
+
+
+def _check_parameters(document: Mapping[str, Any]) -> None:
+    """Refuse to serve a model in another way, or other files, than its publisher meant."""
+    parameters = document.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise Rejected("parameters", f"expected an object, got {shown(parameters)}")
+    for name in parameters or {}:
+        if name == "config" or name.startswith("file:"):
+            message = "a model is loaded as it was published: publish a new version to change it"
+            raise Rejected(f"parameters.{name}", message)
+        if name != "unload_dependents":
+            raise Rejected(f"parameters.{name}", "is not known; leave it out")

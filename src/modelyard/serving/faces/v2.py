@@ -23,7 +23,8 @@ def routes(application: Application) -> Mapping[str, Route]:
         found[f"{base}/ready"] = Route(
             {"GET": ready_endpoint(application, hosted, {"name": name})}, probe=True
         )
-        infer = application.infer(hosted, Dialect("v2", Remembering(partial(parse_v2, name=name))))
+        parse = Remembering(partial(parse_v2, name=name, regions=application.regions))
+        infer = application.infer(hosted, Dialect("v2", parse))
         found[f"{base}/infer"] = Route({"POST": infer})
     return found
 
