@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.serving import served
 from tests.serving.replicas import CHAOS, SPAWNED, Replica, replica
 
 
@@ -29,4 +30,34 @@ def echo() -> Iterator[Replica]:
 def steady() -> Iterator[Replica]:
     """A replica whose model does odd things but never dies in these tests."""
     with replica(code=CHAOS, service="echo@test", stage="test") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[Replica]:
+    """A table of three columns in, a label and three scores out."""
+    with replica(code=served.TABLE_CODE, signature=served.TABLE, service="table", listen="tcp") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mixed() -> Iterator[Replica]:
+    """One tensor for each column, one of them text."""
+    with replica(code=served.MIXED_CODE, signature=served.MIXED, service="mixed") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shouter() -> Iterator[Replica]:
+    """Text in, the same text in capitals out."""
+    with replica(code=served.TEXT_CODE, signature=served.TEXT, service="shouter", listen="tcp") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Iterator[Replica]:
+    """Text in, a vector of three out."""
+    with replica(
+        code=served.VECTOR_CODE, signature=served.VECTOR, service="vectors", listen="tcp"
+    ) as running:
         yield running

@@ -177,9 +177,11 @@ class Inference:
             self._fail(call, error)
 
     def _last(self, call: _Call, stream: EventStream, outcome: Prediction) -> None:
-        """End a stream; the answer of a model that gives no parts is its one part."""
-        if not stream.has_begun:
+        """End a stream; an answer that came at once is its one part."""
+        if outcome.outputs and not stream.has_begun:
             self._part(call, outcome)
+        else:
+            stream.begin()
         if stream.has_begun:
             begun_at = monotonic()
             stream.last()

@@ -38,11 +38,15 @@ class EventStream:
         if self._exchange.answered and not self._exchange.streaming:
             return  # the client has gone
         content = self._events.part(prediction.outputs)
+        self.begin()
+        if self._exchange.send_part(content) > MOST_UNSENT_BYTES:
+            raise Problem(408, "timed_out", "the events are read too slowly: the rest is left out")
+
+    def begin(self) -> None:
+        """Decide the status, unless that is done already."""
         if not self._exchange.answered:
             headers = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" + self._headers
             self._exchange.start(Response(200, content_type=CONTENT_TYPE, headers=headers))
-        if self._exchange.send_part(content) > MOST_UNSENT_BYTES:
-            raise Problem(408, "timed_out", "the events are read too slowly: the rest is left out")
 
     def last(self) -> None:
         """Everything is sent."""
