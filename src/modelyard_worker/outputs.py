@@ -50,6 +50,8 @@ def cast(array: Array, spec: Mapping[str, Any]) -> Array:
     wanted = DTYPES[spec["datatype"]]
     if array.dtype == wanted:
         return array
+    if not array.size:
+        return array.astype(wanted)  # of nothing, numpy cannot know the type
     real = signatures.spec_of(spec["name"], array)
     failure = signatures.contradiction(f"outputs.{spec['name']}", {**spec, "shape": real["shape"]}, real)
     if failure is not None:

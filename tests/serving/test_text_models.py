@@ -107,3 +107,9 @@ def test_models_of_tables_are_listed_without_capabilities() -> None:
         (listed,) = running.call("GET", "/openai/v1/models").json["data"]
         assert (listed["id"], listed["capabilities"]) == ("echo", [])
         assert running.call("GET", "/openai/v1/models/echo").json["object"] == "model"
+
+
+def test_no_texts_are_no_texts_back(shouter: Replica) -> None:
+    tensor = {"name": "text_input", "datatype": "BYTES", "shape": [0], "data": []}
+    answer = shouter.call("POST", "/v2/models/shouter/infer", json.dumps({"inputs": [tensor]}))
+    assert (answer.status, answer.json["outputs"][0]["data"]) == (200, [])
