@@ -21,7 +21,16 @@ _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPe
 _PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _MARGIN_SECONDS = 2.0
 """The replica itself answers 504 at the deadline; the gateway only if even that fails."""
-_EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository")
+_EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "generate",
+)
+"""What is offered by model name at the front door; shared memory is only at a service's address."""
 _UNKNOWN = "no such service; `modelyard status` lists what is deployed"
 
 
