@@ -215,7 +215,7 @@ def test_a_model_under_v1_satisfies_all_who_ask_for_it(table: Replica) -> None:
 
 
 def test_a_model_that_is_not_loaded_says_so_in_v1() -> None:
-    with replica() as running:
+    with replica(model_control=True) as running:
         running.call("POST", "/v2/repository/models/echo/unload")
         answer = running.call("GET", "/v1/models/echo")
         assert (answer.status, answer.json["ready"]) == (503, False)

@@ -231,7 +231,7 @@ def test_a_load_with_another_configuration_is_refused(table: Replica, parameters
 
 
 def test_tritons_client_unloads_and_loads() -> None:
-    with replica(listen="tcp") as running:
+    with replica(listen="tcp", model_control=True) as running:
         client = triton.InferenceServerClient(f"127.0.0.1:{running.port}")
         client.unload_model("echo", unload_dependents=True)
         assert not client.is_model_ready("echo")
