@@ -287,6 +287,18 @@ def test_generate_takes_and_gives_plain_values(shouter: Replica) -> None:
     assert answer.json["text_output"] == ["A", "B"]
 
 
+def test_tensors_go_out_as_events(table: Replica) -> None:
+    values = {"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]}
+    body: dict[str, Any] = {"id": "9", "inputs": [values], "outputs": [{"name": "probabilities"}]}
+    answer = table.call("POST", "/v2/models/table/infer_stream", json.dumps(body))
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    found = json.loads(answer.body.removeprefix(b"data: "))
+    assert (found["id"], found["outputs"][0]["data"]) == ("9", [1.0, 4.0, 2.0])
+    body["parameters"] = {"binary_data_output": True}
+    refused = table.call("POST", "/v2/models/table/infer_stream", json.dumps(body))
+    assert (refused.status, refused.json["path"]) == (400, "outputs")
+
+
 def test_generate_stream_sends_events(shouter: Replica) -> None:
     path = "/v2/models/shouter/generate_stream"
     answer = shouter.call("POST", path, '{"text_input": "hello"}')

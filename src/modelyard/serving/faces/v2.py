@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from modelyard.oip.infer_events import in_events
 from modelyard.oip.metadata import model_metadata
+from modelyard.oip.model import Query, ServedModel
 from modelyard.serving.application import Application
 from modelyard.serving.faces.probes import ready_endpoint
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, json_response
-from modelyard.serving.inference import Dialect, parse_v2
+from modelyard.serving.inference import Dialect, Parse, parse_v2
 from modelyard.serving.remembering import Remembering
 from modelyard.serving.routing import Endpoint, Route
 
@@ -23,9 +25,11 @@ def routes(application: Application) -> Mapping[str, Route]:
         found[f"{base}/ready"] = Route(
             {"GET": ready_endpoint(application, hosted, {"name": name})}, probe=True
         )
-        parse = Remembering(partial(parse_v2, name=name, regions=application.regions))
-        infer = application.infer(hosted, Dialect("v2", parse))
+        parse = partial(parse_v2, name=name, regions=application.regions)
+        infer = application.infer(hosted, Dialect("v2", Remembering(parse)))
         found[f"{base}/infer"] = Route({"POST": infer})
+        stream = Dialect("v2", partial(_in_events, parse))
+        found[f"{base}/infer_stream"] = Route({"POST": application.infer(hosted, stream)})
     return found
 
 
@@ -37,6 +41,10 @@ def model_bases(application: Application) -> Iterator[tuple[str, str, HostedMode
         for hosted in versions:
             if hosted.config.version:
                 yield f"/v2/models/{name}/versions/{hosted.config.version}", name, hosted
+
+
+def _in_events(parse: Parse, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+    return in_events(parse(exchange, body, model))
 
 
 def _metadata(application: Application, hosted: HostedModel, name: str) -> Endpoint:
