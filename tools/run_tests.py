@@ -23,7 +23,8 @@ class Layer:
 LAYERS = (
     Layer("domain", ("tests/domain", "tests/oip", "tests/server")),
     Layer("rooms", ("tests/store", "tests/artifacts", "tests/formats", "tests/control")),
-    Layer("processes", ("tests/worker", "tests/serving", "tests/gateway", "tests/backends")),
+    Layer("inference", ("tests/worker", "tests/serving")),
+    Layer("processes", ("tests/gateway", "tests/backends")),
     Layer("faces", ("tests/api", "tests/client", "tests/cli", "tests/docs")),
     Layer("simulation", ("tests/simulation",)),
     Layer("end to end", ("tests/e2e",), minutes=15),
@@ -35,7 +36,7 @@ def reasons_to_skip() -> dict[str, str]:
     """Layers that cannot run here, with the reason."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         why = "Envoy's wheel and the process tests need Linux on x86-64"
-        return {"processes": why, "end to end": why, "frameworks": why}
+        return {"inference": why, "processes": why, "end to end": why, "frameworks": why}
     why = _missing_frameworks()
     return {"frameworks": why} if why else {}
 

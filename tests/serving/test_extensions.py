@@ -308,3 +308,15 @@ def test_generate_stream_sends_events(shouter: Replica) -> None:
     assert answer.body.startswith(b"data: {")
     assert answer.body.endswith(b"}\n\n")
     assert json.loads(answer.body.removeprefix(b"data: "))["text_output"] == "HELLO"
+
+
+def test_a_table_in_columns_is_checked_each_time() -> None:
+    signature = {"inputs": [{"name": "input", "datatype": "FP64", "shape": [-1, 1], "columns": ["a"]}]}
+    with replica(signature=signature) as running:
+
+        def asked(value: str) -> int:
+            column = f'{{"name": "a", "datatype": "INT64", "shape": [1], "data": [{value}]}}'
+            body = f'{{"parameters": {{"content_type": "pd"}}, "inputs": [{column}]}}'
+            return running.call("POST", "/v2/models/echo/infer", body).status
+
+        assert [asked(value) for value in ("1", "2", "1.5", '"x"')] == [200, 200, 400, 400]

@@ -128,6 +128,37 @@ def test_a_model_that_cannot_be_loaded_leaves_the_others_alone(several: Any, tmp
         assert running.call("GET", "/v2/health/ready").status == 200
 
 
+def test_dialects_that_name_the_model_in_path_or_body_find_it(several: Any, tmp_path: Path) -> None:
+    shout = "def predict(inputs): return {'text_output': ['A'], 'embedding': [[1.0, 2.0]]}"
+    texts = {
+        "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "text_output", "datatype": "BYTES", "shape": [-1]},
+            {"name": "embedding", "datatype": "FP64", "shape": [-1, 2]},
+        ],
+    }
+    talker = model(tmp_path, "talker", shout)
+    talker["signature"] = talker["config"]["signature"] = texts
+    with several(model(tmp_path, "a", IDENTITY), model(tmp_path, "b", NEGATED), talker) as running:
+        for name, predicted in (("a", [[1.0, 2.0]]), ("b", [[-1.0, -2.0]])):
+            answer = running.call("POST", f"/v1/models/{name}:predict", '{"instances": [[1, 2]]}')
+            assert answer.json == {"predictions": predicted}
+        assert running.call("POST", "/invocations", '{"instances": [[1, 2]]}').json == {
+            "predictions": [[1, 2]]
+        }
+        ask = {"model": "talker", "prompt": "x"}
+        answer = running.call("POST", "/v1/completions", json.dumps(ask))
+        assert answer.json["choices"][0]["text"] == "A"
+        assert answer.headers["x-modelyard-model-version"] == "1"
+        refused = running.call("POST", "/v1/completions", json.dumps({**ask, "model": "a"}))
+        assert (refused.status, refused.json["path"]) == (400, "model")
+        listed = running.call("GET", "/v1/models").json
+        assert listed["models"] == ["a", "b", "talker"]
+        assert [each["capabilities"] for each in listed["data"]] == [[], [], ["embeddings", "completions"]]
+        entries = running.call("GET", "/v2/models/stats").json["model_stats"]
+        assert {each["name"]: each["inference_count"] for each in entries} == {"a": 2, "b": 1, "talker": 1}
+
+
 def test_an_unload_waits_for_the_requests_that_came_before(several: Any, tmp_path: Path) -> None:
     slow = "import time\ndef predict(inputs):\n    time.sleep(0.5)\n    return {'output': inputs['input']}"
     with several(model(tmp_path, "slow", slow), model(tmp_path, "b", IDENTITY)) as running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -107,6 +108,20 @@ def test_models_of_tables_are_listed_without_capabilities() -> None:
         (listed,) = running.call("GET", "/openai/v1/models").json["data"]
         assert (listed["id"], listed["capabilities"]) == ("echo", [])
         assert running.call("GET", "/openai/v1/models/echo").json["object"] == "model"
+
+
+def test_compressed_requests_that_name_their_model(vectors: Replica) -> None:
+    texts = [str(number) * 50 for number in range(400)]
+    body = json.dumps({"model": "vectors", "input": texts}).encode()
+    packed = gzip.compress(body, 0)
+    assert len(packed) > 4096, "large enough to be inflated in a thread"
+    for content in (packed, gzip.compress(b'{"model": "vectors", "input": "a"}')):
+        answer = vectors.call("POST", "/v1/embeddings", content, {"Content-Encoding": "gzip"})
+        assert answer.status == 200, answer.body
+    for content, status in ((packed[:-9], 400), (gzip.compress(bytes(70 << 20)), 413), (b"x" * 9000, 400)):
+        refused = vectors.call("POST", "/v1/embeddings", content, {"Content-Encoding": "gzip"})
+        assert refused.status == status
+        assert refused.json["error"]["message"]
 
 
 def test_no_texts_are_no_texts_back(shouter: Replica) -> None:

@@ -56,7 +56,7 @@ def _make() -> None:
             pytest.skip(why)
 
 
-def run(*command: str | Path, seconds: float = 200) -> str:
+def run(*command: str | Path, cwd: Path | None = None, seconds: float = 200) -> str:
     environ = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     done = subprocess.run(
         [str(each) for each in command],
@@ -64,6 +64,7 @@ def run(*command: str | Path, seconds: float = 200) -> str:
         text=True,
         timeout=seconds,
         env=environ,
+        cwd=cwd,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -85,7 +86,7 @@ def test_openais_client_chats_streams_and_embeds(clients: Path, shouter: Replica
 
 @pytest.mark.parametrize("name", ["table", "shouter"])
 def test_schemathesis_finds_no_answer_that_the_description_does_not_have(
-    clients: Path, name: str, request: pytest.FixtureRequest
+    clients: Path, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     replica: Replica = request.getfixturevalue(name)
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -99,4 +100,5 @@ def test_schemathesis_finds_no_answer_that_the_description_does_not_have(
         "--mode=all",
         "--generation-database=none",
         "--seed=7",
+        cwd=tmp_path,  # it keeps what it finds where it runs
     )

@@ -17,6 +17,7 @@ from modelyard.api import (
     models,
     problems,
     projects,
+    repository,
     runtimes,
     system,
     uploads,
@@ -46,7 +47,7 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     app.state.turns = Turns()
     # Included once and one by one, FastAPI makes each router's routes when it is first asked for one of them;
     # the small ones stand first, so that the start waits for no other.
-    for router in (system.health, console.router, docs.router):
+    for router in (system.health, console.router, docs.router, repository.router):
         app.include_router(router)
     for module in (projects, models, uploads, runtimes, deployments, endpoints, accounts, system):
         app.include_router(module.router, prefix=PREFIX)

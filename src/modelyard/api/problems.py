@@ -64,10 +64,11 @@ def problem(
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 
-def from_error(error: errors.ModelyardError) -> Response:
-    """The answer for an error of the domain."""
+def from_error(error: errors.ModelyardError, *, protocol: bool = False) -> Response:
+    """The answer for an error of the domain; `protocol` is for clients of the inference protocol."""
     headers: dict[str, str] = {}
-    more: dict[str, object] = {}
+    # They look for the member `error`, whatever stands beside it.
+    more: dict[str, object] = {"error": error.message} if protocol else {}
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
     if isinstance(error, errors.Unauthenticated):
@@ -80,10 +81,10 @@ def from_error(error: errors.ModelyardError) -> Response:
     )
 
 
-async def _raised(_request: Request, error: Exception) -> Response:
+async def _raised(request: Request, error: Exception) -> Response:
     if not isinstance(error, errors.ModelyardError):
         raise error
-    return from_error(error)
+    return from_error(error, protocol=request.url.path.startswith("/v2/"))
 
 
 async def _unreadable(_request: Request, error: Exception) -> Response:

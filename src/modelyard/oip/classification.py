@@ -31,7 +31,8 @@ def classified(tensor: Tensor, count: int, labels: Sequence[str], path: str) -> 
     if tensor.datatype in (BYTES, "BOOL"):
         raise Rejected(path, f'classification needs numbers, output "{tensor.name}" is {tensor.datatype}')
     values = to_array(tensor)
-    rows = values.reshape(values.shape[0], -1) if values.ndim > 1 else values.reshape(1, -1)
+    batch = values.shape[0] if values.ndim > 1 else 1
+    rows = values.reshape(batch, values.size // batch if batch else 0)
     count = min(count, rows.shape[1])
     order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = [

@@ -114,9 +114,10 @@ def _render(outputs: Sequence[Tensor], *, style: _Style) -> Rendered:
 def _vectors(outputs: Sequence[Tensor], count: int) -> Any:
     floats = [tensor for tensor in outputs if tensor.datatype.startswith("FP")]
     tensor = next((each for each in floats if each.name == "embedding"), floats[0] if floats else None)
-    if tensor is None or tensor.elements == 0 or tensor.shape[:1] not in ((count,), (1,)):
+    if tensor is None or not tensor.elements or tensor.shape[:1] != (count,):
         raise Rejected("model", "its answer holds no embedding for each text: use the infer endpoint")
-    vectors = np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(count, -1).astype("<f4")
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+        vectors = np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(count, -1).astype("<f4")
     if not np.isfinite(vectors).all():
         raise Rejected("model", "its embedding holds NaN or infinity, which JSON cannot carry")
     return vectors

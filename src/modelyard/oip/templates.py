@@ -29,9 +29,9 @@ MOST_AROUND_BYTES = 2048
 LONG_BYTES = 256
 """Lists of elements longer than this are read by the SIMD parser; below, it takes longer to set off."""
 _KEY = b'"data"'
-_PRIVATE = (b"\\", b'"id"', b"shared_memory")
-"""What around the elements keeps a request from being learned: escapes, which may hide a key, and what is
-another in each request or must be looked at each time."""
+_PRIVATE = (b"\\", b'"id"', b"shared_memory", b"content_type")
+"""What around the elements keeps a request from being learned: escapes, which may hide a key, what is another
+in each request or must be looked at each time, and elements that are not the model's as they stand."""
 
 Numbers = np.ndarray[Any, Any]
 

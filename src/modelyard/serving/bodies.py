@@ -38,6 +38,9 @@ def _inflated(take: Take, refuse: Refuse, inflating: asyncio.Future[bytes]) -> N
         take(inflating.result())
     except (Problem, Rejected) as error:
         refuse(error)
+    except BaseException:
+        refuse(Problem(500, "internal", "the inference server has a fault; see its log"))
+        raise
 
 
 def small_body(exchange: Exchange) -> bytes:
