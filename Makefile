@@ -31,6 +31,7 @@ check: .make/dev ## Lint, types, import contracts, sizes, generated pages.
 	@$(BIN)/mypy
 	@$(BIN)/python tools/unasync_client.py --check
 	@$(BIN)/python tools/generate_docs.py --check
+	@$(BIN)/python tools/generate_protos.py --check
 
 bench: .make/dev ## Measure; WORKLOAD=start|cold|memory|predict|rollout narrows it, WORKLOAD=peers[:identity,…] compares.
 	@$(BIN)/python -m bench $(WORKLOAD)

@@ -26,6 +26,8 @@ PINS: dict[str, tuple[str, ...]] = {
     # The wheel carries the C++ server and its Python backend, which wants NumPy 1.
     "triton": (*(pin for pin in _MODELS if not pin.startswith("numpy")), "numpy==1.26.4",
                "nvidia-pytriton==0.7.0"),
+    # The last wheel with the load generator in it.
+    "perf": ("numpy==1.26.4", "tritonclient==2.50.0", "nvidia-cuda-runtime-cu12==12.9.79"),
     "clients": ("numpy==2.2.6", "tritonclient[http,grpc]==2.73.0", "kserve==0.21.0"),
 }  # fmt: skip
 
@@ -48,7 +50,9 @@ def interpreter(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """The version of each peer, as pinned."""
-    own = {name: _OWN.get(name, name) for name in PINS if name not in ("models", "clients", "fastapi")}
+    own = {
+        name: _OWN.get(name, name) for name in PINS if name not in ("models", "clients", "perf", "fastapi")
+    }
     found = {}
     for name, package in own.items():
         pin = next(each for each in PINS[name] if each.partition("[")[0].partition("==")[0] == package)

@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, StreamEnded
+
 from modelyard.domain.deployment import Key, Stage
 from modelyard.domain.endpoint import AccessKey, Route, Target
 from modelyard.gateway.routes import addresses
@@ -65,7 +69,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass(slots=True, eq=False)
 class Upstream:
-    """An HTTP/1.1 server that behaves as a serving front does, also while it drains."""
+    """A server of HTTP/1.1, and HTTP/2 in short, that behaves as a serving front does, also in a drain."""
 
     name: str
     address: str
@@ -110,8 +114,12 @@ class Upstream:
         assert task is not None
         self.tasks.add(task)
         try:
-            while await self._exchange(reader, writer):
-                pass
+            first = await reader.readexactly(3)
+            if first == b"PRI":
+                await self._converse_http2(reader, writer)
+                return
+            while await self._exchange(reader, writer, first):
+                first = b""
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -134,8 +142,34 @@ class Upstream:
             writer.transport.abort()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        request = await _read(reader)
+    async def _converse_http2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer requests on an HTTP/2 connection whose first three bytes are read."""
+        connection = H2Connection(H2Configuration(client_side=False))
+        connection.initiate_connection()
+        heads: dict[int, dict[str, str]] = {}
+        data = b"PRI"
+        while data:
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    heads[event.stream_id] = {n.decode(): v.decode() for n, v in event.headers}
+                elif isinstance(event, StreamEnded):
+                    self._answer_http2(connection, event.stream_id, heads.pop(event.stream_id))
+            writer.write(connection.data_to_send())
+            await writer.drain()
+            data = await reader.read(1 << 16)
+
+    def _answer_http2(self, connection: H2Connection, stream: int, head: dict[str, str]) -> None:
+        headers = {name: value for name, value in head.items() if not name.startswith(":")}
+        request = Request(head[":method"], head[":path"], {"host": head[":authority"], **headers}, b"")
+        self.seen.append(request)
+        status, more, body = self.answer(request)
+        connection.send_headers(stream, [(":status", str(status)), *more.items()])
+        connection.send_data(stream, body, end_stream=True)
+
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes
+    ) -> bool:
+        request = await _read(reader, begun)
         self.seen.append(request)
         if self.draining:
             refusal = {"x-modelyard-retry": "safe", "connection": "close", "retry-after": "1"}
@@ -153,8 +187,8 @@ class Upstream:
         return True
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+async def _read(reader: asyncio.StreamReader, begun: bytes) -> Request:
+    head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = head[0].split(" ")
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.lower(): value.strip() for name, _, value in pairs}

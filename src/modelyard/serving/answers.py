@@ -28,6 +28,7 @@ def problem_response(problem: Problem, exchange: Exchange) -> Response:
     headers = "".join(f"{name}: {value}\r\n" for name, value in problem.headers.items())
     response = json_response(document_of(exchange, problem), problem.status)
     response.headers = headers.encode()
+    response.problem = problem
     return response
 
 

@@ -58,16 +58,25 @@ class Application:
         }
         self._router = Router({}, nothing_at=catalog.nothing_at)
 
+    @property
+    def limit_bytes(self) -> int:
+        """The largest body that is taken."""
+        return self.catalog.default.config.limits.max_body_bytes
+
     def offer(self, routes: Mapping[str, Route], named: Mapping[str, Named]) -> None:
         """Answer these paths, and those that begin so and go on with a name."""
         self._router = Router(routes, named=named, nothing_at=self.catalog.nothing_at)
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer a request, now or later."""
+        self.run(exchange, self._route)
+
+    def run(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        """Answer a request with this endpoint; whatever goes wrong becomes the answer."""
         exchange.identity = self._identity(exchange.headers.get(b"x-request-id"))
         default = self.catalog.default
         try:
-            self._router.find(exchange)(exchange)
+            endpoint(exchange)
         except (Problem, Rejected) as error:
             self.finish(default, exchange, CONTROL, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must cost one request, never the replica
@@ -76,6 +85,9 @@ class Application:
             )
             fault = Problem(500, "internal", "the inference server has a fault; see its log")
             self.finish(default, exchange, CONTROL, fault)
+
+    def _route(self, exchange: Exchange) -> None:
+        self._router.find(exchange)(exchange)
 
     def refuse(self, problem: Problem, exchange: Exchange) -> Response:
         """The answer to a request that was never read to its end."""
@@ -141,6 +153,18 @@ class Application:
                 refuse(error)
 
         return endpoint
+
+    def predict(self, hosted: HostedModel, exchange: Exchange, dialect: Dialect) -> None:
+        """Predict for a request whose body is inflated already."""
+        try:
+            self._inferences[hosted].submit(exchange, dialect, exchange.body)
+        except (Problem, Rejected) as error:
+            self.finish(hosted, exchange, dialect.protocol, error)
+
+    def identified(self, given: bytes | None) -> bytes:
+        """Header lines that say who answers a request for no model in particular, and which request."""
+        identity = self._identity(given).encode("latin-1")
+        return b"%bX-Request-Id: %b\r\n" % (self.catalog.default.headers, identity)
 
     def fixed(self, document: Mapping[str, Any]) -> Endpoint:
         """An endpoint whose answer is always the same."""

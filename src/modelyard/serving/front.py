@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from modelyard.serving.application import Application
 from modelyard.serving.catalog import Catalog
 from modelyard.serving.config import ReplicaConfig
+from modelyard.serving.entrance import Entrance
 from modelyard.serving.errors import Failure
 from modelyard.serving.faces import all_routes, named_routes
+from modelyard.serving.grpc.calls import Calls
+from modelyard.serving.grpc.methods import all_methods
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.server import Server
 from modelyard.serving.logs import Log
@@ -43,6 +47,7 @@ class Front:
             self._application.refuse,
             max_body_bytes=config.limits.max_body_bytes,
             idle_seconds=config.idle_seconds,
+            accept=partial(Entrance, calls=Calls(self._application, all_methods(self._application))),
         )
         self._state = StateFile(config.state_path)
         self._phase = "starting"

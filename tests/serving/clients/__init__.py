@@ -1,0 +1,1 @@
+"""Programs for environments of unmodified clients: `PROGRAM HOST:PORT` prints what checks came to."""

@@ -113,6 +113,7 @@ def _local_replies() -> list[Json]:
     """What clients read when Envoy answers itself, first match first: always JSON with a code."""
     malformed = "the request is not well-formed HTTP, or its path has escaped slashes"
     return [
+        *_call_replies(),
         _control_plane_away(),
         _reply(_flags("UH"), "unavailable", "no replica of this service is ready; try again", retry=True),
         _reply(_flags(*_GONE), "unavailable", "the replica went away; try again shortly", retry=True),
@@ -127,6 +128,25 @@ def _local_replies() -> list[Json]:
         _reply(_status(431), "too_large", "the request's headers are too large"),
         _reply(_status(503), "unavailable", "the gateway cannot serve this now", retry=True),
     ]
+
+
+def _call_replies() -> list[Json]:
+    """What callers over gRPC read as the message of a status, which Envoy makes of the HTTP one."""
+    return [
+        _call_reply(_flags("UH"), "no replica of this service is ready; try again"),
+        _call_reply(_flags(*_GONE), "the replica went away; try again shortly"),
+        _call_reply(_flags("UT"), "the service did not answer in time"),
+        _call_reply(None, "%LOCAL_REPLY_BODY%"),
+    ]
+
+
+def _call_reply(matches: Json | None, text: str) -> Json:
+    kind = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    called: Json = {"header_filter": {"header": kind}}
+    return {
+        "filter": {"and_filter": {"filters": [called, matches]}} if matches else called,
+        "body_format_override": {"text_format_source": {"inline_string": text}},
+    }
 
 
 def _control_plane_away() -> Json:

@@ -22,6 +22,9 @@ Json = dict[str, Any]
 
 _TYPES = "type.googleapis.com/envoy"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HTTP1: Json = {"http_protocol_options": {}}
+_AS_CLIENTS: Json = {"use_downstream_protocol_config": {**_HTTP1, "http2_protocol_options": {}}}
+"""Replicas are spoken to in the protocol of the client: gRPC is HTTP/2 all the way."""
 _WITHOUT_BOUND = 1_000_000
 """Queues are bounded by the replicas themselves, who know what their model bears."""
 _STATISTICS = (
@@ -67,8 +70,9 @@ def door_address(listeners: Json | None) -> Json | None:
 
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     """One cluster per route, and the control plane's."""
-    control_plane = _cluster(CONTROL_PLANE, [_endpoint("", f"unix:{layout.api_socket}", 1)], "3s")
-    services = [_cluster(r.name, _endpoints(r.targets), "30s") for r in unique(routes)]
+    api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
+    control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
+    services = [_cluster(r.name, _endpoints(r.targets), "30s", _AS_CLIENTS) for r in unique(routes)]
     return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services])
 
 
@@ -90,7 +94,7 @@ def document(type_url: str, resources: Sequence[Json]) -> Json:
     return {"version_info": digest, "type_url": type_url, "resources": typed}
 
 
-def _cluster(name: str, endpoints: Sequence[Json], idle: str) -> Json:
+def _cluster(name: str, endpoints: Sequence[Json], idle: str, protocol: Json) -> Json:
     # `idle` stays below the time after which the other side closes a connection that rests, or
     # else a request could meet a connection that is just being closed.
     threshold = {
@@ -110,7 +114,7 @@ def _cluster(name: str, endpoints: Sequence[Json], idle: str) -> Json:
             _HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
                 "common_http_protocol_options": {"idle_timeout": idle},
-                "explicit_http_config": {"http_protocol_options": {}},
+                **protocol,
             }
         },
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": list(endpoints)}]},

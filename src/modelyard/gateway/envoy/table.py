@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Route
+from modelyard.gateway.routes import DEFAULT_PROJECT
 
 Json = dict[str, Any]
 
@@ -15,12 +16,20 @@ CONTROL_PLANE = "control-plane"
 """Name of the control plane's cluster; no route can have it, since theirs contain a slash."""
 DOOR_HEADER = "x-modelyard-door"
 """Tells the control plane, and the gateway's own replies, that a request was meant for it."""
+SERVICE_HEADER = "x-modelyard-service"
+"""Metadata with which a gRPC call names its service at the front door's own host."""
 LUA = "envoy.filters.http.lua"
 
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _MARGIN_SECONDS = 2.0
 """The replica itself answers 504 at the deadline; the gateway only if even that fails."""
+_LONGEST_CALL = "3600s"
+"""A call may be a conversation: it ends with its own deadline, or when nothing was said for so long."""
+_UNNAMED = (
+    "no such service: name it with the metadata x-modelyard-service: [PROJECT/]NAME[@STAGE], "
+    "or call NAME.service.DOMAIN; `modelyard status` lists what is deployed"
+)
 _EXTENSIONS = (
     "classification",
     "model_repository",
@@ -61,7 +70,7 @@ def _service_hosts(routes: Iterable[Route]) -> list[Json]:
     for route in sorted(routes, key=lambda r: ("@" in r.service, r.name)):
         owners.setdefault(route.addresses.host.lower(), route)
     return [
-        {"name": route.name, "domains": [host], "routes": [_forward(route, {"prefix": "/"})]}
+        {"name": route.name, "domains": [host], "routes": [_calls(route), _forward(route, {"prefix": "/"})]}
         for host, route in sorted(owners.items())
     ]
 
@@ -76,7 +85,9 @@ def _front_routes(routes: Iterable[Route], version: str) -> list[Json]:
     ]
     for route in routes:
         rendered += _by_path(route)
+    rendered += [_calls(route, named=True) for route in routes]
     rendered += [
+        _direct({"prefix": "/", "grpc": {}}, 404, _UNNAMED),
         _direct({"prefix": "/v2/models/"}, 404, _UNKNOWN),
         _direct({"prefix": "/services/"}, 404, _UNKNOWN),
         _to_control_plane(),
@@ -110,7 +121,7 @@ def _forward(route: Route, match: Json, *, strip: str = "") -> Json:
         "name": route.name,
         "match": match,
         "route": action,
-        "request_headers_to_remove": ["authorization", "x-api-key", "cookie"],
+        "request_headers_to_remove": ["authorization", "x-api-key", "cookie", SERVICE_HEADER],
         "response_headers_to_remove": ["x-modelyard-retry"],
     }
     if route.public:
@@ -118,6 +129,21 @@ def _forward(route: Route, match: Json, *, strip: str = "") -> Json:
     else:
         keys = {key.sha256: f"{key.subject}|{key.expires_at}" for key in route.keys}
         forward["metadata"] = {"filter_metadata": {LUA: keys}}
+    return forward
+
+
+def _calls(route: Route, *, named: bool = False) -> Json:
+    """gRPC to a service, which is the host's or `named` in the call's metadata."""
+    match: Json = {"prefix": "/", "grpc": {}}
+    if named:
+        # Of many services one is asked for, so a pattern for every spelling costs less than a route for each.
+        project, _, service = route.name.partition("/")
+        optional = "?" if project == DEFAULT_PROJECT else ""
+        stage = "" if "@" in service else "(@production)?"
+        pattern = f"({re.escape(project)}/){optional}{re.escape(service)}{stage}"
+        match["headers"] = [{"name": SERVICE_HEADER, "string_match": {"safe_regex": {"regex": pattern}}}]
+    forward = _forward(route, match)
+    forward["route"] |= {"timeout": "0s", "idle_timeout": _LONGEST_CALL}
     return forward
 
 

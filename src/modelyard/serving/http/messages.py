@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from modelyard.oip.tensor import Raw
+from modelyard.serving.errors import Problem
 
 JSON = b"application/json"
 STATUS_LINES: dict[int, bytes] = {
@@ -19,7 +20,7 @@ STATUS_LINES: dict[int, bytes] = {
 class Response:
     """What goes back to a client."""
 
-    __slots__ = ("content_type", "headers", "parts", "status")
+    __slots__ = ("content_type", "headers", "parts", "problem", "status")
 
     def __init__(
         self, status: int, parts: tuple[Raw, ...] = (), *, content_type: bytes = JSON, headers: bytes = b""
@@ -29,6 +30,8 @@ class Response:
         self.content_type = content_type
         self.headers = headers
         """More header lines, each ended by CR LF."""
+        self.problem: Problem | None = None
+        """What the body tells of, for protocols that have a form of their own for errors."""
 
 
 class Sink(Protocol):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import Protocol
 
 from modelyard.serving.errors import Problem
 from modelyard.serving.http.connection import Connection
@@ -22,6 +23,35 @@ QUIET_SECONDS = 0.3
 """A draining server closes connections on which nothing has come for so long."""
 
 
+class Client(Protocol):
+    """A connection, whatever it speaks."""
+
+    @property
+    def deadline(self) -> float:
+        """When `cut` is due, on the loop's clock."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way on it."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its last answer is written."""
+
+    def retire(self, *, quiet_since: float) -> None:
+        """Close if nothing is under way and nothing was since that time."""
+
+    def cut(self) -> None:
+        """Give up on a client that is too slow."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+Accept = Callable[["Server", asyncio.AbstractEventLoop], asyncio.Protocol]
+"""Makes what takes a new connection."""
+
+
 class Server:
     """The listening side of a front."""
 
@@ -32,14 +62,16 @@ class Server:
         *,
         max_body_bytes: int,
         idle_seconds: float,
+        accept: Accept | None = None,
     ) -> None:
+        self._accept: Accept = accept or Connection
         self.application = application
         self.refuse = refuse
         self.max_body_bytes = max_body_bytes
         self.idle_seconds = idle_seconds
         self.draining = False
         self.date = formatdate(time.time(), usegmt=True).encode()
-        self._connections: set[Connection] = set()
+        self._connections: set[Client] = set()
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -56,7 +88,9 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         sock = _bound(address)
-        self._listener = await loop.create_server(lambda: Connection(self, loop), sock=sock, backlog=BACKLOG)
+        self._listener = await loop.create_server(
+            lambda: self._accept(self, loop), sock=sock, backlog=BACKLOG
+        )
         self._sweep()
         if address.startswith("unix:"):
             self._path = Path(address.removeprefix("unix:"))
@@ -95,12 +129,12 @@ class Server:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: Client) -> bool:
         """A connection begins; False when there are too many."""
         self._connections.add(connection)
         return len(self._connections) <= MOST_CONNECTIONS
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Client) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
 
