@@ -16,9 +16,11 @@ from modelyard.oip.grpc.infer_response import Answering, render_response
 from modelyard.oip.grpc.inference_pb2 import InferTensorContents, ModelInferRequest
 from modelyard.oip.grpc.parameters import parameters_of
 from modelyard.oip.grpc.wire import taken_out
+from modelyard.oip.grpc.wishes import offered, wishes_of
 from modelyard.oip.infer_request import check_raw
 from modelyard.oip.model import NO_PARAMETERS, Query, ServedModel
-from modelyard.oip.signature import TensorSpec, check_given, check_shape, listed, spec_for
+from modelyard.oip.regions import REGION, Part, Regions, part_at
+from modelyard.oip.signature import TensorSpec, check_given, check_shape, spec_for
 from modelyard.oip.tensor import Raw, Tensor
 
 TYPED = "typed_contents"
@@ -40,7 +42,6 @@ _CONTENTS = {
     BYTES: "bytes_contents",
 }
 """Where the elements of a datatype are, when they are not raw."""
-_REGIONS = "shared_memory_region"
 
 
 class InferRequest(NamedTuple):
@@ -62,8 +63,11 @@ def read_request(body: Raw) -> InferRequest:
         raise Rejected("", "the message is not an inference.ModelInferRequest") from None
 
 
-def to_query(request: InferRequest, model: ServedModel) -> Query:
-    """What to predict, and how to answer; raises Rejected with the place of the mistake."""
+def to_query(request: InferRequest, model: ServedModel, regions: Regions | None = None) -> Query:
+    """What to predict, and how to answer; raises Rejected with the place of the mistake.
+
+    `regions` is the shared memory that tensors may lie in.
+    """
     message = request.message
     parameters = parameters_of(message.parameters, "parameters") if message.parameters else NO_PARAMETERS
     timeout, typed = None, False
@@ -71,39 +75,50 @@ def to_query(request: InferRequest, model: ServedModel) -> Query:
         timeout = timeout_at(dict(parameters), "parameters")
         typed = bool(flag_at(dict(parameters), TYPED, "parameters"))
         parameters = {name: value for name, value in parameters.items() if name != TYPED}
-    outputs = _outputs(message, model) if message.outputs else ()
-    answering = Answering(message.model_name, model.version, message.id, outputs, typed)
+    wishes = wishes_of(message, model, regions) if message.outputs else ()
+    answering = Answering(message.model_name, model.version, message.id, wishes, typed)
     return Query(
-        inputs=_inputs(request, model),
-        render=partial(render_response, answering=answering),
-        outputs=outputs,
+        inputs=_inputs(request, model, regions),
+        render=partial(render_response, answering=answering, regions=regions),
+        outputs=tuple(wish.name for wish in wishes),
         parameters=parameters,
         timeout_seconds=timeout,
     )
 
 
-def _inputs(request: InferRequest, model: ServedModel) -> tuple[Tensor, ...]:
-    given, raw = request.message.inputs, request.raw
-    if raw and len(raw) != len(given):
+def _inputs(request: InferRequest, model: ServedModel, regions: Regions | None) -> tuple[Tensor, ...]:
+    given, raw = request.message.inputs, list(request.raw)
+    parts = [_part(tensor, f"inputs[{index}].parameters") for index, tensor in enumerate(given)]
+    expected = parts.count(None)
+    if raw and len(raw) != expected:
         raise Rejected(
             "raw_input_contents",
-            f"expected one for each of {len(given)} inputs, got {len(raw)}; they do not mix with typed ones",
+            f"expected one for each of {expected} inputs, got {len(raw)}; they do not mix with typed ones",
         )
-    inputs = []
-    for index, tensor in enumerate(given):
-        path = f"inputs[{index}]"
-        described = _described(tensor, path, model)
-        if raw:
-            if tensor.HasField("contents"):
-                raise Rejected(f"{path}.contents", "must be absent when raw_input_contents are given")
-            data: Raw = raw[index]
-            check_raw(described, memoryview(data), f"raw_input_contents[{index}]")
+    raw.reverse()
+    tensors = []
+    for index, (tensor, part) in enumerate(zip(given, parts, strict=True)):
+        described = _described(tensor, f"inputs[{index}]", model)
+        if tensor.HasField("contents") and (raw or part is not None):
+            there = "raw_input_contents" if part is None else REGION
+            raise Rejected(f"inputs[{index}].contents", f"must be absent when {there} is given")
+        if part is not None:
+            data: Raw = offered(regions, part).read(part)
+            check_raw(described, memoryview(data), part.path)
+        elif raw:
+            where = f"raw_input_contents[{expected - len(raw)}]"
+            data = raw.pop()
+            check_raw(described, memoryview(data), where)
         else:
-            data = _typed(described, tensor.contents, f"{path}.contents")
-        inputs.append(described._replace(data=data))
-    tensors = tuple(inputs)
+            data = _typed(described, tensor.contents, f"inputs[{index}].contents")
+        tensors.append(described._replace(data=data))
     check_given(model.signature, tensors)
-    return tensors
+    return tuple(tensors)
+
+
+def _part(tensor: Any, path: str) -> Part | None:
+    """Where in shared memory an input is, if it is there."""
+    return part_at(parameters_of(tensor.parameters, path), path) if tensor.parameters else None
 
 
 def _described(tensor: Any, path: str, model: ServedModel) -> Tensor:
@@ -113,9 +128,6 @@ def _described(tensor: Any, path: str, model: ServedModel) -> Tensor:
     spec = spec_for(model.signature, tensor.name, f"{path}.name")
     datatype = _datatype(tensor.datatype, spec, f"{path}.datatype")
     shape = check_shape(list(tensor.shape), spec, f"{path}.shape")
-    if tensor.parameters and _REGIONS in parameters_of(tensor.parameters, f"{path}.parameters"):
-        where = f"{path}.parameters.{_REGIONS}"
-        raise Rejected(where, "shared memory is not offered: send the data in the request")
     return Tensor(tensor.name, datatype, shape, b"")
 
 
@@ -143,24 +155,3 @@ def _typed(tensor: Tensor, contents: InferTensorContents, path: str) -> bytes:
     if tensor.datatype == BYTES:
         return encode_bytes(elements)
     return pack(list(elements), tensor.datatype, lambda index: f"{path}[{index}]")
-
-
-def _outputs(message: ModelInferRequest, model: ServedModel) -> tuple[str, ...]:
-    known = model.signature.output_names
-    names = []
-    for index, output in enumerate(message.outputs):
-        path = f"outputs[{index}]"
-        if not output.name:
-            raise Rejected(f"{path}.name", 'expected a name, got ""')
-        if known and output.name not in known:
-            expected = listed(sorted(known))
-            raise Rejected(f"{path}.name", f"unknown output {shown(output.name)}; the model gives {expected}")
-        parameters = parameters_of(output.parameters, f"{path}.parameters")
-        for absent in ("classification", _REGIONS):
-            if absent in parameters:
-                where = f"{path}.parameters.{absent}"
-                raise Rejected(where, "is not offered: leave it out and take the whole tensor")
-        names.append(output.name)
-    if len(set(names)) != len(names):
-        raise Rejected("outputs", "an output is asked for twice")
-    return tuple(names)

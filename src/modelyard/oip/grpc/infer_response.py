@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from modelyard.oip.classification import classified
 from modelyard.oip.datatypes import BYTES, DTYPES, decode_bytes
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.grpc.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from modelyard.oip.grpc.wire import tagged, text
+from modelyard.oip.infer_response import Wish
 from modelyard.oip.model import Events, Query, Rendered
+from modelyard.oip.regions import BYTE_SIZE, OFFSET, REGION, Part, Regions
 from modelyard.oip.signature import listed
 from modelyard.oip.tensor import Raw, Tensor, to_array
 
@@ -25,19 +28,27 @@ class Answering(NamedTuple):
     name: str
     version: str
     identity: str = ""
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[Wish, ...] = ()
     """Empty is all."""
     typed: bool = False
     """As typed contents instead of raw ones."""
 
 
-def render_response(outputs: Sequence[Tensor], *, answering: Answering) -> Rendered:
-    """The message in parts; raises Rejected when an output asked for is not there, or has no typed form."""
-    chosen = _chosen(outputs, answering.outputs) if answering.outputs else outputs
+def render_response(
+    outputs: Sequence[Tensor], *, answering: Answering, regions: Regions | None = None
+) -> Rendered:
+    """The message in parts; outputs asked for in shared memory are written there.
+
+    Raises Rejected when an output asked for is not there, has no typed form, or does not fit into its region.
+    """
+    placed: dict[str, Part] = {}
+    chosen = _chosen(outputs, answering.outputs, placed) if answering.outputs else outputs
     identity = text(_IDENTITY, answering.identity)
-    if answering.typed:
+    if answering.typed and not placed:
         return Rendered((_typed(chosen, answering), identity), CONTENT_TYPE)
     described = tuple((tensor.name, tensor.datatype, tensor.shape) for tensor in chosen)
+    if placed and regions is not None:
+        return Rendered((_in_regions(chosen, answering, placed, regions), identity), CONTENT_TYPE)
     parts: list[Raw] = [_head(answering.name, answering.version, described) + identity]
     for tensor in chosen:
         parts.append(tagged(_RAW_CONTENTS, len(tensor.data)))
@@ -83,14 +94,39 @@ def _field(tensor: Tensor) -> str:
     return wide[kind] if size == 8 else names[kind]
 
 
-def _chosen(outputs: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+def _in_regions(
+    chosen: Sequence[Tensor], answering: Answering, placed: Mapping[str, Part], regions: Regions
+) -> bytes:
+    described = [(tensor.name, tensor.datatype, tensor.shape) for tensor in chosen]
+    message = _message(answering.name, answering.version, described)
+    for tensor, output in zip(chosen, message.outputs, strict=True):
+        part = placed.get(tensor.name)
+        # Clients find an output's contents by its place, so one that is elsewhere has empty ones.
+        message.raw_output_contents.append(bytes(tensor.data) if part is None else b"")
+        if part is not None:
+            regions.write(part, tensor.data)
+            output.parameters[REGION].string_param = part.region
+            output.parameters[BYTE_SIZE].int64_param = len(tensor.data)
+            output.parameters[OFFSET].int64_param = part.offset
+    return message.SerializeToString()
+
+
+def _chosen(outputs: Sequence[Tensor], wishes: Sequence[Wish], placed: dict[str, Part]) -> list[Tensor]:
     named = {tensor.name: tensor for tensor in outputs}
-    for index, name in enumerate(names):
-        if name not in named:
+    chosen = []
+    for index, wish in enumerate(wishes):
+        tensor = named.get(wish.name)
+        if tensor is None:
+            given = listed(named)
             raise Rejected(
-                f"outputs[{index}].name", f"unknown output {shown(name)}; the model gives {listed(named)}"
+                f"outputs[{index}].name", f"unknown output {shown(wish.name)}; the model gives {given}"
             )
-    return [named[name] for name in names]
+        if wish.classes:
+            tensor = classified(tensor, wish.classes, wish.labels, f'output "{tensor.name}"')
+        if wish.part is not None:
+            placed[wish.name] = wish.part
+        chosen.append(tensor)
+    return chosen
 
 
 def streamed_response(parts: Sequence[Raw]) -> tuple[Raw, ...]:
@@ -105,24 +141,25 @@ def streamed_error(message: str, identity: str) -> bytes:
     return ModelStreamInferResponse(error_message=message, infer_response=response).SerializeToString()
 
 
-def streamed_events(query: Query, identity: str) -> Events:
-    """How a stream answers a query in parts: each a whole ModelStreamInferResponse.
+def streamed_last(identity: str) -> bytes:
+    """A ModelStreamInferResponse without outputs, which says that it is the last.
 
-    A client that asks for `triton_enable_empty_final_response` is told the end by a response without outputs.
+    Behind another one in the same message it adds that to the other's parameters: protobuf merges them.
     """
-    wants_end = query.parameters.get("triton_enable_empty_final_response") is True
+    return b"".join(streamed_response((text(_IDENTITY, identity),)))
+
+
+def streamed_events(query: Query, identity: str) -> Events:
+    """How a stream answers a query in parts: each a whole ModelStreamInferResponse."""
 
     def part(outputs: Sequence[Tensor]) -> bytes:
         parts = query.render(outputs).parts
         return b"".join((tagged(_RESPONSE, sum(map(len, parts))), *parts))
 
-    def last() -> bytes:
-        return b"".join(streamed_response((text(_IDENTITY, identity),))) if wants_end else b""
-
     def error(document: Mapping[str, Any]) -> bytes:
         return streamed_error(str(document.get("error")), identity)
 
-    return Events(part, last, error)
+    return Events(part, bytes, error)
 
 
 def _final() -> bytes:

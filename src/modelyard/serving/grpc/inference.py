@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from modelyard.oip.grpc.infer_request import InferRequest, read_request, to_query
-from modelyard.oip.grpc.infer_response import streamed_error, streamed_events, streamed_response
+from modelyard.oip.grpc.infer_response import (
+    streamed_error,
+    streamed_events,
+    streamed_last,
+    streamed_response,
+)
 from modelyard.oip.model import Query, ServedModel
+from modelyard.oip.regions import Regions
 from modelyard.oip.tensor import Raw
 from modelyard.serving.application import Application
 from modelyard.serving.grpc.conversation import Conversation
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, Response
-from modelyard.serving.inference import Dialect
+from modelyard.serving.inference import Dialect, Parse
 
 PROTOCOL = "grpc"
 MOST_PENDING = 64
@@ -26,7 +33,7 @@ MOST_PENDING_BYTES = 1 << 20
 def infer(application: Application, exchange: Exchange) -> None:
     """Answer a ModelInferRequest with a ModelInferResponse."""
     request = read_request(exchange.body)
-    parse = partial(_query, request)
+    parse = partial(_query, request, application.regions)
     application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
 
 
@@ -34,7 +41,7 @@ def infer_streamed(application: Application, turn: Turn, exchange: Exchange) -> 
     """Answer a ModelInferRequest with one ModelStreamInferResponse or, from some models, with several."""
     request = read_request(exchange.body)
     turn.identity = request.message.id
-    parse = partial(_query_in_parts, request)
+    parse = partial(_query_in_parts, partial(_query, request, application.regions), turn)
     application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
 
 
@@ -42,15 +49,17 @@ def _asked(application: Application, request: InferRequest) -> HostedModel:
     return application.catalog.find(request.message.model_name, request.message.model_version)
 
 
-def _query(request: InferRequest, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+def _query(
+    request: InferRequest, regions: Regions, exchange: Exchange, body: bytes, model: ServedModel
+) -> Query:
     del exchange, body
-    return to_query(request, model)
+    return to_query(request, model, regions)
 
 
-def _query_in_parts(request: InferRequest, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
-    del exchange, body
-    query = to_query(request, model)
-    return query._replace(events=streamed_events(query, request.message.id))
+def _query_in_parts(parse: Parse, turn: Turn, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+    query = parse(exchange, body, model)
+    turn.wants_end = query.parameters.get("triton_enable_empty_final_response") is True
+    return query._replace(events=streamed_events(query, turn.identity))
 
 
 class Turn:
@@ -64,6 +73,8 @@ class Turn:
         self.exchange = Exchange(self)
         self.identity = ""
         """The request's id, as its client gave it."""
+        self.wants_end = False
+        """Whether the client asked to be told the end of several answers, in an answer without outputs."""
         self.said: list[tuple[Raw, ...]] = []
         self.complete = False
 
@@ -90,12 +101,17 @@ class Turn:
             behind = self._talk.unsent_bytes + sum(len(piece) for parts in self.said for piece in parts)
         self._parts += 1
         self.said.append((part,))
-        self._talk.advance()
+        # Not at once: if this is all, it says so itself.
+        self._talk.advance_soon()
         return behind
 
     def end(self, exchange: Exchange) -> None:
         """The answer is complete."""
         del exchange
+        if self._parts == 1 and self.said:
+            self.said = [(*self.said[0], streamed_last(self.identity))]
+        elif self._parts and self.wants_end:
+            self.said.append((streamed_last(self.identity),))
         self.complete = True
         self._talk.advance()
 
@@ -154,6 +170,10 @@ class InferenceTalk:
             exchange.answered, exchange.streaming = True, False
             if exchange.on_gone is not None:
                 exchange.on_gone()
+
+    def advance_soon(self) -> None:
+        """Say what is due when this turn of the loop has done what it does."""
+        asyncio.get_running_loop().call_soon(self.advance)
 
     def advance(self) -> None:
         """Say what is due, in the order of requests."""
