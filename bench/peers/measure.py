@@ -57,7 +57,10 @@ async def measure(rounds: int, narrowed: str = "") -> list[Table]:
     chosen = [_known(WORKLOADS, name) for name in works.split(",") if name] or list(WORKLOADS.values())
     everybody = [server for name, server in SERVERS.items() if name != "other"]
     servers = [_known(SERVERS, name) for name in names.split(",") if name] or everybody
-    tables = [_compared(work, servers, rounds) for work in chosen]
+    tables = []
+    for work in chosen:
+        tables.append(_compared(work, servers, rounds))
+        print(tables[-1].markdown(), end="\n\n", file=sys.stderr)
     return [*tables, _over_all(tables)] if len(tables) > 1 else tables
 
 

@@ -95,17 +95,35 @@ def test_nested_lists_are_measured_against_the_shape(rows: list[list[Any]]) -> N
     assert same(quick_way(templates, body), long_way(body))
 
 
-def test_a_long_nested_list_is_not_flattened() -> None:
-    size = 200
-    tensor = {"name": "x", "shape": [size, 2], "datatype": "FP64"}
-    good = json.dumps({"inputs": [tensor | {"data": [[1, 2]] * size}]}).encode()
+ROWS = 100
+WIDE = st.lists(
+    st.one_of(
+        st.lists(NUMBERS, min_size=3, max_size=3),
+        st.sampled_from([[], [1], [1, 2], [[1], 2, 3], [[1, 2], 3], 7, "a", None, {"a": 1}, [[], [1, 2], 3]]),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=200)
+@given(WIDE, st.integers(0, ROWS))
+@example([], 0)
+@example([[[], [1, 2], 3]], 5)
+def test_long_nested_lists_are_measured_against_the_shape(odd: list[Any], at: int) -> None:
+    tensor = {"name": "x", "shape": [ROWS, 3], "datatype": "FP64"}
+    rows: list[Any] = [[1.5, 2, 3]] * ROWS
+    good = json.dumps({"inputs": [tensor | {"data": rows}]}).encode()
     query = long_way(good)
     assert isinstance(query, Query)
     templates = Templates()
     templates.learn(good, query)
     assert templates.read(good) is not None
-    wrong = json.dumps({"inputs": [tensor | {"data": [[1]] * size + [[1]] * size}]}).encode()
-    assert templates.read(wrong) is None
+    rows = [*rows[:at], *odd, *rows[at + len(odd) :]]
+    body = json.dumps({"inputs": [tensor | {"data": rows}]}).encode()
+    assert same(quick_way(templates, body), long_way(body))
+    flat = [value for row in rows for value in (row if isinstance(row, list) else [row])]
+    body = json.dumps({"inputs": [tensor | {"data": flat}]}).encode()
+    assert same(quick_way(templates, body), long_way(body))
 
 
 @pytest.mark.parametrize(
