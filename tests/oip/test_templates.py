@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelyard.oip.errors import Rejected
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, ServedModel
-from modelyard.oip.templates import LONG_BYTES, MOST, Templates
+from modelyard.oip.templates import LONG_BYTES, MOST, MOST_KEPT_BYTES, Templates
 from tests.oip.models import ANYTHING
 
 NUMBERS = st.one_of(
@@ -58,7 +58,7 @@ def taught(datatype: str, size: int, **more: Any) -> Templates:
     return templates
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     DATATYPES, st.lists(st.one_of(NUMBERS, NUMBERS, NUMBERS, ODDITIES), min_size=1, max_size=8), st.booleans()
 )
@@ -68,7 +68,7 @@ def test_every_list_is_read_as_the_long_way_reads_it(datatype: str, values: list
     assert same(quick_way(taught(datatype, len(data)), body), long_way(body))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(DATATYPES, st.lists(NUMBERS, min_size=1, max_size=60), st.data())
 def test_a_damaged_document_is_refused_as_the_long_way_refuses_it(
     datatype: str, values: list[Any], data: st.DataObject
@@ -81,6 +81,7 @@ def test_a_damaged_document_is_refused_as_the_long_way_refuses_it(
     assert same(quick_way(taught(datatype, len(values)), bytes(body)), long_way(bytes(body)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(NUMBERS, max_size=3), max_size=4))
 @example([[1.0, 2.0], [3.0, 4.0]])
 @example([[1.0], [2.0, 3.0, 4.0]])
@@ -105,7 +106,7 @@ WIDE = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(WIDE, st.integers(0, ROWS))
 @example([], 0)
 @example([[[], [1, 2], 3]], 5)
@@ -168,3 +169,12 @@ def test_only_so_many_are_kept_and_a_new_signature_forgets_them() -> None:
     assert templates.read(request([2], "FP64", 1)) is None
     templates.forget()
     assert templates.read(request([2] * (3 * MOST - 1), "FP64", 3 * MOST - 1)) is None
+
+
+def test_a_list_beyond_what_the_parser_keeps_is_read_too() -> None:
+    size = MOST_KEPT_BYTES // 4
+    templates = taught("FP64", size)
+    body = request([1.25] * size, "FP64", size)
+    query = templates.read(body)
+    assert query is not None
+    assert query.inputs == parse_infer(body, None, ANYTHING).inputs

@@ -55,7 +55,7 @@ class Forgetful(Reader):
         """Remember nothing."""
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=8), st.lists(st.integers(1, 120), max_size=6))
 @example([b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"] * 3, [])
 def test_a_reader_that_remembers_reads_what_a_forgetful_one_reads(

@@ -28,6 +28,11 @@ MOST = 32
 MOST_AROUND_BYTES = 2048
 LONG_BYTES = 256
 """Lists of elements longer than this are read by the SIMD parser; below, it takes longer to set off."""
+MOST_KEPT_BYTES = 2 << 20
+"""A parser keeps several times the memory of its longest document; for longer ones than this there is another
+each time."""
+_PARSER = simdjson.Parser()
+"""Scratch memory for one document at a time, as requests are read one at a time."""
 _KEY = b'"data"'
 _PRIVATE = (b"\\", b'"id"', b"shared_memory")
 """What around the elements keeps a request from being learned: escapes, which may hide a key, and what is
@@ -52,7 +57,6 @@ class Templates:
 
     def __init__(self) -> None:
         self._known: dict[bytes, _Template] = {}
-        self._parser = simdjson.Parser()
 
     def read(self, body: bytes) -> Query | None:
         """The request, when it is like one that was learned; None sends it the long way."""
@@ -105,14 +109,16 @@ class Templates:
         except (orjson.JSONDecodeError, Rejected):
             return None
 
-    def _long(self, text: bytes, tensor: Tensor) -> bytes | None:
+    @staticmethod
+    def _long(text: bytes, tensor: Tensor) -> bytes | None:
         """Numbers straight into memory; None for what is unusual, such as integers beyond 64 bits."""
         brackets = text.count(b"[")
         if brackets > 1 and not (len(tensor.shape) == 2 and brackets == 1 + tensor.shape[0]):
             return None
         try:
             # The parser refuses the next document while anything still refers to this one.
-            document = self._parser.parse(text)
+            parser = _PARSER if len(text) <= MOST_KEPT_BYTES else simdjson.Parser()
+            document = parser.parse(text)
             if brackets > 1 and not _has_shape(document, *tensor.shape):
                 return None
             found = _LONG[tensor.datatype](document)
