@@ -8,9 +8,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import http
 from bench.peers import running
@@ -57,8 +58,11 @@ async def measure(rounds: int, narrowed: str = "") -> list[Table]:
     chosen = [_known(WORKLOADS, name) for name in works.split(",") if name] or list(WORKLOADS.values())
     everybody = [server for name, server in SERVERS.items() if name != "other"]
     servers = [_known(SERVERS, name) for name in names.split(",") if name] or everybody
-    tables = [_compared(work, servers, rounds) for work in chosen]
-    return [*tables, _over_all(tables)] if len(tables) > 1 else tables
+    tables = []
+    for work in chosen:
+        tables.append(_compared(work, servers, rounds))
+        print(tables[-1].markdown(), end="\n\n", file=sys.stderr)
+    return [*tables, *over_all(tables)] if len(tables) > 1 else tables
 
 
 def models() -> Path:
@@ -181,18 +185,37 @@ def _cells(each: Found, ratio: float | None, best: float | None) -> Sequence[str
     )
 
 
-def _over_all(tables: Sequence[Table]) -> Table:
-    """Requests a second by server and workload, with the ratio to the floor."""
+def over_all(tables: Sequence[Table]) -> list[Table]:
+    """One table for each quantity: a row for each workload, a column for each server that was measured."""
     labels = [server.label for server in SERVERS.values()]
     present = [label for label in labels if any("per_second" in t.numbers.get(label, {}) for t in tables)]
-    whole = Table("Peers: requests/s (x floor)", ("workload", *present))
-    for table in tables:
-        cells = []
-        for label in present:
-            numbers = table.numbers.get(label, {})
-            ratio = numbers.get("x_floor")
-            rates = numbers.get("per_second")
-            shown = f"{statistics.median(rates):.0f}" if rates else "–"
-            cells.append(f"{shown} ({ratio:.2f})" if ratio is not None and label != FLOOR else shown)
-        whole.rows.append((table.title.removeprefix("Peers: ").partition(", load by")[0], *cells))
-    return whole
+    made = []
+    for title, cell in _QUANTITIES.items():
+        whole = Table(f"Peers: {title}", ("workload", *present))
+        for table in tables:
+            name = table.title.removeprefix("Peers: ").partition(", load by")[0]
+            numbers = [table.numbers.get(label, {}) for label in present]
+            whole.rows.append((name, *(cell(each) if each.get("per_second") else "–" for each in numbers)))
+        made.append(whole)
+    return made
+
+
+def _rate(numbers: dict[str, Any]) -> str:
+    shown = f"{statistics.median(numbers['per_second']):.0f}"
+    errors = f", {numbers['errors']} failed" if numbers["errors"] else ""
+    return shown if numbers["x_floor"] is None else f"{shown} ({numbers['x_floor']:.2f}{errors})"
+
+
+def _tail(numbers: dict[str, Any]) -> str:
+    half = numbers["half_load"]
+    return f"{half['p99_ms'] / half['p50_ms']:.1f}" if half and half["p50_ms"] else "–"
+
+
+_QUANTITIES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "requests/s (x floor)": _rate,
+    "processor time, µs/request": lambda numbers: f"{statistics.median(numbers['cpu_us']):.0f}",
+    "p99/p50 at half load": _tail,
+    "latency at one request a second, ms": lambda numbers: f"{statistics.median(numbers['calm_ms']):.1f}",
+    "start until the first answer, s": lambda numbers: f"{numbers['ready_seconds']:.1f}",
+    "memory after load (PSS), MiB": lambda numbers: f"{numbers['pss_mib']:.0f}",
+}

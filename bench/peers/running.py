@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import subprocess
 import tempfile
 import time
@@ -17,7 +18,6 @@ from bench import processes
 from bench.http import Question
 from bench.peers.servers import Place, Server
 from bench.peers.workloads import Workload
-from tests.support.platform import free_port
 
 READY_SECONDS = 90.0
 ENDING_SECONDS = 15.0
@@ -50,7 +50,7 @@ class Started:
 def started(server: Server, work: Workload, models: Path) -> Iterator[Started]:
     """A server from its start until the block ends; raises RuntimeError when it does not come to answer."""
     with tempfile.TemporaryDirectory(prefix="my-peer-", ignore_cleanup_errors=True) as home:
-        place = Place(work, models, Path(home), free_port(), free_port())
+        place = Place(work, models, Path(home), *free_ports())
         launch, question = server.launch(place), server.ask(place)
         log = Path(home) / "output.log"
         with log.open("wb") as output:
@@ -65,6 +65,14 @@ def started(server: Server, work: Workload, models: Path) -> Iterator[Started]:
             yield Started(server, place, question, process, time.perf_counter() - began)
         finally:
             _end(child, process)
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on now; asked for one after the other they might be the same."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def ask(question: Question, *, timeout: float = 30.0) -> tuple[int, bytes, float]:

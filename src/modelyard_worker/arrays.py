@@ -44,19 +44,18 @@ def normal(value: Any, name: str) -> Array:
     Numbers keep their type, text becomes an object array of bytes, a scalar becomes shape [1].
     Raises Failure(PredictionFailed) naming the output for values that no OIP datatype can hold.
     """
+    if type(value) is np.ndarray and value.ndim and value.dtype in _PLAIN and value.flags.c_contiguous:
+        return value
+    return _normalised(value, name)
+
+
+def _normalised(value: Any, name: str) -> Array:
     try:
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
     except ValueError as error:
         raise Failure("PredictionFailed", f"outputs.{name}: rows differ in length ({error})") from error
     if array.ndim == 0:
         array = array.reshape(1)
-    if type(array) is np.ndarray and array.dtype in _PLAIN and array.flags.c_contiguous:
-        return array
-    return _converted(array, name)
-
-
-def _converted(array: Array, name: str) -> Array:
-    """An array of any type as one that can travel."""
     if array.dtype.kind == "O":
         array = _settled(array, name)
     if array.dtype.kind in "US":

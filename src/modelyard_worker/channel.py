@@ -28,12 +28,13 @@ BEGUN = struct.Struct("<Q")
 INLINE_BYTES = 65536
 """Tensors that need more than this travel in a slot."""
 ALIGNMENT = 64
-COMPACT = struct.Struct("<BBHQd")
-"""The mark, flags, slot, number of the request, its deadline on the way here or seconds on the way back."""
+COMPACT = struct.Struct("<BBHQdd")
+"""The mark, flags, slot, number of the request; its deadline on the way here, seconds in all and of
+preprocessing on the way back."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
-_APART = frozenset(("id", "op", "seconds"))
+_APART = frozenset(("id", "op", "seconds", "preprocess"))
 MOST_KNOWN = 64
 MOST_KNOWN_BYTES = 4096
 SMALL_BYTES = 4096
@@ -187,7 +188,7 @@ class Channel:
         return frame
 
     def _compact(self, start: int, end: int) -> Dict[str, Any]:
-        _, flags, slot, number, deadline = COMPACT.unpack_from(self._pending, start)
+        _, flags, slot, number, deadline, _ = COMPACT.unpack_from(self._pending, start)
         text = bytes(self._pending[start + COMPACT.size : end])
         said = self._said.get(text)
         if said is None:
@@ -204,7 +205,8 @@ class Channel:
 
 def _compact_frame(header: Dict[str, Any], text: bytes, body: Sequence[Buffer], slot: Optional[int]) -> bytes:
     flags = HAS_TIME if slot is None else HAS_TIME | HAS_SLOT | IN_SLOT
-    fixed = COMPACT.pack(MARK, flags, slot or 0, header["id"], header.get("seconds") or 0.0)
+    seconds, prepared = header.get("seconds") or 0.0, header.get("preprocess") or 0.0
+    fixed = COMPACT.pack(MARK, flags, slot or 0, header["id"], seconds, prepared)
     prefix = PREFIX.pack(len(fixed) + len(text), sum(map(len, body)))
     return b"".join((prefix, fixed, text, *body))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelyard.oip.errors import Rejected
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, ServedModel
-from modelyard.oip.templates import LONG_BYTES, MOST, Templates
+from modelyard.oip.templates import LONG_BYTES, MOST, MOST_KEPT_BYTES, Templates
 from tests.oip.models import ANYTHING
 
 NUMBERS = st.one_of(
@@ -58,7 +58,7 @@ def taught(datatype: str, size: int, **more: Any) -> Templates:
     return templates
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     DATATYPES, st.lists(st.one_of(NUMBERS, NUMBERS, NUMBERS, ODDITIES), min_size=1, max_size=8), st.booleans()
 )
@@ -68,7 +68,7 @@ def test_every_list_is_read_as_the_long_way_reads_it(datatype: str, values: list
     assert same(quick_way(taught(datatype, len(data)), body), long_way(body))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(DATATYPES, st.lists(NUMBERS, min_size=1, max_size=60), st.data())
 def test_a_damaged_document_is_refused_as_the_long_way_refuses_it(
     datatype: str, values: list[Any], data: st.DataObject
@@ -81,6 +81,7 @@ def test_a_damaged_document_is_refused_as_the_long_way_refuses_it(
     assert same(quick_way(taught(datatype, len(values)), bytes(body)), long_way(bytes(body)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(NUMBERS, max_size=3), max_size=4))
 @example([[1.0, 2.0], [3.0, 4.0]])
 @example([[1.0], [2.0, 3.0, 4.0]])
@@ -95,17 +96,35 @@ def test_nested_lists_are_measured_against_the_shape(rows: list[list[Any]]) -> N
     assert same(quick_way(templates, body), long_way(body))
 
 
-def test_a_long_nested_list_is_not_flattened() -> None:
-    size = 200
-    tensor = {"name": "x", "shape": [size, 2], "datatype": "FP64"}
-    good = json.dumps({"inputs": [tensor | {"data": [[1, 2]] * size}]}).encode()
+ROWS = 100
+WIDE = st.lists(
+    st.one_of(
+        st.lists(NUMBERS, min_size=3, max_size=3),
+        st.sampled_from([[], [1], [1, 2], [[1], 2, 3], [[1, 2], 3], 7, "a", None, {"a": 1}, [[], [1, 2], 3]]),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(WIDE, st.integers(0, ROWS))
+@example([], 0)
+@example([[[], [1, 2], 3]], 5)
+def test_long_nested_lists_are_measured_against_the_shape(odd: list[Any], at: int) -> None:
+    tensor = {"name": "x", "shape": [ROWS, 3], "datatype": "FP64"}
+    rows: list[Any] = [[1.5, 2, 3]] * ROWS
+    good = json.dumps({"inputs": [tensor | {"data": rows}]}).encode()
     query = long_way(good)
     assert isinstance(query, Query)
     templates = Templates()
     templates.learn(good, query)
     assert templates.read(good) is not None
-    wrong = json.dumps({"inputs": [tensor | {"data": [[1]] * size + [[1]] * size}]}).encode()
-    assert templates.read(wrong) is None
+    rows = [*rows[:at], *odd, *rows[at + len(odd) :]]
+    body = json.dumps({"inputs": [tensor | {"data": rows}]}).encode()
+    assert same(quick_way(templates, body), long_way(body))
+    flat = [value for row in rows for value in (row if isinstance(row, list) else [row])]
+    body = json.dumps({"inputs": [tensor | {"data": flat}]}).encode()
+    assert same(quick_way(templates, body), long_way(body))
 
 
 @pytest.mark.parametrize(
@@ -150,3 +169,12 @@ def test_only_so_many_are_kept_and_a_new_signature_forgets_them() -> None:
     assert templates.read(request([2], "FP64", 1)) is None
     templates.forget()
     assert templates.read(request([2] * (3 * MOST - 1), "FP64", 3 * MOST - 1)) is None
+
+
+def test_a_list_beyond_what_the_parser_keeps_is_read_too() -> None:
+    size = MOST_KEPT_BYTES // 4
+    templates = taught("FP64", size)
+    body = request([1.25] * size, "FP64", size)
+    query = templates.read(body)
+    assert query is not None
+    assert query.inputs == parse_infer(body, None, ANYTHING).inputs

@@ -78,7 +78,9 @@ def test_the_front_reads_what_the_worker_writes_in_whatever_pieces(
     writer, ours = channel()
     ours.close()
     stream = b"".join(
-        writer.answer({"id": number, "op": "result", "seconds": number / 8}, answer, None)
+        writer.answer(
+            {"id": number, "op": "result", "seconds": number / 8, "preprocess": number / 16}, answer, None
+        )
         for number, answer in enumerate(answers)
         for _ in range(2)
     )
@@ -91,6 +93,7 @@ def test_the_front_reads_what_the_worker_writes_in_whatever_pieces(
     for index, message in enumerate(got):
         assert message.header["id"] == index // 2
         assert message.header["seconds"] == index // 2 / 8
+        assert message.header["preprocess"] == index // 2 / 16
         tensors = read_tensors(message.header["tensors"], message.body)
         answer = answers[index // 2]
         assert [tensor.name for tensor in tensors] == list(answer)
@@ -142,15 +145,17 @@ def test_a_worker_that_writes_nonsense_is_found_out(answer: dict[str, Any], data
     ],
 )
 def test_a_wrong_description_is_refused(text: bytes) -> None:
-    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, 0.0)
+    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, 0.0, 0.0)
     stream = frames.PREFIX.pack(len(fixed) + len(text), 8) + fixed + text + bytes(8)
     with pytest.raises(NotAFrame):
         Splitter().feed(stream)
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
-def test_an_impossible_duration_is_refused(seconds: float) -> None:
-    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, seconds)
+@pytest.mark.parametrize(
+    "seconds", [(float("nan"), 0.0), (float("inf"), 0.0), (-1.0, 0.0), (1.0, float("nan"))]
+)
+def test_an_impossible_duration_is_refused(seconds: tuple[float, float]) -> None:
+    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, *seconds)
     text = b'{"op":"result","tensors":[]}'
     with pytest.raises(NotAFrame, match="seconds"):
         Splitter().feed(frames.PREFIX.pack(len(fixed) + len(text), 0) + fixed + text)
@@ -178,6 +183,16 @@ def test_what_is_remembered_is_bounded_and_changes_nothing() -> None:
         assert to_array(tensor).tolist() == list(range(size))
     assert len(splitter._known) <= MOST_KNOWN
     assert len(writer._layouts) <= MOST_KNOWN
+
+
+def test_times_are_no_part_of_what_is_remembered() -> None:
+    writer, ours = channel()
+    ours.close()
+    splitter = Splitter()
+    for number in range(9):
+        header = {"id": number, "op": "result", "seconds": number / 3, "preprocess": number / 7}
+        splitter.feed(writer.answer(header, {"x": np.arange(2.0)}, None))
+    assert (len(splitter._known), len(writer._layouts)) == (1, 1)
 
 
 def test_layouts_of_requests_are_remembered_within_bounds() -> None:

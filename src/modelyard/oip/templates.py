@@ -28,6 +28,11 @@ MOST = 32
 MOST_AROUND_BYTES = 2048
 LONG_BYTES = 256
 """Lists of elements longer than this are read by the SIMD parser; below, it takes longer to set off."""
+MOST_KEPT_BYTES = 2 << 20
+"""A parser keeps several times the memory of its longest document; for longer ones than this there is another
+each time."""
+_PARSER = simdjson.Parser()
+"""Scratch memory for one document at a time, as requests are read one at a time."""
 _KEY = b'"data"'
 _PRIVATE = (b"\\", b'"id"', b"shared_memory", b"content_type")
 """What around the elements keeps a request from being learned: escapes, which may hide a key, what is another
@@ -52,7 +57,6 @@ class Templates:
 
     def __init__(self) -> None:
         self._known: dict[bytes, _Template] = {}
-        self._parser = simdjson.Parser()
 
     def read(self, body: bytes) -> Query | None:
         """The request, when it is like one that was learned; None sends it the long way."""
@@ -96,42 +100,57 @@ class Templates:
 
     def _elements(self, text: bytes, tensor: Tensor) -> bytes | None:
         """A tensor's bytes from its list as JSON; None for whatever the long way must judge."""
-        if len(text) > LONG_BYTES and tensor.datatype in _LONG and text.find(b"[", 1) < 0:
-            found = _LONG[tensor.datatype](self._parser, text)
-            if found is not None and len(found) == prod(tensor.shape):
-                return found.tobytes()
+        if len(text) > LONG_BYTES and tensor.datatype in _LONG:
+            found = self._long(text, tensor)
+            if found is not None:
+                return found
         try:
             return pack_data(orjson.loads(text), tensor.datatype, tensor.shape, "")
         except (orjson.JSONDecodeError, Rejected):
             return None
 
+    @staticmethod
+    def _long(text: bytes, tensor: Tensor) -> bytes | None:
+        """Numbers straight into memory; None for what is unusual, such as integers beyond 64 bits."""
+        brackets = text.count(b"[")
+        if brackets > 1 and not (len(tensor.shape) == 2 and brackets == 1 + tensor.shape[0]):
+            return None
+        try:
+            # The parser refuses the next document while anything still refers to this one.
+            parser = _PARSER if len(text) <= MOST_KEPT_BYTES else simdjson.Parser()
+            document = parser.parse(text)
+            if brackets > 1 and not _has_shape(document, *tensor.shape):
+                return None
+            found = _LONG[tensor.datatype](document)
+        except (ValueError, TypeError, RuntimeError):
+            return None
+        return found.tobytes() if found is not None and len(found) == prod(tensor.shape) else None
 
-def _doubles(parser: Any, text: bytes) -> Numbers | None:
-    """A flat list of numbers; None for whatever is unusual about it, such as integers beyond 64 bits."""
-    try:
-        return np.frombuffer(parser.parse(text).as_buffer(of_type="d"), "<f8")
-    except (ValueError, TypeError, RuntimeError):
-        return None
+
+def _has_shape(document: Any, rows: int, columns: int) -> bool:
+    """Whether a list holds so many lists of so many values; raises TypeError for values among the lists.
+
+    There are no more brackets than these lists need, so none of them holds another.
+    """
+    return len(document) == rows and all(len(row) == columns for row in document)
 
 
-def _singles(parser: Any, text: bytes) -> Numbers | None:
-    wide = _doubles(parser, text)
-    if wide is None:
-        return None
+def _doubles(document: Any) -> Numbers:
+    return np.frombuffer(document.as_buffer(of_type="d"), "<f8")
+
+
+def _singles(document: Any) -> Numbers | None:
     with np.errstate(over="ignore"):
-        narrow = wide.astype("<f4")
+        narrow = _doubles(document).astype("<f4")
     return narrow if bool(np.isfinite(narrow).all()) else None
 
 
-def _integers(datatype: str) -> Callable[[Any, bytes], Numbers | None]:
+def _integers(datatype: str) -> Callable[[Any], Numbers | None]:
     dtype = DTYPES[datatype]
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
-    def read(parser: Any, text: bytes) -> Numbers | None:
-        try:
-            wide = np.frombuffer(parser.parse(text).as_buffer(of_type="i"), "<i8")
-        except (ValueError, TypeError, RuntimeError):
-            return None
+    def read(document: Any) -> Numbers | None:
+        wide = np.frombuffer(document.as_buffer(of_type="i"), "<i8")
         if len(wide) and not (low <= int(wide.min()) and int(wide.max()) <= high):
             return None
         return wide.astype(dtype)
@@ -139,7 +158,7 @@ def _integers(datatype: str) -> Callable[[Any, bytes], Numbers | None]:
     return read
 
 
-_LONG: dict[str, Callable[[Any, bytes], Numbers | None]] = {
+_LONG: dict[str, Callable[[Any], Numbers | None]] = {
     "FP64": _doubles,
     "FP32": _singles,
     **{name: _integers(name) for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32")},

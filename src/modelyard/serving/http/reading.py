@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httptools
 
@@ -25,6 +25,23 @@ class _Progress:
     in_body: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A request's head as it came, and what it means; the heads of a connection are mostly the same."""
+
+    size: int = -1
+    """Bytes of head and body together."""
+    head: bytes = b""
+    method: str = ""
+    target: bytes = b""
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    learns: bool = True
+    """False once the client has said that no request comes after this one."""
+
+
+_FRAMING = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+
+
 class Reader:
     """Turns bytes into exchanges; whoever owns it takes them from `complete`."""
 
@@ -39,6 +56,7 @@ class Reader:
         self.expects_continue = False
         """The client waits for a 100 before it sends the body."""
         self.complete: list[Exchange] = []
+        self._known = _Known()
 
     @property
     def in_head(self) -> bool:
@@ -57,6 +75,39 @@ class Reader:
 
     def feed(self, data: bytes) -> Problem | None:
         """Read what came. An answer to refuse with means that this connection must end after it."""
+        if self._at.in_head or self._at.in_body:
+            return self._parse(data)
+        if len(data) == self._known.size and data.startswith(self._known.head):
+            self._take_known(data)
+            return None
+        problem = self._parse(data)
+        if problem is None and len(self.complete) == 1:
+            self._learn(data, self.complete[0])
+        return problem
+
+    def _take_known(self, data: bytes) -> None:
+        known = self._known
+        exchange = self._exchange = Exchange(self._sink)
+        exchange.method, exchange.target, exchange.headers = known.method, known.target, known.headers.copy()
+        exchange.body = data[len(known.head) :]
+        self.complete.append(exchange)
+
+    def _learn(self, data: bytes, exchange: Exchange) -> None:
+        """Remember the head of a request that came whole and alone: it says how long the body is."""
+        head = data[: data.find(b"\r\n\r\n") + 4]
+        announced = exchange.headers.get(b"content-length", b"")
+        if not exchange.keep_alive:
+            self._known = _Known(learns=False)
+        elif (
+            self._known.learns
+            and not exchange.old
+            and announced.isdigit()
+            and int(announced) == len(exchange.body) == len(data) - len(head)
+            and not _FRAMING.intersection(exchange.headers)
+        ):
+            self._known = _Known(len(data), head, exchange.method, exchange.target, exchange.headers)
+
+    def _parse(self, data: bytes) -> Problem | None:
         if self._at.in_head:
             self._at.head_bytes += len(data)
         try:

@@ -24,8 +24,9 @@ PREFIX = struct.Struct("<II")
 INLINE_BYTES = 65536
 MOST_HEADER_BYTES = 1 << 20
 MOST_BODY_BYTES = 1 << 30
-COMPACT = struct.Struct("<BBHQd")
-"""The mark, flags, slot, number of the request, its deadline on the way out or seconds on the way back."""
+COMPACT = struct.Struct("<BBHQdd")
+"""The mark, flags, slot, number of the request; its deadline on the way out, seconds in all and of
+preprocessing on the way back."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
@@ -135,9 +136,9 @@ class Splitter:
         return Frame(header, memoryview(data)[middle : middle + body] if body else b"")
 
     def _compact(self, data: bytes, start: int, end: int) -> Mapping[str, Any]:
-        _, flags, slot, number, seconds = COMPACT.unpack_from(data, start)
-        if not 0.0 <= seconds < inf:
-            raise NotAFrame(f"{seconds} seconds")
+        _, flags, slot, number, seconds, prepared = COMPACT.unpack_from(data, start)
+        if not (0.0 <= seconds < inf and 0.0 <= prepared < inf):
+            raise NotAFrame(f"{seconds} seconds, {prepared} of them before")
         text = data[start + COMPACT.size : end]
         said = self._known.get(text)
         if said is None:
@@ -150,7 +151,8 @@ class Splitter:
                 if len(self._known) >= MOST_KNOWN:
                     self._known.clear()
                 self._known[text] = said
-        return {**said, "id": number, "seconds": seconds, "shm": slot if flags & IN_SLOT else None}
+        shm = slot if flags & IN_SLOT else None
+        return {**said, "id": number, "seconds": seconds, "preprocess": prepared, "shm": shm}
 
 
 def frame(header: Mapping[str, Any], body: Sequence[Raw] = ()) -> bytes:
@@ -174,7 +176,7 @@ def request_frame(fixed: Fixed, header: Mapping[str, Any], given: Given, body: S
     """A request for the worker."""
     number, slot, deadline, in_slot = fixed
     flags = HAS_SLOT | HAS_TIME | IN_SLOT if in_slot else HAS_SLOT | HAS_TIME
-    apart = COMPACT.pack(MARK, flags, slot, number, deadline)
+    apart = COMPACT.pack(MARK, flags, slot, number, deadline, 0.0)
     text = b'%b,"tensors":%b}' % (orjson.dumps(header)[:-1], given.text)
     prefix = PREFIX.pack(len(apart) + len(text), sum(map(len, body)))
     return b"".join((prefix, apart, text, *body))
