@@ -14,7 +14,7 @@ from modelyard_worker.loaded import Loaded
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
 
-FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "python")
+FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "python", "variant")
 
 
 def load(config: Mapping[str, Any]) -> Loaded:
