@@ -22,6 +22,8 @@ from modelyard.serving.jobs import Prediction
 
 ABOUT = "modelyard"
 """Key in the graph's metadata under which stands what the original refuses."""
+UNKNOWN = "a word that no model knows"
+"""What the original was asked about when the variant was made; its refusal quotes it."""
 LARGEST = float(np.finfo(np.float32).max)
 """Models that refuse large numbers do so beyond single precision."""
 
@@ -38,8 +40,12 @@ class Compiled:
         self._inputs = signature.inputs
         self._outputs = signature.outputs
         self._names = [spec.name for spec in signature.outputs]
-        about = session.get_modelmeta().custom_metadata_map.get(ABOUT) or "{}"
-        self._refuses: Mapping[str, str] = orjson.loads(about).get("refuses") or {}
+        about = orjson.loads(session.get_modelmeta().custom_metadata_map.get(ABOUT) or "{}")
+        self._refuses: Mapping[str, str] = about.get("refuses") or {}
+        self._words = {
+            name: (frozenset(each["known"]), str(each["text"]))
+            for name, each in (about.get("words") or {}).items()
+        }
         self._bound = LARGEST if "large" in self._refuses else float("inf")
         self._floats = frozenset(
             spec.name for spec in self._inputs if spec.datatype in ("FP64", "FP32", "FP16")
@@ -66,12 +72,21 @@ class Compiled:
             raise Rejected("", self._refuses["empty"])
         array = to_array(tensor)
         if tensor.datatype == BYTES:
-            return _words(array)
+            return self._known(tensor.name, _words(array))
         if not array.flags.aligned:
             array = array.copy()
         if tensor.name in self._floats and self._refuses:
             self._check(array)
         return array
+
+    def _known(self, name: str, words: NDArray[Any]) -> NDArray[Any]:
+        """The words; raises Rejected, as the original does, for some that it was never trained on."""
+        if name in self._words:
+            known, text = self._words[name]
+            unknown = sorted(set(words.ravel().tolist()) - known)
+            if unknown:
+                raise Rejected("", text.replace(repr(UNKNOWN), ", ".join(map(repr, unknown))))
+        return words
 
     def _check(self, array: NDArray[Any]) -> None:
         """Raise Rejected, in the original's words, for values that it does not take."""

@@ -11,10 +11,10 @@ from modelyard_worker import signatures
 from modelyard_worker.arrays import DTYPES, text
 from modelyard_worker.config import entry_path, published, threads
 from modelyard_worker.failures import Failure
+from modelyard_worker.guard import Guard
 from modelyard_worker.loaded import Loaded
 from modelyard_worker.loaders import onnx
-from modelyard_worker.variants.guard import Guard
-from modelyard_worker.variants.treelite_file import Scorer
+from modelyard_worker.scorer import Scorer
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Array, Arrays
@@ -35,7 +35,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     run, about, device = (
         _treelite(config, inputs, specs) if kind == "treelite" else _onnx(config, inputs, specs)
     )
-    guard = Guard(inputs, about.get("refuses") or {})
+    guard = Guard(inputs, about)
 
     def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
         signatures.check(inputs, tensors)

@@ -13,8 +13,9 @@ import numpy as np
 
 from modelyard_worker.config import sha256, threads
 from modelyard_worker.failures import Failure
+from modelyard_worker.guard import LARGE
 from modelyard_worker.loaders import variant as loader
-from modelyard_worker.variants import graphs, guard, timing, treelite_file
+from modelyard_worker.variants import graphs, refusals, timing, treelite_file
 from modelyard_worker.variants.parity import TOLERANCE, Parity, compared
 from modelyard_worker.variants.rows import Generator
 from modelyard_worker.variants.trees import Split, split
@@ -52,7 +53,8 @@ class Workshop:
         generator = Generator(loaded.source, loaded.known, signature, self._split, random)
         self._request = generator.requests()
         first = {name: array[:1] for name, array in self._request.items()}
-        self._refuses = guard.refusals(signature["inputs"], first, loaded.predict)
+        self._refuses = refusals.found(signature["inputs"], first, loaded.predict)
+        self._words = refusals.words(signature["inputs"], first, loaded.predict, generator.words)
         self._request = _with_special(self._request, self._refuses, random)
         self._expected = loaded.predict(self._request, {})
         self._original = {
@@ -94,7 +96,7 @@ class Workshop:
             raise self._obstacle
         model = make()
         about = model.metadata_props.add()
-        about.key, about.value = loader.ABOUT, json.dumps({"refuses": self._refuses})
+        about.key, about.value = loader.ABOUT, json.dumps({"refuses": self._refuses, "words": self._words})
         with open(path, "wb") as file:
             file.write(model.SerializeToString())
 
@@ -181,7 +183,7 @@ def _objection(parity: Parity) -> str:
 
 def _with_special(request: Arrays, refuses: Mapping[str, str], random: np.random.Generator) -> Arrays:
     """The request with rows of NaN and infinite values, where the original takes them."""
-    taken = [value for kind, value in guard.SPECIAL.items() if kind not in refuses and kind != "large"]
+    taken = [value for kind, value in refusals.SPECIAL.items() if kind not in refuses and kind != LARGE]
     at = random.integers(0, len(next(iter(request.values()))), SPECIAL_ROWS * len(taken))
     found: Dict[str, Any] = {}
     for name, array in request.items():

@@ -34,6 +34,12 @@ class Generator:
         self._width = known.count or 0
         self._center, self._spread = self._profile(model, signature.get("sample"))
 
+    @property
+    def words(self) -> Dict[str, List[str]]:
+        """The words that the model knows, by the name of the text input."""
+        names = self._known.names or [spec["name"] for spec in self._inputs]
+        return {names[at]: texts for at, texts in self._texts.items()}
+
     def requests(self) -> Arrays:
         """Named tensors: rows as usual, rows far out, whole numbers, and rows at the trees' thresholds."""
         random, shape = self._random, (USUAL, self._width)
