@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard_worker.config import sha256, threads
 from modelyard_worker.failures import Failure
-from modelyard_worker.guard import LARGE
+from modelyard_worker.guard import LARGE, UNKNOWN
 from modelyard_worker.loaders import variant as loader
 from modelyard_worker.variants import graphs, refusals, timing, treelite_file
 from modelyard_worker.variants.parity import TOLERANCE, Parity, compared
@@ -55,7 +55,7 @@ class Workshop:
         first = {name: array[:1] for name, array in self._request.items()}
         self._refuses = refusals.found(signature["inputs"], first, loaded.predict)
         self._words = refusals.words(signature["inputs"], first, loaded.predict, generator.words)
-        self._request = _with_special(self._request, self._refuses, random)
+        self._request = _with_special(self._request, {**self._refuses, **self._words}, random)
         self._expected = loaded.predict(self._request, {})
         self._original = {
             rows: timing.seconds(loaded.predict, self._request, rows) for rows in timing.BATCHES
@@ -181,10 +181,10 @@ def _objection(parity: Parity) -> str:
     )
 
 
-def _with_special(request: Arrays, refuses: Mapping[str, str], random: np.random.Generator) -> Arrays:
-    """The request with rows of NaN and infinite values, where the original takes them."""
+def _with_special(request: Arrays, refuses: Mapping[str, Any], random: np.random.Generator) -> Arrays:
+    """The request with rows of NaN, infinite values and unknown words, where the original takes them."""
     taken = [value for kind, value in refusals.SPECIAL.items() if kind not in refuses and kind != LARGE]
-    at = random.integers(0, len(next(iter(request.values()))), SPECIAL_ROWS * len(taken))
+    at = random.integers(0, len(next(iter(request.values()))), SPECIAL_ROWS * max(1, len(taken)))
     found: Dict[str, Any] = {}
     for name, array in request.items():
         more = np.array(array[at], copy=True)
@@ -192,5 +192,7 @@ def _with_special(request: Arrays, refuses: Mapping[str, str], random: np.random
             for number, value in enumerate(taken):
                 rows = more[number * SPECIAL_ROWS : (number + 1) * SPECIAL_ROWS]
                 rows[random.random(size=rows.shape) < 0.5] = value
+        elif array.dtype.kind == "O" and name not in refuses:
+            more[random.random(size=more.shape) < 0.5] = UNKNOWN.encode()
         found[name] = np.concatenate([array, more])
     return found

@@ -42,7 +42,7 @@ def words(
     predict: Callable[[Any, Any], Any],
     known: Mapping[str, List[str]],
 ) -> Dict[str, Any]:
-    """The text inputs whose unknown words the original refuses, with the words that it knows. Raises Unfit."""
+    """Text inputs whose unknown words the original refuses, and the words that it knows. Raises Unfit."""
     refused: Dict[str, Any] = {}
     for spec in specs:
         if spec["datatype"] != "BYTES":
