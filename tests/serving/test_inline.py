@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from onnx import TensorProto, helper
 
 from tests.serving.replicas import FP64, Answer, Replica, replica
 
-REFUSES = {"nan": "ValueError: no NaN please", "large": "ValueError: too large", "empty": "ValueError: no rows"}
+REFUSES = {
+    "nan": "ValueError: no NaN please",
+    "large": "ValueError: too large",
+    "empty": "ValueError: no rows",
+}
 
 
 def write(path: Path, *, repeat: int = 1, refuses: dict[str, str] | None = None) -> str:
@@ -24,7 +29,7 @@ def write(path: Path, *, repeat: int = 1, refuses: dict[str, str] | None = None)
     unit = helper.make_tensor("unit", TensorProto.DOUBLE, [4, 4], np.eye(4).ravel())
     three = helper.make_tensor("three", TensorProto.DOUBLE, [], [3.0])
     names = ["input", *(f"m{at}" for at in range(repeat))]
-    nodes = [helper.make_node("MatMul", [a, "unit"], [b]) for a, b in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("MatMul", [a, "unit"], [b]) for a, b in pairwise(names)]
     nodes.append(helper.make_node("Mul", [names[-1], "three"], ["output"]))
     ports = [
         helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None, None]) for name in ("input", "output")
@@ -77,7 +82,9 @@ def test_it_refuses_what_the_model_refused(tmp_path: Path) -> None:
         ):
             answer = ask(running, rows)
             assert answer.status == 400, answer
-            assert answer.json["error"].endswith(f"the model refused the input: ValueError: {text}"), answer.json
+            assert answer.json["error"].endswith(f"the model refused the input: ValueError: {text}"), (
+                answer.json
+            )
         assert ask(running, np.full((1, 4), 1e30)).status == 200
 
 
@@ -91,7 +98,9 @@ def test_a_failing_session_costs_one_request(tmp_path: Path) -> None:
 
 def test_large_batches_do_not_hold_up_probes(tmp_path: Path) -> None:
     rows = np.ones((200_000, 4))
-    with replica(**inline(tmp_path / "variant.onnx", repeat=300), limits={"max_body_bytes": 1 << 27}) as running:
+    with replica(
+        **inline(tmp_path / "variant.onnx", repeat=300), limits={"max_body_bytes": 1 << 27}
+    ) as running:
         took = time.monotonic()
         assert ask(running, rows).status == 200
         took = time.monotonic() - took
@@ -108,7 +117,9 @@ def test_large_batches_do_not_hold_up_probes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "gone", "no graph"])
-def test_a_variant_that_cannot_be_loaded_here_leaves_the_model_to_a_worker(damage: str, tmp_path: Path) -> None:
+def test_a_variant_that_cannot_be_loaded_here_leaves_the_model_to_a_worker(
+    damage: str, tmp_path: Path
+) -> None:
     path = tmp_path / "variant.onnx"
     config = inline(path)
     if damage == "gone":
