@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
 
 import numpy as np
@@ -72,7 +73,9 @@ def _probes(specs: Sequence[Spec], row: Arrays, value: float) -> List[Arrays]:
 
 def _refusal(predict: Callable[[Any, Any], Any], tensors: Arrays) -> str:
     try:
-        predict(tensors, {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            predict(tensors, {})
     except Failure as failure:
         return failure.message
     return ""
