@@ -136,7 +136,7 @@ def test_a_variant_that_cannot_be_loaded_here_leaves_the_model_to_a_worker(
 
 
 def test_an_unloaded_variant_can_be_loaded_again(tmp_path: Path) -> None:
-    with replica(**inline(tmp_path / "variant.onnx")) as running:
+    with replica(**inline(tmp_path / "variant.onnx"), model_control=True) as running:
         assert running.call("POST", "/v2/repository/models/echo/unload").status == 200
         assert running.infer(1.0, 2.0, 3.0, 4.0).status == 503
         assert running.call("POST", "/v2/repository/models/echo/load").status == 200
