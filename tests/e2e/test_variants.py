@@ -8,6 +8,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 
 from modelyard import Refused
+from tests.support.command import modelyard as command
 from tests.support.platform import Running
 
 X, Y = make_classification(400, 6, random_state=3)
@@ -39,6 +40,8 @@ def test_a_forest_is_served_by_its_onnx_variant(platform: Running) -> None:
         service = client.deploy("forest", name="forest")
         assert [(r.variant, r.inline) for r in service.view.status.replicas] == [("onnx", True)]
         assert "answering with onnx, inline" in client.deployments.explain("forest").summary
+    assert "0 labels differ" in command(platform, "model", "show", "forest").out
+    assert "onnx, inline" in command(platform, "status", "forest").out
     labels, probabilities = answers(platform, "forest")
     assert labels == FOREST.predict(X[:50]).tolist()
     np.testing.assert_allclose(probabilities, FOREST.predict_proba(X[:50]), atol=1e-9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -97,23 +96,21 @@ def test_a_failing_session_costs_one_request(tmp_path: Path) -> None:
 
 
 def test_large_batches_do_not_hold_up_probes(tmp_path: Path) -> None:
-    rows = np.ones((200_000, 4))
-    with replica(
-        **inline(tmp_path / "variant.onnx", repeat=300), limits={"max_body_bytes": 1 << 27}
-    ) as running:
-        took = time.monotonic()
-        assert ask(running, rows).status == 200
-        took = time.monotonic() - took
-        with ThreadPoolExecutor(2) as threads:
-            large = [threads.submit(ask, running, rows) for _ in range(2)]
-            slowest = 0.0
-            while not all(each.done() for each in large):
-                began = time.monotonic()
-                assert running.call("GET", "/v2/health/live").status == 200
-                assert running.infer(1.0, 2.0, 3.0, 4.0).status == 200
-                slowest = max(slowest, time.monotonic() - began)
-            assert [each.result().status for each in large] == [200, 200]
-        assert slowest < max(took, 0.5)
+    rows = np.ones((100_000, 4))
+    with (
+        replica(
+            **inline(tmp_path / "variant.onnx", repeat=200), limits={"max_body_bytes": 1 << 27}
+        ) as running,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        large = [threads.submit(ask, running, rows) for _ in range(3)]
+        meanwhile = 0
+        while not all(each.done() for each in large):
+            assert running.call("GET", "/v2/health/live").status == 200
+            assert running.infer(1.0, 2.0, 3.0, 4.0).status == 200
+            meanwhile += not all(each.done() for each in large)
+        assert [each.result().status for each in large] == [200, 200, 200]
+    assert meanwhile >= 5
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "gone", "no graph"])
