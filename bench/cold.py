@@ -43,7 +43,8 @@ async def measure(rounds: int) -> list[Table]:
     taken: dict[str, list[float]] = {}
     model, x, _ = platform.iris()
     with platform.running() as running, running.client() as client:
-        service = client.deploy(client.publish(model, _NAME, x_test=x).ref, name=_NAME)
+        version = client.publish(model, _NAME, x_test=x, optimize="off")
+        service = client.deploy(version.ref, name=_NAME)
         caller = Caller(running.port, f"/services/default/{_NAME}", _NAME, service.token)
         for _ in range(rounds):
             client.deployments.scale(_NAME, 0)

@@ -23,7 +23,7 @@ async def measure(rounds: int) -> list[Table]:
             control = psutil.Process(running.process.pid)
             await asyncio.sleep(_REST_SECONDS)
             taken.setdefault("control plane, nothing deployed", []).append(processes.pss(control))
-            version = client.publish(model, "iris", x_test=x)
+            version = client.publish(model, "iris", x_test=x, optimize="off")
             client.deploy(version.ref, name="iris").predict(x[:1])
             await asyncio.sleep(_REST_SECONDS)
             front = platform.front(running, "iris")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, make_classification
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from modelyard.domain.deployment import Phase
@@ -30,6 +31,15 @@ IDENTITY_SIGNATURE = {
     "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}],
     "outputs": [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}],
 }
+
+
+FOREST_FEATURES = 20
+
+
+def forest() -> tuple[RandomForestClassifier, Any]:
+    """A random forest of 100 trees that was really trained, with its data."""
+    x, y = make_classification(2000, FOREST_FEATURES, n_informative=8, random_state=0)
+    return RandomForestClassifier(100, random_state=0).fit(x, y), x
 
 
 @contextlib.contextmanager

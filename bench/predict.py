@@ -22,25 +22,43 @@ from tests.support.platform import Running, free_port
 CONNECTIONS = (1, 16, 64)
 _SECONDS = 2.0
 _FLOOR = "FastAPI floor"
+_TITLES = {
+    "identity": "identity, Python model",
+    "iris": "logistic regression, 4 features, compiled variant",
+    "iris-original": "logistic regression, 4 features, original",
+    "forest": "random forest, 100 trees, compiled variant",
+    "forest-original": "random forest, 100 trees, original",
+}
 _COLUMNS = ("server", "c", "req/s", "lowest to highest", "x floor", "p50 ms", "p99 ms", "CPU µs/request")
 
 
 async def measure(rounds: int) -> list[Table]:
     """One table for each model; servers take turns within a round, so that ratios hold on a busy machine."""
     model, x, _ = platform.iris()
+    forest, rows = platform.forest()
     with platform.running() as running, running.client() as client, platform.home() as directory:
         directory.mkdir(parents=True)
         source, pickled = directory / "model.py", directory / "iris.pickle"
         source.write_text(platform.IDENTITY)
         pickled.write_bytes(pickle.dumps(model))
+        trees = directory / "forest.pickle"
+        trees.write_bytes(pickle.dumps(forest))
         client.publish(source, "identity", format="python", signature=platform.IDENTITY_SIGNATURE)
         client.publish(model, "iris", x_test=x)
-        tokens = {name: client.deploy(name, name=name).token for name in ("identity", "iris")}
+        client.publish(forest, "forest", x_test=rows)
+        tokens = {name: client.deploy(name, name=name).token for name in ("identity", "iris", "forest")}
+        for name in ("iris", "forest"):
+            original = f"{name}-original"
+            tokens[original] = client.deploy(name, name=original, variant="original").token
         identity = http.infer_body([1.0, 2.0, 3.0, 4.0], datatype="FP32")
         iris = http.infer_body(x[0].tolist())
+        row = http.infer_body(rows[0].tolist())
         return [
             _compared(running, "identity", identity, tokens, None, rounds),
             _compared(running, "iris", iris, tokens, pickled, rounds),
+            _compared(running, "iris-original", iris, tokens, pickled, rounds),
+            _compared(running, "forest", row, tokens, trees, rounds),
+            _compared(running, "forest-original", row, tokens, trees, rounds),
         ]
 
 
@@ -63,8 +81,7 @@ def _compared(
             ),
         }
         found = _flooded(servers, rounds)
-    title = {"identity": "identity, Python model", "iris": "logistic regression, 4 features"}[name]
-    table = Table(f"Predict: {title}, one row of JSON, load by {http.tool()}", _COLUMNS)
+    table = Table(f"Predict: {_TITLES[name]}, one row of JSON, load by {http.tool()}", _COLUMNS)
     for (server, connections), floods in found.items():
         _add(table, server, connections, floods, found[_FLOOR, connections])
     return table

@@ -29,7 +29,7 @@ async def measure(rounds: int) -> list[Table]:
     with platform.running() as running:
         with running.client() as client:
             for _ in range(2):
-                client.publish(model, _NAME, x_test=x)
+                client.publish(model, _NAME, x_test=x, optimize="off")
             token = client.deploy(f"{_NAME}@1", name=_NAME, replicas=2).token
         path = f"/services/default/{_NAME}/v2/models/{_NAME}/infer"
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}

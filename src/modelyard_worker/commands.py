@@ -24,7 +24,7 @@ def main(arguments: List[str]) -> int:
         return _serve(_settings(options.config), options.fd)
     faulthandler.enable()
     if options.command == "inspect":
-        outcome = report(lambda: _verb("inspection", "inspect_model")(_settings(options.config)))
+        outcome = report(lambda: _inspected(options.config, options.out))
     else:
         outcome = report(lambda: _verb("trial", "test_model")(_settings(options.config), options.request))
     write_beside(options.out, outcome)
@@ -61,6 +61,11 @@ def _settings(path: str) -> Dict[str, Any]:
     settings = config.read(path)
     config.limit_threads(settings)
     return settings
+
+
+def _inspected(path: str, out: str) -> Dict[str, Any]:
+    inspect = _verb("inspection", "inspect_model")
+    return inspect(_settings(path), lambda known: write_beside(out, {"result": known, "failure": None}))
 
 
 def _serve(settings: Dict[str, Any], fd: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -109,13 +109,34 @@ def walk(model: Any) -> Iterator[Any]:
 def text_columns(model: Any, names: Optional[List[str]], count: int) -> Dict[int, Any]:
     """Positions of the columns that hold text, each with a string that the model has seen."""
     found: Dict[int, Any] = {}
+    for transformer, places in first_steps(model, names, count):
+        found.update(_examples(transformer, places))
+    return found
+
+
+def text_values(model: Any, names: Optional[List[str]], count: int) -> Dict[int, List[str]]:
+    """Positions of the columns that hold text, each with all the strings that the model knows."""
+    found = {at: [str(example)] for at, example in text_columns(model, names, count).items()}
+    for transformer, places in first_steps(model, names, count):
+        for part in walk(transformer):
+            categories = getattr(part, "categories_", None)
+            if isinstance(categories, list) and len(categories) == len(places):
+                for at, values in zip(places, categories):
+                    words = [str(value) for value in values if isinstance(value, str)]
+                    if words:
+                        found[at] = words
+    return found
+
+
+def first_steps(model: Any, names: Optional[List[str]], count: int) -> "Iterator[Tuple[Any, List[int]]]":
+    """What sees the columns first, with the positions of those that it sees; a pipeline as a whole."""
     split = next((part for part in walk(model) if hasattr(part, "transformers_")), None)
     if split is None:
-        return _examples(model, list(range(count)))
+        yield model, list(range(count))
+        return
     for _, transformer, columns in split.transformers_:
         if not isinstance(transformer, str):
-            found.update(_examples(transformer, _positions(columns, names, count)))
-    return found
+            yield transformer, _positions(columns, names, count)
 
 
 def _examples(transformer: Any, columns: List[int]) -> Dict[int, Any]:

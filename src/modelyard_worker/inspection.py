@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 from modelyard_worker import requests, samples, signatures
 from modelyard_worker.arrays import jsonable, nested
@@ -16,13 +17,26 @@ if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays, Loaded
 
 
-def inspect_model(config: Mapping[str, Any]) -> Dict[str, Any]:
+Announce = Callable[[Dict[str, Any]], None]
+
+
+def inspect_model(config: Mapping[str, Any], announce: Announce) -> Dict[str, Any]:
     """Answer the signature, what the model is, the device, and the sample's outputs.
 
     Without a sample a row is made up (zeros, or values that the model has seen) when the inputs allow it.
-    Raises Failure.
+    When a compiled variant is asked for, `announce` gets the answer before that is tried: should the attempt
+    end this process, what is known of the model remains. Raises Failure.
     """
     loaded = load(config)
+    found = _inspected(loaded, config)
+    if config.get("optimize"):
+        announce({**found, "optimization": {"chosen": "", "reason": "", "candidates": []}})
+        deciding = importlib.import_module("modelyard_worker.variants.deciding")
+        found["optimization"] = jsonable(deciding.optimize(loaded, config, found["signature"]))
+    return found
+
+
+def _inspected(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
     signature, given_signature = dict(loaded.signature), published(config)
     given = signature["sample"]
     sample = given if given is not None else samples.made_up(loaded)

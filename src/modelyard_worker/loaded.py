@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
     Arrays = Dict[str, NDArray[Any]]
+    Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,9 @@ class Loaded:
 
     Raises only Failure. `parameters["requested_outputs"]`, a list of names, saves computing the others.
     """
+    source: Any = None
+    """The fitted object itself, for compiling; None for a model that is no estimator or booster."""
+    known: Any = None
+    """What the object tells about its inputs (`fitted.Inputs`), where there is one."""
+    objective: Any = None
+    """What a bare booster's scores mean (`boosters.Objective`)."""

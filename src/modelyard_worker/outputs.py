@@ -28,10 +28,7 @@ def declared(
     """
     if not given or not real:
         return list(given or real), _cast({each["name"]: each for each in given})
-    own = [each["name"] for each in real]
-    names = {each["name"]: each["name"] for each in given}
-    if not any(name in own for name in names) and len(given) <= len(own):
-        names = dict(zip(names, own))
+    names = sources(given, [each["name"] for each in real])
     renamed = [{**each, "name": names[each["name"]]} for each in given]
     agreed = signatures.agree(renamed, real if shaped else _in_shape_of(renamed, real), "outputs")
     specs = [{**spec, "name": each["name"]} for spec, each in zip(agreed, given)]
@@ -43,6 +40,14 @@ def declared(
     return specs, lambda answer: cast(
         {name: answer[source] for name, source in names.items() if source in answer}
     )
+
+
+def sources(given: Sequence[Spec], own: Sequence[str]) -> Dict[str, str]:
+    """Which of the model's own outputs each declared one is: that of its name, else they go in order."""
+    names = {each["name"]: each["name"] for each in given}
+    if not any(name in own for name in names) and len(given) <= len(own):
+        return dict(zip(names, own))
+    return names
 
 
 def cast(array: Array, spec: Mapping[str, Any]) -> Array:

@@ -15,6 +15,7 @@ import pytest
 
 from modelyard.backends.base import Task, TaskKind
 from modelyard.backends.local import isolation, places
+from modelyard.domain.variant import Optimize
 from tests.backends import things
 from tests.backends.conftest import LocalWorld
 
@@ -81,6 +82,29 @@ async def test_a_guest_that_hangs_is_ended_in_time(world: LocalWorld, kind: str,
     assert (answer.failure.reason, "0.7 seconds" in answer.failure.message) == (reason, True)
     assert answer.duration_seconds < 5
     assert things.carriers(str(world.directory)) == []
+
+
+async def test_a_compiled_variant_is_handed_over_and_links_are_not(world: LocalWorld, tmp_path: Path) -> None:
+    asked = things.task(path=world.path, optimize=Optimize.AUTO, out=tmp_path)
+    answer = await world.backend.run(asked)
+    assert answer.failure is None
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"variant.onnx": "a variant"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"), [("compile and die", "WorkerCrashed"), ("compile for ever", "LoadTimeout")]
+)
+async def test_what_an_inspection_found_survives_a_compiler_that_fails(
+    world: LocalWorld, tmp_path: Path, entry: str, reason: str
+) -> None:
+    asked = things.task(
+        path=world.path, entry=entry, optimize=Optimize.AUTO, out=tmp_path, timeout_seconds=3.0
+    )
+    answer = await world.backend.run(asked)
+    assert answer.result is not None
+    assert answer.result["device"] == "CPU"
+    assert answer.failure is not None
+    assert answer.failure.reason == reason
 
 
 async def test_a_grandchild_that_left_the_session_is_ended_too(world: LocalWorld) -> None:

@@ -173,3 +173,9 @@ def test_a_sound_service_whose_worker_died_a_short_while_ago_says_why() -> None:
     (finding,) = found.findings
     assert finding.message == "a short while ago, and started again since: it used 400 MiB"
     assert "--memory" in finding.remedy
+
+
+def test_a_compiled_variant_that_answers_is_named() -> None:
+    compiled = replace(replica("a"), variant="onnx", inline=True)
+    assert "answering with onnx, inline" in told(recorded(deployment(), compiled)).summary
+    assert "answering" not in told(recorded(deployment(), replace(replica("a"), variant="original"))).summary

@@ -9,6 +9,7 @@ import pytest
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
+from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
 
 OTHER = {
@@ -25,6 +26,7 @@ OTHER = {
     "drain_seconds": 5.0,
     "public": True,
     "queue_size": 5,
+    "variant": Serve.ORIGINAL,
 }
 
 

@@ -27,7 +27,7 @@ def loads(platform: Running) -> dict[str, Load]:
     with platform.client() as client:
         client.publish(LogisticRegression(max_iter=1000).fit(x, y), "plain", x_test=x)
         for name in ("victim", "neighbour"):
-            service = client.deploy("plain@1", name=name)
+            service = client.deploy("plain@1", name=name, variant="original")  # one that has a worker
             tensor = {"name": "input", "datatype": "FP64", "shape": [1, 4], "data": x[0].tolist()}
             made[name] = (service.token, json.dumps({"inputs": [tensor]}).encode())
     return {

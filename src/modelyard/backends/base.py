@@ -11,6 +11,7 @@ from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.model import Artifact
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
+from modelyard.domain.variant import Optimize, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,12 @@ class Guest:
     """Python program of the runtime."""
     runtime: str
     env: Mapping[str, str] = field(default_factory=dict)
+    variant: Variant = Variant.ORIGINAL
+    """What answers: the model itself, or the artifact's compiled variant."""
+    variant_path: Path | None = None
+    """Directory that holds the variant's file."""
+    inline: bool = False
+    """Whether the serving process itself may compute the variant, having what that takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,10 @@ class Task:
     timeout_seconds: float = 120.0
     memory_bytes: int = 0
     gpus: tuple[int, ...] = ()
+    optimize: Optimize = Optimize.OFF
+    """For an inspection: compile a variant too."""
+    out: Path | None = None
+    """Directory that gets the variant's file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,7 @@ class Answer:
     result: Mapping[str, Any] | None
     """None when it failed."""
     failure: Failure | None = None
+    """Why; beside a result, what ended the guest while it compiled after its inspection."""
     stdout: str = ""
     stderr: str = ""
     device: str = ""

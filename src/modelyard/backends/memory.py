@@ -189,6 +189,8 @@ class MemoryBackend:
             gpus=launch.gpus,
             cpu_millis=launch.cpu_millis,
             memory_reserved=launch.memory_bytes,
+            variant=launch.guest.variant.value,
+            inline=launch.guest.inline,
         )
 
     def _phase(self, entry: _Entry) -> tuple[Phase, Failure | None]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from modelyard.cli import context, files, output
 from modelyard.client import options, payload
+from modelyard.domain import variant
 from modelyard.domain.model import Format, Requirements, Signature
 
 Ref = Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")]
@@ -25,6 +26,7 @@ _VERSION: list[output.Column] = [
     ("inputs", lambda v: "; ".join(_signature(a.signature) for a in v.artifacts)),
     ("python", lambda v: v.requirements.python),
     ("size", lambda v: f"{v.size:,} bytes"),
+    ("variant", lambda v: "; ".join(variant.described(a.optimization) for a in v.artifacts)),
     ("validation", lambda v: v.validation),
     ("run", lambda v: v.source_run),
     ("description", lambda v: v.description),
@@ -78,6 +80,9 @@ def publish(
         list[str] | None, typer.Option(help="NAME=FOLDER of one of several models in PATH; repeat")
     ] = None,
     description: Annotated[str, typer.Option(help="A sentence for people")] = "",
+    optimize: Annotated[
+        str, typer.Option(help="Compiled variant: auto, off, or onnx or treelite and nothing else")
+    ] = "auto",
 ) -> None:
     """Upload a model as a new version, checked before it is accepted."""
     said: dict[str, Any] = {
@@ -91,6 +96,7 @@ def publish(
         "source_run": source_run,
         "artifacts": files.pairs(artifact or [], "--artifact"),
         "description": description,
+        "optimize": optimize,
     }
     with context.client() as client, _bar() as bar:
         task = bar.add_task(f"publishing {name}", total=None)

@@ -10,6 +10,7 @@ import typer
 
 from modelyard import Client
 from modelyard.cli import apply_file, context, files, output
+from modelyard.domain import variant
 from modelyard.domain.views import DeploymentView
 
 Name = Annotated[str, typer.Argument(help="NAME or NAME@STAGE")]
@@ -22,6 +23,7 @@ STATUS: list[output.Column] = [
     ("message", lambda v: v.message),
     ("model", lambda v: v.spec.model),
     ("runtime", lambda v: v.spec.runtime),
+    ("variant", lambda v: variant.running((r.variant, r.inline) for r in v.status.replicas)),
     ("revision", lambda v: v.revision),
     ("replicas", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas} ready"),
     ("url", lambda v: v.url),
@@ -55,6 +57,9 @@ def deploy(
     gpu: Annotated[str | None, typer.Option(help="Whole GPUs per replica")] = None,
     runtime: Annotated[str | None, typer.Option(help="Runtime, host, or auto")] = None,
     artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
+    serve: Annotated[
+        str | None, typer.Option("--variant", help="auto, or original: never the compiled variant")
+    ] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
     config_file: Annotated[
         list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
@@ -76,6 +81,7 @@ def deploy(
         "gpu": gpu,
         "runtime": runtime,
         "artifact": artifact,
+        "variant": serve,
         "env": files.pairs(env or [], "--env") or None,
         "config_files": configs or None,
         "public": public,

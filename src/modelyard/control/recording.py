@@ -18,6 +18,7 @@ from modelyard.domain.model import (
     Requirements,
     Validation,
 )
+from modelyard.domain.variant import Optimization
 from modelyard.store import Transaction, models, versions, work
 
 KIND = "model"
@@ -48,7 +49,7 @@ def draft(
         model=spec.name,
         version="",
         label=spec.label,
-        artifacts=tuple(_described(artifact, spec) for artifact in artifacts),
+        artifacts=tuple(_asked(_described(artifact, spec), spec) for artifact in artifacts),
         metrics=spec.metrics,
         requirements=needs if needs.packages else Requirements(python=needs.python, packages=packages),
         source_run=spec.source_run,
@@ -140,6 +141,11 @@ def _described(artifact: Artifact, spec: PublishSpec) -> Artifact:
     ):
         return artifact
     return replace(artifact, signature=replace(known, sample=samples.by_name(spec.sample)))
+
+
+def _asked(artifact: Artifact, spec: PublishSpec) -> Artifact:
+    """With what the publisher asks of compiled variants."""
+    return replace(artifact, optimization=Optimization(wanted=spec.optimize))
 
 
 def _sampled(artifact: Artifact, spec: PublishSpec) -> Artifact:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from modelyard.backends.base import Task, TaskKind
-from modelyard.control import authorise, environments, missing, models, reading, trials
+from modelyard.control import authorise, environments, missing, models, reading, trials, variants
 from modelyard.control.platform import Platform
 from modelyard.domain import environment, naming
 from modelyard.domain.access import Actor, Verb
@@ -35,7 +35,7 @@ async def validate(platform: Platform, actor: Actor, project: str, ref: naming.M
         version = await models.resolve(tx, project, ref)
     notes: tuple[str, ...] = ()
     for artifact in version.artifacts:
-        await platform.artifacts.verify(artifact.files)
+        await platform.artifacts.verify((*artifact.files, *artifact.variant))
         directory = await platform.artifacts.tree(artifact.files)
         notes += await asyncio.to_thread(reading.rescan, directory, artifact, trust=owner.spec.trust)
     checked = await check(platform, replace(version, warnings=notes))
@@ -99,12 +99,19 @@ async def _inspected(
     platform: Platform, version: ModelVersion, artifact: Artifact, runtime: str, interpreter: str
 ) -> Artifact:
     guest = await trials.guest_of(platform, version, artifact, runtime, interpreter)
-    task = Task(kind=TaskKind.INSPECT, guest=guest, timeout_seconds=platform.test_timeout_seconds)
-    answer = await platform.backend.run(task)
-    if answer.result is None:
-        ref = version.ref if version.version else version.model
-        raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": runtime})
-    return completed(artifact, answer.result)
+    async with variants.workplace(artifact) as (optimize, out):
+        task = Task(
+            kind=TaskKind.INSPECT,
+            guest=guest,
+            timeout_seconds=platform.test_timeout_seconds,
+            optimize=optimize,
+            out=out,
+        )
+        answer = await platform.backend.run(task)
+        if answer.result is None:
+            ref = version.ref if version.version else version.model
+            raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": runtime})
+        return await variants.settle(platform, completed(artifact, answer.result), answer, out)
 
 
 def completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:

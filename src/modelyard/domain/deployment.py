@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from modelyard.domain import naming, quantity, wire
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.runtime import AUTO
+from modelyard.domain.variant import Serve
 
 
 class Stage(StrEnum):
@@ -80,6 +81,8 @@ class DeploymentSpec:
     """Which of a version's several models to serve; empty when it has one."""
     runtime: str = AUTO
     """Name of a runtime, `host`, or `auto`."""
+    variant: Serve = Serve.AUTO
+    """`auto` serves the version's compiled variant where it has one; `original` never does."""
     replicas: int = 1
     """How many replicas to keep ready. Zero means offline."""
     resources: Resources = field(default_factory=Resources)
@@ -192,6 +195,10 @@ class Replica:
     cpu_millis: int = 0
     """Reserved, as `memory_reserved`; what the accounting holds for it."""
     memory_reserved: int = 0
+    variant: str = ""
+    """What answers in it: `original`, `onnx` or `treelite`; empty until it says so."""
+    inline: bool = False
+    """Whether the variant runs inside the serving process, without a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

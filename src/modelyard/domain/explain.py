@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from modelyard.domain import rollout, wire
+from modelyard.domain import rollout, variant, wire
 from modelyard.domain.deployment import Deployment, Failure, Phase, Revision
 from modelyard.domain.failures import CATALOGUE, Entry, Stage
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
@@ -61,6 +61,9 @@ def explain(
     ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
     service = deployment.key.service
     running = f"{ready} of {want} replicas ready, revision {deployment.wanted_revision} ({words['model']})"
+    compiled = variant.running((r.variant, r.inline) for r in deployment.status.replicas)
+    if compiled not in ("", variant.Variant.ORIGINAL):
+        running += f", answering with {compiled}"
     if deployment.deleting:
         summary = f"{service} is being removed"
     elif want == 0:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.variant import Optimization, Optimize
 
 
 class Format(StrEnum):
@@ -141,6 +142,9 @@ class Artifact:
     """Class of the estimator, or the kind of graph."""
     function: Function = Function.UNKNOWN
     signature: Signature = field(default_factory=Signature)
+    optimization: Optimization = field(default_factory=Optimization)
+    variant: tuple[File, ...] = ()
+    """The compiled variant's file, when there is one; `files` stay what was published."""
 
 
 class Validation(StrEnum):
@@ -220,3 +224,5 @@ class PublishSpec:
     """Example rows; become the signature's sample."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Several models in one version: artifact name to the folder in the upload that holds it."""
+    optimize: Optimize = Optimize.AUTO
+    """Whether estimators are compiled as well, and into what."""

@@ -4,5 +4,6 @@ from modelyard.formats.detection import detect
 from modelyard.formats.found import Detected
 from modelyard.formats.requirements import requirements
 from modelyard.formats.scanning import scan
+from modelyard.formats.variants import variant_objection
 
-__all__ = ["Detected", "detect", "requirements", "scan"]
+__all__ = ["Detected", "detect", "requirements", "scan", "variant_objection"]

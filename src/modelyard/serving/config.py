@@ -49,6 +49,17 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InlineConfig:
+    """A compiled variant that this process may compute by itself."""
+
+    path: Path
+    """Its ONNX file."""
+    sha256: str
+    row_seconds: float = 0.0
+    """What each further row of a batch took when it was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """One model that a front serves."""
 
@@ -62,9 +73,13 @@ class ModelConfig:
     signature: Signature
     platform: str
     worker: WorkerConfig
+    """Also of a variant that runs inline: what is started when it cannot be loaded here."""
     limits: Limits
     task: str = ""
     """What the model is for, such as text-generation or feature-extraction, if it says so."""
+    variant: str = "original"
+    """What answers: the model as published, or the compiled variant `onnx` or `treelite`."""
+    inline: InlineConfig | None = None
     load: bool = True
     """Whether it is loaded at the start; otherwise only when somebody asks for it."""
 
@@ -143,9 +158,23 @@ def _model(document: Mapping[str, Any]) -> ModelConfig:
         signature=signature,
         platform=_text(document, "platform", ""),
         worker=_worker(_object(document, "worker")),
+        variant=_text(document, "variant", "original"),
+        inline=_inline(document.get("inline")),
         limits=_limits(_object(document, "limits", {})),
         task=_text(document, "task", ""),
         load=document.get("load") is not False,
+    )
+
+
+def _inline(document: Any) -> InlineConfig | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        raise ConfigInvalid(f"inline: expected an object, got {document!r}")
+    return InlineConfig(
+        path=Path(_text(document, "path", path="inline.")),
+        sha256=_text(document, "sha256", path="inline."),
+        row_seconds=_number(document, "row_seconds", 0.0, path="inline."),
     )
 
 

@@ -174,6 +174,8 @@ class Front:
             "last_failure": _first(last),
             "worker_restarts": sum(hosted.restarts for hosted in self._models),
             "memory_bytes": resident,
+            "variant": self._models[0].config.variant,
+            "inline": any(supervisor.is_inline for supervisor in supervisors),
             "device": next((hosted.device for hosted in self._models if hosted.device), ""),
             "workers": [{"pid": supervisor.pid} for supervisor in supervisors if supervisor.pid],
         }

@@ -18,11 +18,11 @@ from modelyard.oip.signature import compile_signature
 from modelyard.serving.config import ModelConfig
 from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Failure
+from modelyard.serving.inline import InlineSupervisor
 from modelyard.serving.logs import Log
 from modelyard.serving.metrics import Metrics
 from modelyard.serving.statistics import Statistics
-from modelyard.serving.workers.link import Link
-from modelyard.serving.workers.supervisor import Supervisor
+from modelyard.serving.workers.supervisor import Announced, Supervisor
 
 GRACE_SECONDS = 3.0
 """Requests wait so long for a worker that died to be back; longer, and they had better ask elsewhere."""
@@ -127,7 +127,8 @@ class HostedModel:
         self._settings_path.write_bytes(orjson.dumps(self.config.worker.config))
         self._settings_path.chmod(0o600)
         loop = asyncio.get_running_loop()
-        self.supervisors = tuple(self._supervisor() for _ in range(self.config.worker.count))
+        count = 1 if self.config.inline is not None else self.config.worker.count
+        self.supervisors = tuple(self._supervisor() for _ in range(count))
         self._tasks = tuple(loop.create_task(supervisor.run()) for supervisor in self.supervisors)
         self._enter("starting")
 
@@ -171,9 +172,9 @@ class HostedModel:
 
     # What supervisors tell.
 
-    def worker_ready(self, supervisor: Supervisor, link: Link) -> None:
+    def worker_ready(self, supervisor: Supervisor, announced: Announced) -> None:
         """A worker's model is loaded."""
-        loaded = link.loaded or {}
+        loaded = announced.loaded or {}
         self.device = str(loaded.get("device") or "")
         self._learn_signature(loaded.get("signature"))
         self._log.info("worker_ready", model=self.config.name, pid=supervisor.pid, device=self.device)
@@ -230,6 +231,11 @@ class HostedModel:
         )
 
     def _supervisor(self) -> Supervisor:
+        if self.config.inline is not None:
+            settings = str(self._settings_path)
+            return InlineSupervisor(
+                self.config, settings, dispatcher=self.dispatcher, listener=self, log=self._log
+            )
         return Supervisor(
             self.config.worker,
             str(self._settings_path),

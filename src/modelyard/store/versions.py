@@ -102,7 +102,9 @@ async def _find(tx: Snapshot, project: str, model: str, which: sa.ColumnElement[
 
 
 async def _insert_files(tx: Transaction, version: ModelVersion) -> None:
-    digests = sorted({file.sha256 for artifact in version.artifacts for file in artifact.files})
+    digests = sorted(
+        {file.sha256 for artifact in version.artifacts for file in (*artifact.files, *artifact.variant)}
+    )
     identity = {"project": version.project, "model": version.model, "version": version.version}
     if digests:
         await tx.change(sa.insert(version_files), [identity | {"sha256": digest} for digest in digests])

@@ -14,7 +14,9 @@ from modelyard_worker.loaded import Loaded
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
 
-FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "torch", "keras", "tensorflow", "python")
+FORMATS = (
+    "sklearn", "xgboost", "lightgbm", "onnx", "torch", "keras", "tensorflow", "python", "variant",
+)  # fmt: skip
 
 
 def load(config: Mapping[str, Any]) -> Loaded:
@@ -32,13 +34,14 @@ def load(config: Mapping[str, Any]) -> Loaded:
         raise
     except BaseException as error:  # guests raise anything, SystemExit too; it is reported
         raise explain(error, config, loading=True) from error
-    return replace(loaded, predict=_guarded(loaded, config))
+    return guarded(loaded, config)
 
 
-def _guarded(loaded: Loaded, config: Mapping[str, Any]) -> Any:
+def guarded(loaded: Loaded, config: Mapping[str, Any]) -> Loaded:
+    """The model with a predict that raises only Failure (and KeyboardInterrupt)."""
     predict = loaded.predict
 
-    def guarded(inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+    def explained(inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         try:
             return predict(inputs, parameters)
         except (Failure, KeyboardInterrupt):
@@ -46,4 +49,4 @@ def _guarded(loaded: Loaded, config: Mapping[str, Any]) -> Any:
         except BaseException as error:  # guests raise anything, SystemExit too; it is reported
             raise explain(error, config, loading=False) from error
 
-    return guarded
+    return replace(loaded, predict=explained)

@@ -79,6 +79,8 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
             "examples": known.example_by_name,
         },
         predict=predict,
+        source=model,
+        known=known,
     )
 
 
@@ -137,7 +139,7 @@ def _answers(model: Any, function: str) -> "tuple[List[Spec], Answer]":
             "prediction": native(np.asarray(model.predict(table), dtype=np.float64))
         }
     return [signatures.spec("label", "INT64", [-1])], lambda table, _: {
-        "label": _labels(model.predict(table))
+        "label": labels_of(model.predict(table))
     }
 
 
@@ -145,12 +147,12 @@ def _classifier(model: Any) -> "tuple[List[Spec], Answer]":
     classes = getattr(model, "classes_", None)
     if classes is None or isinstance(classes, list) or not hasattr(model, "predict_proba"):
         several = len(classes) if isinstance(classes, list) else 1
-        sample = _labels(
+        sample = labels_of(
             np.asarray(classes[0] if isinstance(classes, list) else classes if classes is not None else [0])
         )
         specs = [{**signatures.spec_of("label", sample), "shape": [-1, several] if several > 1 else [-1]}]
-        return specs, lambda table, _: {"label": _labels(model.predict(table))}
-    labels = _labels(np.asarray(classes))
+        return specs, lambda table, _: {"label": labels_of(model.predict(table))}
+    labels = labels_of(np.asarray(classes))
     columns = [_class_name(each) for each in np.asarray(classes).tolist()]
     specs = [
         signatures.spec_of("label", labels),
@@ -160,11 +162,11 @@ def _classifier(model: Any) -> "tuple[List[Spec], Answer]":
 
     def answer(table: Any, wanted: Optional[Sequence[str]]) -> Dict[str, Any]:
         if wanted is not None and "probabilities" not in wanted:
-            return {"label": _labels(model.predict(table))}
+            return {"label": labels_of(model.predict(table))}
         probabilities = native(np.asarray(model.predict_proba(table), dtype=np.float64))
         if once(probabilities) and probabilities.shape[1:] == labels.shape:
             return {"label": labels[probabilities.argmax(axis=1)], "probabilities": probabilities}
-        return {"label": _labels(model.predict(table)), "probabilities": probabilities}
+        return {"label": labels_of(model.predict(table)), "probabilities": probabilities}
 
     return specs, answer
 
@@ -188,7 +190,8 @@ def _class_name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _labels(values: Any) -> Any:
+def labels_of(values: Any) -> Any:
+    """Labels as they are answered: INT64 for numbers without a fraction, else BYTES or what they are."""
     array = np.asarray(values)
     if array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.array_equal(array, np.floor(array))):
         return native(array.astype(np.int64, copy=False))

@@ -69,6 +69,9 @@ def _load_booster(booster: Any, config: Mapping[str, Any], *, version: str) -> L
             "examples": known.example_by_name,
         },
         predict=predict,
+        source=booster,
+        known=known,
+        objective=objective,
     )
 
 

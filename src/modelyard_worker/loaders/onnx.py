@@ -46,7 +46,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     signature contradicts the graph.
     """
     library = importlib.import_module("onnxruntime")
-    session = _session(library, config)
+    session = open_session(config)
     device = f"ONNX Runtime device: {'GPU' if session.get_providers()[0] in ACCELERATED else 'CPU'}"
     print(device, flush=True)
     given = published(config)
@@ -74,7 +74,9 @@ def load(config: Mapping[str, Any]) -> Loaded:
     )
 
 
-def _session(library: Any, config: Mapping[str, Any]) -> Any:
+def open_session(config: Mapping[str, Any]) -> Any:
+    """An inference session on the file that worker.json names, on a GPU where there is one."""
+    library = importlib.import_module("onnxruntime")
     options = library.SessionOptions()
     options.log_severity_level = 3
     if threads(config):

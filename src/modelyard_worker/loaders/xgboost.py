@@ -61,6 +61,9 @@ def _load_booster(library: Any, booster: Any, config: Mapping[str, Any]) -> Load
             "function": objective.function,
         },
         predict=predict,
+        source=booster,
+        known=known,
+        objective=objective,
     )
 
 

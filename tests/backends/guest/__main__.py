@@ -55,7 +55,28 @@ def main():
     seen = {"device": "CPU", "env": dict(os.environ), "request": request, "interfaces": interfaces()}
     with open(argument("--out"), "w") as file:
         json.dump({"result": None if failure else {**seen, "cwd": os.getcwd()}, "failure": failure}, file)
+    compile_variant(play, config.get("optimize"))
     return 0
+
+
+def compile_variant(play, wanted):
+    """Leave a file as a compiler would, or die, or leave links to what is not ours."""
+    if not wanted:
+        return
+    directory = wanted["directory"]
+    if play == "compile and die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if play == "compile for ever":
+        time.sleep(600)
+    with open(os.path.join(directory, "variant.onnx"), "w") as file:
+        file.write("a variant")
+    os.symlink("/etc/passwd", os.path.join(directory, "link"))
+    os.link(os.path.join(directory, "variant.onnx"), os.path.join(directory, "twin"))
+    os.unlink(os.path.join(directory, "twin"))
+    os.mkfifo(os.path.join(directory, "pipe"))
+    with open("elsewhere", "w") as file:
+        file.write("another file")
+    os.link("elsewhere", os.path.join(directory, "hard"))
 
 
 sys.exit(main())

@@ -105,7 +105,10 @@ class LocalBackend:
         prefix = await asyncio.to_thread(isolation.without_network) if isolated else ()
         try:
             async with tasks.workplace(self._places.tasks) as home:
-                return await tasks.run(self._order(task, home, prefix=prefix, node=node))
+                answer = await tasks.run(self._order(task, home, prefix=prefix, node=node))
+                if task.out is not None and answer.result is not None:
+                    await asyncio.to_thread(tasks.collect, home, task.out)
+                return answer
         except OSError as error:
             raise _refused(error) from error
 
@@ -155,7 +158,7 @@ class LocalBackend:
             task=task,
             prefix=prefix,
             worker=self._worker,
-            config=documents.of_worker(task.guest, threads=threads),
+            config=documents.of_worker(task.guest, threads=threads) | tasks.compiling(task, home),
             env=environment.of_task(task.guest, place, gpus=task.gpus),
             home=home,
             output_bytes=self._options.output_bytes,

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.backends.base import Guest, Launch
 from modelyard.domain.model import Signature
+from modelyard.domain.variant import Variant
 
 _HANG_SECONDS = 5.0
 """How long after a request's deadline, or stopped by a signal, a worker may still come back by itself."""
@@ -44,6 +45,8 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
         "signature": asdict(launch.guest.artifact.signature),
         "platform": launch.guest.artifact.format.value,
         "state_path": start.state_path,
+        "variant": launch.guest.variant.value,
+        "inline": _inline(launch.guest),
         "worker": {
             "interpreter": launch.guest.interpreter,
             "package": start.worker,
@@ -67,15 +70,38 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
 def of_worker(guest: Guest, *, threads: int) -> dict[str, Any]:
     """The guest's configuration, `worker.json`; a signature that says nothing is null."""
     artifact = guest.artifact
-    return {
+    model: dict[str, Any] = {
         "format": artifact.format.value,
         "serialization": artifact.serialization.value,
         "entry": artifact.entry,
         "path": str(guest.path),
         "files": [asdict(file) for file in artifact.files],
+    }
+    if guest.variant is not Variant.ORIGINAL:
+        model = {
+            "format": "variant",
+            "serialization": guest.variant.value,
+            "entry": artifact.variant[0].path,
+            "path": str(guest.variant_path),
+            "files": [asdict(file) for file in artifact.variant],
+        }
+    return {
+        **model,
         "signature": asdict(artifact.signature) if artifact.signature != Signature() else None,
         "function": artifact.function.value,
         "framework_version": artifact.framework_version,
         "runtime": guest.runtime,
         "threads": threads,
+    }
+
+
+def _inline(guest: Guest) -> dict[str, Any] | None:
+    """What the front needs to compute the variant by itself; None when it may not."""
+    if not guest.inline or guest.variant is not Variant.ONNX:
+        return None
+    (file,) = guest.artifact.variant
+    return {
+        "path": f"{guest.variant_path}/{file.path}",
+        "sha256": file.sha256,
+        "row_seconds": guest.artifact.optimization.row_seconds,
     }

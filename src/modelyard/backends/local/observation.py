@@ -58,6 +58,8 @@ def judge(facts: Facts, *, patience: float) -> Replica:
         gpus=record.gpus,
         cpu_millis=record.cpu_millis,
         memory_reserved=record.memory_bytes,
+        variant=str(state.get("variant") or ""),
+        inline=state.get("inline") is True,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,10 +21,13 @@ from modelyard.backends.local import files, places, process
 from modelyard.backends.local.process import Stat
 from modelyard.domain.deployment import Failure
 from modelyard.domain.quantity import format_memory
+from modelyard.domain.variant import Optimize
 
 _LOCK = "lock"
 _LOOK_SECONDS = 0.1
+_OUT = "out"
 _MOST_RESULT = 256 << 20
+_MOST_FILE = 256 << 20
 # A control plane that dies leaves the guest without a watcher until the next one starts: processor time is
 # bounded by the kernel as well, generously, because threads add up.
 _LIMITED = 'ulimit -c 0; ulimit -t "$1"; shift; exec "$@"'
@@ -65,6 +70,7 @@ async def workplace(parent: Path) -> AsyncIterator[Path]:
     try:
         (home / "work").mkdir(mode=0o700)
         (home / "tmp").mkdir(mode=0o700)
+        (home / _OUT).mkdir(mode=0o700)
         yield home
     finally:
         files.discard(home)
@@ -109,6 +115,27 @@ async def run(order: Order) -> Answer:
         device=str((result or {}).get("device") or ""),
         duration_seconds=time.monotonic() - began,
     )
+
+
+def compiling(task: Task, home: Path) -> dict[str, Any]:
+    """What the guest's configuration says more when a variant is to be compiled."""
+    if task.optimize is Optimize.OFF:
+        return {}
+    return {"optimize": {"wanted": task.optimize.value, "directory": str(home / _OUT)}}
+
+
+def collect(home: Path, target: Path) -> None:
+    """Copy the files that a guest made; only what is a file itself, as it may leave links to anything."""
+    for entry in sorted((home / _OUT).iterdir()):
+        try:
+            source = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        with os.fdopen(source, "rb") as file:
+            facts = os.fstat(source)
+            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_size <= _MOST_FILE:
+                with (target / entry.name).open("xb") as kept:
+                    shutil.copyfileobj(file, kept)
 
 
 async def _start(order: Order) -> asyncio.subprocess.Process:
@@ -175,9 +202,11 @@ async def _capped(stream: asyncio.StreamReader, most: int) -> str:
 
 
 def _outcome(order: Order, going: _Run, *, oomed: bool) -> tuple[dict[str, Any] | None, Failure | None]:
+    out = order.home / "result.json"
+    if order.task.optimize is not Optimize.OFF and (going.ended or going.child.returncode):
+        return _inspected(order, going, oomed=oomed)
     if going.ended:
         return None, going.ended
-    out = order.home / "result.json"
     if out.exists() and out.stat().st_size > _MOST_RESULT:
         message = f"the answer is larger than {format_memory(_MOST_RESULT)}; ask for fewer rows at once"
         return None, Failure(reason="PredictionFailed", message=message)
@@ -188,6 +217,14 @@ def _outcome(order: Order, going: _Run, *, oomed: bool) -> tuple[dict[str, Any] 
     if isinstance(failure, dict):
         return None, Failure(reason=str(failure.get("reason")), message=str(failure.get("message") or ""))
     return (result, None) if isinstance(result, dict) else (None, _silent_end(0, oomed=False))
+
+
+def _inspected(order: Order, going: _Run, *, oomed: bool) -> tuple[dict[str, Any] | None, Failure]:
+    """What is left of a guest that was ended: its inspection, if that was over, and why it was ended."""
+    ended = going.ended or _silent_end(going.child.returncode or 0, oomed=oomed)
+    said = files.read_json(order.home / "result.json") or {}
+    result = said.get("result")
+    return (result if isinstance(result, dict) else None), ended
 
 
 def _unstartable(order: Order, error: OSError) -> Failure:

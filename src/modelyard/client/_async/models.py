@@ -202,4 +202,5 @@ def said_of(
         signature=signature,
         sample=spec.sample if spec.sample is not None and captured.sample is None else sample,
         artifacts=spec.artifacts or dict(captured.artifacts),
+        optimize=spec.optimize,
     )

@@ -57,7 +57,8 @@ class Client:
         """Publish a fitted object, a class, a path, or a dict of such, as a new version of `name`.
 
         `said` are fields of PublishSpec: format, label, description, metrics, requirements, source_run,
-        function, signature, sample. With `x_test` (rows) a sample is recorded, with `y_test` metrics too.
+        function, signature, sample, optimize (auto, off, onnx or treelite: compiled variants). With `x_test`
+        (rows) a sample is recorded, with `y_test` metrics too.
         """
         spec = options.build(PublishSpec, {"name": name, **said})
         return self.models.publish(model, spec, x_test=x_test, y_test=y_test, on_progress=on_progress)
@@ -91,8 +92,8 @@ class Client:
     ) -> Service:
         """Make a version answer as a service, and wait until it does.
 
-        `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, cpu, memory, gpu, env,
-        config_files, … Raises Refused with cause and remedy when it does not come up.
+        `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, variant, cpu, memory, gpu,
+        env, config_files, … Raises Refused with cause and remedy when it does not come up.
         """
         view = self.deployments.apply(name, options.deployment_spec(ref, wanted))
         if wait:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelyard.backends.base import Launch
-from modelyard.control import downloads, environments, models, trials
+from modelyard.control import downloads, environments, models, trials, variants
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain.deployment import Deployment, Failure, Key, Revision
@@ -94,6 +94,7 @@ async def _launch(
     artifact = downloads.choose(version, spec.artifact)
     interpreter = status.interpreter if status else ""
     request = Request.of(spec.resources)
+    guest = await trials.guest_of(platform, version, artifact, spec.runtime, interpreter)
     return Launch(
         key=Key(revision.project, revision.name, revision.stage),
         replica=replica,
@@ -101,7 +102,7 @@ async def _launch(
         model=version.model,
         version=version.version,
         spec=spec,
-        guest=await trials.guest_of(platform, version, artifact, spec.runtime, interpreter),
+        guest=await variants.served(platform, guest, spec, status),
         cpu_millis=request.cpu_millis,
         memory_bytes=request.memory_bytes,
         gpus=placement.gpus,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Mapping
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from modelyard.serving.config import WorkerConfig
 from modelyard.serving.dispatcher import Dispatcher
@@ -27,10 +28,17 @@ FAREWELL_SECONDS = 1.0
 """A process that closed its connection has so long to exit by itself."""
 
 
+class Announced(Protocol):
+    """Something whose model is loaded."""
+
+    loaded: Mapping[str, Any] | None
+    """What it says of the model: device and signature."""
+
+
 class Listener(Protocol):
     """Who wants to know how workers fare."""
 
-    def worker_ready(self, supervisor: Supervisor, link: Link) -> None:
+    def worker_ready(self, supervisor: Supervisor, announced: Announced) -> None:
         """Its model is loaded."""
 
     def worker_lost(self, supervisor: Supervisor, failure: Failure) -> bool:
@@ -64,6 +72,11 @@ class Supervisor:
         """Seconds between the last death and the next start; doubles while deaths follow one another."""
         self.resident = 0
         """Bytes of memory when last looked at."""
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the model runs in the front's own process."""
+        return False
 
     @property
     def pid(self) -> int:
