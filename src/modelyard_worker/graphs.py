@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from modelyard_worker.loaded import Array, Arrays
     from modelyard_worker.signatures import Spec
 
+SHORT = ("bfloat16", "float8")
+"""Element types of networks that the protocol does not have; FP32 holds them."""
+
 Given = Dict[str, Any]
 Trial = Callable[[Any], Any]
 
@@ -82,6 +85,8 @@ def answers(value: Any, plain: Callable[[Any], Any]) -> Arrays:
 def array(value: Any, name: str) -> Array:
     """One answer as an array that can travel. Raises Failure(PredictionFailed)."""
     found = np.asarray(value)
+    if found.dtype.name.startswith(SHORT):
+        found = found.astype(np.float32)
     return native(found) if found.dtype.kind in "biuf" and found.ndim else normal(found, name)
 
 

@@ -26,7 +26,7 @@ def test_a_model_says_what_it_takes(
     agrees(result["sample_outputs"], written["expected"], rows=1)
 
 
-@pytest.mark.parametrize("name", ["keras-h5", "keras-pair", "tf-dense"])
+@pytest.mark.parametrize("name", ["keras-built", "keras-h5", "keras-pair", "keras-text", "tf-dense"])
 def test_a_model_answers_as_its_framework_does(
     name: str, tensorflow_python: Path, tensorflow_models: dict[str, Any], tmp_path: Path
 ) -> None:

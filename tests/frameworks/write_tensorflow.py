@@ -117,6 +117,22 @@ def main() -> None:
         {"scaled": [[1.0, 20.0, 300.0]], "upper": ["DELFT"]},
     )  # fmt: skip
 
+    words = keras.layers.TextVectorization(max_tokens=8, output_sequence_length=3)
+    words.adapt(["good fine", "bad poor"])
+    text = keras.Input((1,), dtype="string", name="text")
+    read = keras.Model(text, keras.layers.Embedding(8, 2)(words(text)))
+    read.save(made("keras-text") / "model.keras")
+    lines = [["good poor"], ["bad"]]
+    read_answer = read.predict(tf.constant(lines), verbose=0)
+    note("keras-text", "model.keras", ("keras", "keras"), {"text": lines}, {"output": read_answer})
+
+    short = keras.Sequential([keras.layers.Dense(2, dtype="mixed_bfloat16")])
+    short(np.ones((1, 3), "float32"))
+    short.save(made("keras-built") / "model.keras")
+    rows = {short.get_config()["layers"][0]["config"]["name"]: np.eye(3, dtype="float32")}
+    short_answer = np.asarray(short.predict(np.eye(3, dtype="float32"), verbose=0)).astype("float32")
+    note("keras-built", "model.keras", ("keras", "keras"), rows, {"output": short_answer})
+
     code = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda value: value * 2)])
     code.save(made("keras-lambda") / "model.keras")
     dense.save(made("keras-outside") / "model.h5")

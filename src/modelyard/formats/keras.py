@@ -147,5 +147,6 @@ def _input(config: object) -> TensorSpec | None:
     datatype = DATATYPES.get(str(config.get("dtype")))
     if not isinstance(shape, list) or datatype is None or not isinstance(config.get("name"), str):
         return None
-    sizes = tuple(size if type(size) is int and size >= 0 else -1 for size in shape)
-    return TensorSpec(name=config["name"], datatype=datatype, shape=sizes)
+    # Keras notes the batch that the model was built with, and takes any.
+    sizes = tuple(size if type(size) is int and size >= 0 else -1 for size in shape[1:])
+    return TensorSpec(name=config["name"], datatype=datatype, shape=(-1, *sizes))

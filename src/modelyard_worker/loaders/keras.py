@@ -115,8 +115,9 @@ def _declared(name: str, value: Any) -> Spec:
     datatype = DATATYPES.get(str(value.dtype))
     if datatype is None:
         raise Failure("ModelLoadFailed", f"input {name} is of type {value.dtype}, which cannot be sent")
-    shape: List[int] = [-1 if size is None else int(size) for size in value.shape]
-    return signatures.spec(name, datatype, shape)
+    # Keras notes the batch that the model was built with, and takes any.
+    shape: List[int] = [-1 if size is None else int(size) for size in value.shape[1:]]
+    return signatures.spec(name, datatype, [-1, *shape])
 
 
 def _fed(array: Any, *, as_text: bool) -> Optional[Any]:
