@@ -7,6 +7,7 @@ import gzip
 import json
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -86,6 +87,20 @@ def test_a_stream_ends_with_the_reason_the_usage_and_done(shouter: Replica) -> N
     assert usage["choices"] == []
     assert usage["usage"]["total_tokens"] == 2
     assert len({chunk["id"] for chunk in (first, last, usage)}) == 1
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "h2c"])
+def test_events_and_refusals_are_the_same_on_both_kinds_of_http(shouter: Replica, http2: bool) -> None:
+    url = f"http://127.0.0.1:{shouter.port}/v1/completions"
+    with httpx2.Client(http1=not http2, http2=http2, trust_env=False, timeout=20) as client:
+        answer = client.post(url, json={"model": "shouter", "prompt": "hello", "stream": True})
+        assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        first, last, done = events(answer.content)
+        assert json.loads(first)["choices"][0]["text"] == "HELLO"
+        assert (json.loads(last)["choices"][0]["finish_reason"], done) == ("stop", "[DONE]")
+        refused = client.post(url, json={"model": "shouter", "prompt": 5, "stream": True})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
 
 
 def test_errors_of_the_model_before_the_first_part_have_their_status() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -20,7 +20,7 @@ from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.coding import COMPRESS_BYTES, compress, wanted_coding
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.jobs import Job, Prediction
-from modelyard.serving.statistics import Stages
+from modelyard.serving.statistics import Stages, rows_in
 from modelyard.serving.streaming import EventStream
 
 LONGEST_TIMEOUT_SECONDS = 86_400.0
@@ -137,7 +137,8 @@ class Inference:
         assert job is not None  # noqa: S101 - set before the dispatcher saw it
         self._metrics.queue_seconds.observe(job.begun_at - job.submitted_at)
         self._metrics.inference_seconds.observe(outcome.infer_seconds)
-        self._metrics.batch_size.observe(_rows(outcome.outputs))
+        self._metrics.batch_size.observe(rows_in(outcome.outputs))
+        self._hosted.statistics.executed(rows_in(outcome.outputs), outcome.infer_seconds)
         if call.stream is not None:
             self._last(call, call.stream, outcome)
             return
@@ -164,7 +165,7 @@ class Inference:
             infer=outcome.infer_seconds,
             output=now - since,
         )
-        self._hosted.statistics.succeeded(stages, rows=_rows(outcome.outputs))
+        self._hosted.statistics.succeeded(stages, rows=rows_in(outcome.outputs))
 
     def _part(self, call: _Call, prediction: Prediction) -> None:
         """Send a part; an answer that cannot go on is given up."""
@@ -214,11 +215,6 @@ def _response(rendered: Rendered, exchange: Exchange, headers: bytes) -> Respons
             headers += b"Content-Encoding: %b\r\nVary: Accept-Encoding\r\n" % coding
             parts = (compress(parts, coding),)
     return Response(200, parts, content_type=rendered.content_type, headers=headers)
-
-
-def _rows(outputs: Sequence[object]) -> float:
-    shape = getattr(outputs[0], "shape", ()) if outputs else ()
-    return float(shape[0]) if shape else 1.0
 
 
 def _seconds(header: bytes) -> float:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from modelyard.oip.tensor import Tensor
 
 MOST_BATCH_SIZES = 256
 """Batches of other sizes than the first so many are counted together with the largest of these."""
@@ -39,26 +42,19 @@ class Duration:
 
 @dataclass(slots=True)
 class Batch:
-    """Executions with one number of rows, and the seconds that they spent in each stage together."""
+    """Requests, or calls with one number of rows, and the seconds that they spent in each stage together."""
 
     count: int = 0
     input: float = 0.0
     infer: float = 0.0
     output: float = 0.0
 
-    def add(self, stages: Stages) -> None:
-        """One more execution."""
+    def add(self, input: float, infer: float, output: float) -> None:
+        """One more."""
         self.count += 1
-        self.input += stages.input
-        self.infer += stages.infer
-        self.output += stages.output
-
-    def add_all(self, other: Batch) -> None:
-        """The executions of another number of rows too."""
-        self.count += other.count
-        self.input += other.input
-        self.infer += other.infer
-        self.output += other.output
+        self.input += input
+        self.infer += infer
+        self.output += output
 
     def document(self) -> dict[str, Any]:
         """As the protocol writes it."""
@@ -76,24 +72,29 @@ class Statistics:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     queue: Duration = field(default_factory=Duration)
+    stages: Batch = field(default_factory=Batch)
     batches: dict[int, Batch] = field(default_factory=dict)
+    """Calls to the model by their rows; what else requests spent is not known of a call."""
     rows: int = 0
     last_inference: int = 0
     """Milliseconds since 1970."""
 
-    def succeeded(self, stages: Stages, *, rows: float) -> None:
+    def succeeded(self, stages: Stages, *, rows: int) -> None:
         """A request was answered with a prediction of so many rows."""
         self.success.add(stages.total)
         self.queue.add(stages.queue)
-        size = int(rows)
-        self.rows += size
+        self.stages.add(stages.input, stages.infer, stages.output)
+        self.rows += rows
         self.last_inference = time.time_ns() // 1_000_000
-        batch = self.batches.get(size)
+
+    def executed(self, rows: int, seconds: float) -> None:
+        """The model was called once, with so many rows; one call may be for several requests."""
+        batch = self.batches.get(rows)
         if batch is None:
             if len(self.batches) >= MOST_BATCH_SIZES:
-                size = max(self.batches)
-            batch = self.batches.setdefault(size, Batch())
-        batch.add(stages)
+                rows = max(self.batches)
+            batch = self.batches.setdefault(rows, Batch())
+        batch.add(0.0, seconds, 0.0)
 
     def failed(self, seconds: float) -> None:
         """A request was begun and did not get a prediction."""
@@ -102,20 +103,17 @@ class Statistics:
     def document(self, name: str, version: str, *, resident_bytes: int) -> dict[str, Any]:
         """An entry of `model_stats`."""
         none = Duration().document()
-        every = Batch()
-        for batch in self.batches.values():
-            every.add_all(batch)
         return {
             "name": name,
             "version": version,
             "last_inference": self.last_inference,
             "inference_count": self.rows,
-            "execution_count": every.count,
+            "execution_count": sum(batch.count for batch in self.batches.values()),
             "inference_stats": {
                 "success": self.success.document(),
                 "fail": self.fail.document(),
                 "queue": self.queue.document(),
-                **every.document(),
+                **self.stages.document(),
                 "cache_hit": none,
                 "cache_miss": none,
             },
@@ -125,3 +123,8 @@ class Statistics:
             ],
             "memory_usage": [{"type": "CPU", "id": 0, "byte_size": resident_bytes}],
         }
+
+
+def rows_in(outputs: Sequence[Tensor]) -> int:
+    """How many rows a prediction is of: the first dimension of its first output, one when it has none."""
+    return outputs[0].shape[0] if outputs and outputs[0].shape else 1
