@@ -40,7 +40,7 @@ def test_a_forest_is_served_by_its_onnx_variant(platform: Running) -> None:
         service = client.deploy("forest", name="forest")
         assert [(r.variant, r.inline) for r in service.view.status.replicas] == [("onnx", True)]
         assert "answering with onnx, inline" in client.deployments.explain("forest").summary
-    assert "0 labels differ" in command(platform, "model", "show", "forest").out
+    assert "0 labels differ" in command(platform, "model", "show", "forest@1").out
     assert "onnx, inline" in command(platform, "status", "forest").out
     labels, probabilities = answers(platform, "forest")
     assert labels == FOREST.predict(X[:50]).tolist()

@@ -39,6 +39,7 @@ _ROW: list[output.Column] = [
     ("format", lambda v: ", ".join(a.format for a in v.artifacts)),
     ("algorithm", lambda v: ", ".join(a.algorithm for a in v.artifacts)),
     ("metrics", lambda v: shown_metrics(v.metrics)),
+    ("variant", lambda v: ", ".join(a.optimization.chosen for a in v.artifacts)),
     ("created", lambda v: f"{v.created_at:%Y-%m-%d %H:%M}"),
 ]
 _MODEL: list[output.Column] = [

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from modelyard import formats
 from modelyard.backends.base import Answer, Guest
 from modelyard.control.platform import Platform
+from modelyard.domain import requirement
 from modelyard.domain.deployment import DeploymentSpec
 from modelyard.domain.errors import FieldError, Refused
 from modelyard.domain.model import Artifact, File, Format
@@ -72,14 +73,18 @@ async def served(
     if chosen is Variant.ORIGINAL or spec.variant is Serve.ORIGINAL or Request.of(spec.resources).gpus:
         return guest
     host = await platform.environments.host()
-    package = PACKAGES[chosen]
-    if package in host.packages:
+    here = _has(host, PACKAGES[chosen])
+    if here:
         guest = replace(guest, interpreter=host.interpreter, runtime=HOST)
-    elif runtime is None or package not in runtime.packages:
+    elif runtime is None or not _has(runtime, PACKAGES[chosen]):
         return guest
     path = await platform.artifacts.tree(artifact.variant)
-    inline = guest.runtime == HOST and package in host.packages and artifact.optimization.is_quick
+    inline = here and artifact.optimization.is_quick
     return replace(guest, variant=chosen, variant_path=path, inline=inline)
+
+
+def _has(runtime: RuntimeStatus, library: str) -> bool:
+    return library in {requirement.library(name) for name in runtime.packages}
 
 
 def _decision(artifact: Artifact, answer: Answer) -> Optimization:
