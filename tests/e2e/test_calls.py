@@ -22,7 +22,7 @@ from tests.serving.calls import Calls
 from tests.support.platform import Running
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/grpc.md"
-CALLERS = 8
+CALLERS = 4
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def token(platform: Running) -> Iterator[str]:
     with platform.client() as client:
         for strength in (0.1, 1.0):
             client.publish(LogisticRegression(C=strength, max_iter=1000).fit(x, y), "iris", x_test=x)
-        service = client.deploy("iris@1", name="iris", replicas=2)
+        service = client.deploy("iris@1", name="iris", replicas=1)
         assert service.token is not None
         yield service.token
         client.undeploy("iris")
@@ -60,17 +60,19 @@ async def test_no_call_is_lost_over_rolling_updates(platform: Running, token: st
     calling = [
         asyncio.create_task(asyncio.to_thread(_call_on, platform.port, token, stop)) for _ in range(CALLERS)
     ]
-    for update in (2, 1, 2):
-        await asyncio.to_thread(_deploy, platform, f"iris@{update}")
-    stop.set()
+    try:
+        for update in (2, 1):
+            await asyncio.to_thread(_deploy, platform, f"iris@{update}")
+    finally:
+        stop.set()
     outcomes = await asyncio.gather(*calling)
     assert [error for _, errors in outcomes for error in errors] == []
-    assert sum(count for count, _ in outcomes) > 300
+    assert sum(count for count, _ in outcomes) > 100
 
 
 def _deploy(platform: Running, ref: str) -> None:
     with platform.client() as client:
-        client.deploy(ref, name="iris", replicas=2)
+        client.deploy(ref, name="iris", replicas=1)
 
 
 def _call_on(port: int, token: str, stop: threading.Event) -> tuple[int, list[str]]:
@@ -80,7 +82,7 @@ def _call_on(port: int, token: str, stop: threading.Event) -> tuple[int, list[st
     tensor.contents.fp64_contents.extend([5.1, 3.5, 1.4, 0.2])
     about = [("x-modelyard-service", "iris"), ("authorization", f"Bearer {token}")]
     count, errors = 0, []
-    while not stop.wait(0.005):
+    while not stop.wait(0.01):
         try:
             answer: Any = calls.infer(message, metadata=about)
             assert answer.raw_output_contents
