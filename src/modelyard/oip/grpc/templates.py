@@ -1,7 +1,7 @@
 """Requests like earlier ones: when only the tensors' bytes differ, only they are looked at.
 
-A message that equals an earlier one to the byte, but for the contents of its raw tensors of the same sizes, means
-the same but for those contents. What was checked then holds; numbers of a fixed size need no check of their own.
+A message that equals an earlier one to the byte, but for the contents of its raw tensors of the same sizes,
+means the same but for those contents. What was checked then holds; numbers of a fixed size need no check.
 """
 
 from __future__ import annotations
