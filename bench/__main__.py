@@ -1,4 +1,4 @@
-"""`python -m bench [start|cold|memory|predict|rollout|peers …]` prints tables and keeps their numbers."""
+"""`python -m bench [start|cold|memory|predict|rollout|grpc|peers …]` prints tables and keeps numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 
-from bench import cold, machine, memory, predict, report, rollout, start
+from bench import cold, grpc_unary, machine, memory, predict, report, rollout, start
 from bench.peers import environments
 from bench.peers import measure as peers
 
@@ -16,6 +16,7 @@ WORKLOADS = {
     "memory": memory.measure,
     "predict": predict.measure,
     "rollout": rollout.measure,
+    "grpc": grpc_unary.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

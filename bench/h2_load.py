@@ -55,6 +55,7 @@ class Caller(asyncio.Protocol):
         self._read = 0
         self.latencies: list[float] = []
         self.failed = 0
+        self.calls = 0
         self.stopped = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,6 +99,7 @@ class Caller(asyncio.Protocol):
         return b""
 
     def _answered(self, stream: int, block: bytes) -> bytes:
+        self.calls += 1
         self.latencies.append(time.perf_counter() - self._began.pop(stream))
         # The status is spelled out by some servers; others have it in their table, or coded by Huffman.
         if b"grpc-status" in block and b"grpc-status\x010" not in block:
@@ -126,6 +128,7 @@ async def flood(
         caller.stopped = True
     return {
         "calls": len(latencies),
+        "all_calls": sum(caller.calls for caller in callers),
         "rate": len(latencies) / taken,
         "p50_ms": latencies[len(latencies) // 2] * 1e3 if latencies else 0.0,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1e3 if latencies else 0.0,

@@ -19,6 +19,7 @@ from modelyard.oip.grpc.infer_response import (
     streamed_last,
     streamed_response,
 )
+from modelyard.oip.grpc.templates import Templates
 from modelyard.oip.grpc.wire import tagged, taken_out, varint
 from modelyard.oip.infer_response import Wish
 from modelyard.oip.model import ServedModel
@@ -138,3 +139,56 @@ def test_typed_contents_have_no_half_precision() -> None:
 
 def test_a_field_of_bytes_has_its_number_and_size_in_front() -> None:
     assert tagged(6, 300) == b"\x32\xac\x02"
+
+
+def a_request(*rows: bytes, name: str = "m", identity: str = "") -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name=name, id=identity, raw_input_contents=rows)
+    for index, row in enumerate(rows):
+        message.inputs.add(name=f"x{index}", datatype="INT32", shape=[len(row) // 4])
+    return message
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 255), min_size=8, max_size=8).map(bytes), min_size=1, max_size=3),
+    others=st.lists(st.lists(st.integers(0, 255), min_size=8, max_size=8).map(bytes), min_size=3, max_size=3),
+    name=st.sampled_from(["m", "n"]),
+    identity=st.sampled_from(["", "a", "b"]),
+    flipped=st.integers(0, 10_000),
+)
+def test_a_template_reads_what_the_long_way_reads(
+    rows: list[bytes], others: list[bytes], name: str, identity: str, flipped: int
+) -> None:
+    templates: Templates[str] = Templates()
+    first = a_request(*rows).SerializeToString()
+    request = read_request(first)
+    templates.learn(first, request, to_query(request, ANYTHING), "about")
+    same = templates.read(first)
+    assert same is not None
+    assert same[0].inputs == to_query(request, ANYTHING).inputs
+    damaged = bytearray(a_request(*others[: len(rows)], name=name, identity=identity).SerializeToString())
+    if flipped < len(damaged):
+        damaged[flipped] ^= 1
+    body = bytes(damaged)
+    known = templates.read(body)
+    if known is not None:
+        query = to_query(read_request(body), ANYTHING)
+        assert known[0].inputs == query.inputs
+        assert known[0].outputs == query.outputs
+        assert known[0].render(known[0].inputs) == query.render(query.inputs)
+    elif flipped >= len(damaged):
+        assert (name, identity) != ("m", "")
+
+
+def test_what_must_be_looked_at_is_not_remembered() -> None:
+    texts = pb.ModelInferRequest(model_name="m", raw_input_contents=[b"\x01\x00\x00\x00a"])
+    texts.inputs.add(name="x", datatype="BYTES", shape=[1])
+    typed = pb.ModelInferRequest(model_name="m")
+    typed.inputs.add(name="x", datatype="INT8", shape=[1]).contents.int_contents.append(1)
+    classes = a_request(bytes(8))
+    classes.outputs.add(name="y").parameters["classification"].int64_param = 1
+    for message in (texts, typed, classes, a_request(bytes(8), identity="x" * 5000)):
+        templates: Templates[None] = Templates()
+        body = message.SerializeToString()
+        request = read_request(body)
+        templates.learn(body, request, to_query(request, ANYTHING), None)
+        assert templates.read(body) is None

@@ -25,7 +25,7 @@ from modelyard.oip.tensor import Raw, Tensor
 
 TYPED = "typed_contents"
 """The parameter with which a client asks for typed contents, which few can read."""
-_RAW_CONTENTS = 7
+RAW_CONTENTS = 7
 _LARGE_BYTES = 16384
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -53,7 +53,7 @@ class InferRequest(NamedTuple):
 
 def read_request(body: Raw) -> InferRequest:
     """Read a message, large tensors as views of it; raises Rejected when it is not a ModelInferRequest."""
-    apart = taken_out(body, _RAW_CONTENTS) if len(body) > _LARGE_BYTES else None
+    apart = taken_out(body, RAW_CONTENTS) if len(body) > _LARGE_BYTES else None
     try:
         if apart is None:
             message = ModelInferRequest.FromString(bytes(body))

@@ -15,6 +15,7 @@ from modelyard.oip.grpc.infer_response import (
     streamed_last,
     streamed_response,
 )
+from modelyard.oip.grpc.templates import Templates
 from modelyard.oip.model import Query, ServedModel
 from modelyard.oip.regions import Regions
 from modelyard.oip.tensor import Raw
@@ -30,11 +31,39 @@ MOST_PENDING_BYTES = 1 << 20
 """Requests of one stream, and bytes of them, that may wait for their answers before no more are read."""
 
 
-def infer(application: Application, exchange: Exchange) -> None:
-    """Answer a ModelInferRequest with a ModelInferResponse."""
-    request = read_request(exchange.body)
-    parse = partial(_query, request, application.regions)
-    application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
+class UnaryInference:
+    """Answers a ModelInferRequest with a ModelInferResponse; requests like earlier ones are read quickly."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._templates: Templates[tuple[HostedModel, ServedModel]] = Templates()
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Begin a prediction; raises Problem and Rejected for what never begins."""
+        known = self._templates.read(exchange.body)
+        if known is not None:
+            query, (hosted, model) = known
+            # A model may learn its signature when it is loaded; what was checked before is not checked then.
+            if hosted.model is model:
+                self._application.predict(hosted, exchange, Dialect(PROTOCOL, partial(_known, query)))
+                return
+        request = read_request(exchange.body)
+        hosted = _asked(self._application, request)
+        parse = partial(self._learned, request, hosted)
+        self._application.predict(hosted, exchange, Dialect(PROTOCOL, parse))
+
+    def _learned(
+        self, request: InferRequest, hosted: HostedModel, exchange: Exchange, body: bytes, model: ServedModel
+    ) -> Query:
+        del exchange
+        query = to_query(request, model, self._application.regions)
+        self._templates.learn(body, request, query, (hosted, model))
+        return query
+
+
+def _known(query: Query, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+    del exchange, body, model
+    return query
 
 
 def infer_streamed(application: Application, turn: Turn, exchange: Exchange) -> None:

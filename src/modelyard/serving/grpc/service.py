@@ -13,7 +13,7 @@ from modelyard.serving.application import Application
 from modelyard.serving.errors import Problem
 from modelyard.serving.grpc.bridge import Asked, Bridge, bridged, model_path, path_of
 from modelyard.serving.grpc.calls import Method, Streaming, Unary
-from modelyard.serving.grpc.inference import InferenceTalk, infer
+from modelyard.serving.grpc.inference import InferenceTalk, UnaryInference
 from modelyard.serving.http.messages import Exchange
 
 SERVICE = "inference.GRPCInferenceService"
@@ -30,7 +30,7 @@ _ABSENT = (
 def methods(application: Application) -> Mapping[str, Method]:
     """Every method by its path."""
     named: dict[str, Method] = {
-        "ModelInfer": Unary(partial(infer, application)),
+        "ModelInfer": Unary(UnaryInference(application)),
         "ModelStreamInfer": Streaming(partial(InferenceTalk, application)),
     }
     for name, bridge in _bridges().items():

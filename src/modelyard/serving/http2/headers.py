@@ -17,6 +17,7 @@ MOST_HEAD_BYTES = 65536
 _MOST_REMEMBERED = 256
 _MOST_REMEMBERED_BYTES = 1024
 _FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_SHORT = tuple(bytes((size,)) for size in range(127))
 _STATIC_STATUS = {200: b"\x88", 204: b"\x89", 400: b"\x8c", 404: b"\x8d", 500: b"\x8e"}
 
 
@@ -136,12 +137,21 @@ def known_field(name: bytes, value: bytes) -> bytes:
 
 def fields_of(lines: bytes) -> bytes:
     """Header lines as HTTP/1.1 has them, each ended by CR LF, as they are encoded here."""
-    encoded = []
-    for line in lines.split(b"\r\n"):
-        if line:
-            name, _, value = line.partition(b": ")
-            encoded.append(field(name.lower(), value))
-    return b"".join(encoded)
+    return b"".join(map(_line, lines.split(b"\r\n")))
+
+
+@lru_cache(maxsize=512)
+def _name(name: bytes) -> bytes:
+    name = name.lower()
+    return b"\x00" + _length(len(name)) + name
+
+
+def _line(line: bytes) -> bytes:
+    if not line:
+        return b""
+    name, _, value = line.partition(b": ")
+    size = len(value)
+    return b"%b%b%b" % (_name(name), _SHORT[size] if size < 127 else _length(size), value)
 
 
 def _length(size: int) -> bytes:
