@@ -118,5 +118,5 @@ def test_weights_alone_say_what_is_missing(tmp_path: Path) -> None:
     packages.text_classifier(tmp_path)
     weighed(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
-    with pytest.raises(Refused, match=r"publish the whole Hugging Face directory, with config\.json"):
+    with pytest.raises(Refused, match=r"its tokenizer\.json is missing; publish the whole"):
         detect(tmp_path)

@@ -173,6 +173,16 @@ def _mlflow(directory: Path, entry: str, files: tuple[str, ...], hint: Format | 
     return mlflow.read(directory, entry, files, hint, inner)
 
 
+def _safetensors(directory: Path, entry: str, files: tuple[str, ...], _: Format | None) -> Detected:
+    beside = PurePosixPath(entry).parent
+    if f"{beside / huggingface.CONFIG}" in files and f"{beside / torch.SOURCE}" not in files:
+        raise Damaged(
+            f"its {huggingface.TOKENIZER} is missing; publish the whole Hugging Face directory, with "
+            f"{huggingface.CONFIG} and the file that tokenizer.save_pretrained writes"
+        )
+    return torch.read_safetensors(directory, entry)
+
+
 _Reader = Callable[[Path, str, tuple[str, ...], Format | None], Detected]
 _READERS: dict[Kind, _Reader] = {
     Kind.PICKLE: lambda directory, entry, _, hint: pickled.read_pickle(directory / entry, entry, hint=hint),
@@ -182,7 +192,7 @@ _READERS: dict[Kind, _Reader] = {
     Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
     Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
     Kind.TORCH: lambda directory, entry, _, __: torch.read(directory, entry),
-    Kind.SAFETENSORS: lambda directory, entry, _, __: torch.read_safetensors(directory, entry),
+    Kind.SAFETENSORS: _safetensors,
     Kind.KERAS: lambda directory, entry, _, __: keras.read(directory / entry, entry),
     Kind.KERAS_H5: lambda directory, entry, _, __: keras.read_h5(directory / entry, entry),
     Kind.SAVED_MODEL: lambda directory, entry, _, __: savedmodel.read(directory, entry),
