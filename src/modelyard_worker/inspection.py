@@ -56,6 +56,7 @@ def _inspected(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
         "framework_version": config.get("framework_version") or loaded.info["framework_version"],
         "algorithm": loaded.info["algorithm"],
         "function": _function(config, loaded),
+        "task": loaded.info.get("task", ""),
         "device": loaded.device,
         "sample_outputs": None if answer is None else {name: nested(array) for name, array in answer.items()},
     }

@@ -47,6 +47,7 @@ LIBRARIES: Dict[str, str] = {
     "torch": "torch",
     "keras": "keras",
     "tensorflow": "tensorflow",
+    "mlflow": "mlflow",
 }
 """The module that reads each format."""
 

@@ -168,7 +168,8 @@ def _from_matrix(known: Inputs, specs: Sequence[Spec]) -> Builder:
 
 def _from_columns(known: Inputs, specs: Sequence[Spec]) -> Builder:
     names = known.names or [each["name"] for each in specs]
-    frame = _framer(known, names) if known.names else None
+    texts = any(each["datatype"] == "BYTES" for each in specs)
+    frame = _framer(known, names) if known.names and (known.frame or texts) else None
 
     def build(inputs: Arrays) -> Any:
         signatures.check(specs, inputs)

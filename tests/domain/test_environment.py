@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from modelyard.domain import naming, requirement
 from modelyard.domain.environment import Choice, automatic_name, choose, suitable
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Refused
-from modelyard.domain.model import Artifact, Format, ModelVersion, Requirements, Serialization
+from modelyard.domain.model import (
+    Artifact,
+    Format,
+    ModelVersion,
+    Pipeline,
+    Requirements,
+    Serialization,
+    Step,
+)
 from modelyard.domain.runtime import Runtime, RuntimeKind, RuntimeSpec, RuntimeState, RuntimeStatus
 from tests.domain.make import THEN
 
@@ -329,3 +339,38 @@ def test_a_runtime_spec_names_what_is_wrong(fields: dict[str, object], path: str
     with pytest.raises(Invalid) as caught:
         RuntimeSpec(**fields)  # type: ignore[arg-type]
     assert [e.path for e in caught.value.errors] == [path]
+
+
+def test_a_hugging_face_graph_needs_its_tokenizer_and_weights_need_torch() -> None:
+    graph = artifact(Format.HUGGINGFACE, Serialization.HUGGINGFACE_ONNX, framework="1.24.0")
+    here = replace(HOST, packages={**HOST.packages, "tokenizers": "0.22.1"})
+    assert choose(version(), graph, "auto", host=here, runtimes=()).runtime == "host"
+    made = auto(version("onnxruntime==1.24.0"), graph).build
+    assert made is not None
+    assert made.packages == ("numpy", "onnxruntime==1.24.0", "tokenizers")
+    weights = artifact(Format.HUGGINGFACE, Serialization.HUGGINGFACE_SAFETENSORS)
+    made = choose(version(), weights, "auto", host=here, runtimes=()).build
+    assert made is not None
+    assert made.packages == ("numpy", "tokenizers", "torch", "transformers")
+
+
+def test_an_mlflow_package_is_loaded_by_the_small_mlflow_too_and_never_by_an_older_one() -> None:
+    package = artifact(Format.MLFLOW, Serialization.MLFLOW, framework="3.17.2")
+    made = version("mlflow==3.17.2", "pandas==2.3.0")
+    for number, chosen in (("3.17.0", "host"), ("3.20.0", "host"), ("3.9.0", "auto-mlflow-")):
+        here = replace(HOST, packages={**HOST.packages, "mlflow-skinny": number})
+        assert choose(made, package, "auto", host=here, runtimes=()).runtime.startswith(chosen)
+
+
+def test_a_pipeline_needs_what_each_of_its_models_needs() -> None:
+    parts = [
+        artifact(framework="1.9.1"),
+        artifact(Format.XGBOOST, Serialization.XGBOOST_UBJ, framework="3.1.0"),
+    ]
+    steps = tuple(Step(name=f"s{at}", artifact=part, folder=str(at)) for at, part in enumerate(parts))
+    whole = replace(artifact(Format.PIPELINE, Serialization.PIPELINE), pipeline=Pipeline(steps=steps))
+    assert auto(version(), whole).runtime == "host"
+    bare = replace(HOST, packages={name: v for name, v in HOST.packages.items() if name != "xgboost-cpu"})
+    made = choose(version("scikit-learn==1.9.1"), whole, "auto", host=bare, runtimes=()).build
+    assert made is not None
+    assert made.packages == ("numpy", "scikit-learn==1.9.1", "xgboost-cpu==3.1.0")

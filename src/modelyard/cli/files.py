@@ -60,6 +60,20 @@ def pairs(values: list[str], name: str) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
+def form(values: list[str]) -> dict[str, Any]:
+    """`FIELD=@FILE`, `FIELD=TEXT`, `FIELD:=JSON` options; the same field twice is a batch. Raises Invalid."""
+    fields: dict[str, list[Any]] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.strip(":"):
+            raise _invalid("--form", f"`{value}` has no field; write FIELD=@FILE, FIELD=TEXT or FIELD:=JSON")
+        if name.endswith(":"):
+            fields.setdefault(name[:-1], []).append(parse_json(text, "--form"))
+        else:
+            fields.setdefault(name, []).append(Path(text[1:]) if text.startswith("@") else text)
+    return {name: given if len(given) > 1 else given[0] for name, given in fields.items()}
+
+
 def seconds(text: str, name: str) -> float:
     """A duration such as `60`, `60s`, `5m` or `1h`. Raises Invalid."""
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -21,6 +21,7 @@ _VERSION: list[output.Column] = [
     ("format", lambda v: ", ".join(f"{a.format} ({a.serialization})" for a in v.artifacts)),
     ("algorithm", lambda v: ", ".join(a.algorithm for a in v.artifacts)),
     ("function", lambda v: ", ".join(a.function for a in v.artifacts)),
+    ("task", lambda v: ", ".join(a.task for a in v.artifacts if a.task)),
     ("framework", lambda v: ", ".join(a.framework_version for a in v.artifacts)),
     ("metrics", lambda v: shown_metrics(v.metrics)),
     ("inputs", lambda v: "; ".join(_signature(a.signature) for a in v.artifacts)),
@@ -68,7 +69,7 @@ def shown_metrics(metrics: dict[str, Any] | str) -> str:
 def publish(
     path: Annotated[Path, typer.Argument(help="Model file or directory")],
     name: Annotated[str, typer.Option(help="Model to publish under")],
-    format: Annotated[str | None, typer.Option(help="sklearn, xgboost, lightgbm, onnx or python")] = None,
+    format: Annotated[str | None, typer.Option(help="Such as sklearn, onnx, mlflow; else detected")] = None,
     version_label: Annotated[str, typer.Option(help="Second name, such as v2026.11.22.1")] = "",
     sample: Annotated[Path | None, typer.Option(help="JSON or CSV file with example rows")] = None,
     metrics: Annotated[str, typer.Option(help="JSON or text")] = "",

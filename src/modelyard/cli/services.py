@@ -103,16 +103,24 @@ def predict(
     data: Annotated[str | None, typer.Option("--data", "-d", help="Rows or inputs as JSON")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="JSON or CSV file; - is stdin")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Send the model's recorded sample")] = False,
+    form: Annotated[
+        list[str] | None, typer.Option("--form", "-F", help="FIELD=@FILE, FIELD=TEXT, FIELD:=JSON; repeat")
+    ] = None,
 ) -> None:
     """Ask a service. Records give records; arrays or a mapping of inputs give outputs by name."""
     rows = files.given(data, file)
+    fields = files.form(form or [])
+    if fields and (rows is not None or sample):
+        raise typer.BadParameter("give either -F, or one of -d, -f and --sample")
     with context.client() as client:
+        if fields:
+            return output.data(client.service(name).predict_form(fields))
         service = client.service(name)
         if sample:
             version = client.models.version(service.view.spec.model)
             rows = version.artifacts[0].signature.sample
         if rows is None:
-            raise typer.BadParameter("give -d JSON, -f FILE or --sample")
+            raise typer.BadParameter("give -d JSON, -f FILE, -F FIELD=@FILE or --sample")
         answer = service.predict_json(rows)
     output.data(answer)
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -54,6 +55,29 @@ def tensors_request(rows: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         message = f"the model has no input `{unknown[0]}`; its inputs are {', '.join(declared)}"
         raise Invalid(message, errors=[FieldError(f"rows.{unknown[0]}", message)])
     return {"inputs": [_tensor(name, given[name], declared[name]) for name in given]}
+
+
+def form(fields: Mapping[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
+    """The parts of a form: files from paths and bytes, text, and JSON of everything else. Raises Invalid."""
+    parts: list[tuple[str, tuple[Any, ...]]] = []
+    for name, value in fields.items():
+        several = isinstance(value, list) and value and all(isinstance(x, Path | bytes | str) for x in value)
+        parts += [(name, _part(name, each)) for each in (value if several else [value])]
+    return parts
+
+
+def _part(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, Path):
+        try:
+            return (value.name, value.read_bytes(), "application/octet-stream")
+        except OSError as error:
+            message = f"{value} cannot be read: {error.strerror}"
+            raise Invalid(message, errors=[FieldError(f"fields.{name}", message)]) from None
+    if isinstance(value, bytes):
+        return (name, value, "application/octet-stream")
+    if isinstance(value, str):
+        return (None, value.encode(), "text/plain; charset=utf-8")
+    return (None, encoded(value), "application/json")
 
 
 def test_request(rows: Any) -> dict[str, Any]:

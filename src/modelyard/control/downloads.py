@@ -10,7 +10,7 @@ from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import NotFound
-from modelyard.domain.model import Artifact, File, ModelVersion
+from modelyard.domain.model import Artifact, File, Format, ModelVersion
 
 KIND = "version"
 
@@ -57,8 +57,11 @@ async def file(
 
 
 def choose(version: ModelVersion, name: str) -> Artifact:
-    """The artifact of that name, or the only one; raises NotFound that names those there are."""
+    """The artifact of that name, else the pipeline or the only one; raises NotFound naming those known."""
     known = {each.name: each for each in version.artifacts}
+    whole = next((each for each in version.artifacts if each.format is Format.PIPELINE), None)
+    if not name and whole is not None:
+        return whole
     if not name and len(known) == 1:
         return version.artifacts[0]
     if name not in known:

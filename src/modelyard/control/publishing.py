@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
+from modelyard import formats
 from modelyard.artifacts import Upload
-from modelyard.control import authorise, missing, reading, recording, validation
+from modelyard.control import authorise, missing, pipelines, reading, recording, validation
 from modelyard.control.platform import Platform
 from modelyard.control.recording import Published
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Invalid
-from modelyard.domain.model import Artifact, ModelVersion, PublishSpec
+from modelyard.domain.model import Artifact, ModelVersion, PublishSpec, Requirements
 from modelyard.domain.project import Trust
 from modelyard.store import projects
 
@@ -52,7 +53,8 @@ async def preview(
     async with platform.artifacts.upload() as upload:
         await _receive(upload, parts)
         found = await _contents(upload, spec, trust)
-    draft = recording.draft(platform, actor, project, spec, found.artifacts, packages=found.packages)
+    said = _completed(spec, found)
+    draft = recording.draft(platform, actor, project, said, found.artifacts)
     return await validation.check(platform, replace(draft, warnings=found.notes))
 
 
@@ -86,21 +88,41 @@ async def _receive(upload: Upload, parts: AsyncIterator[Part]) -> None:
 @dataclass(frozen=True, slots=True)
 class _Contents:
     artifacts: tuple[Artifact, ...]
-    packages: tuple[str, ...]
+    requirements: Requirements
+    source_run: str
     notes: tuple[str, ...]
 
 
 async def _contents(upload: Upload, spec: PublishSpec, trust: Trust) -> _Contents:
     """What the files are, judged without running anything; only then they are kept."""
-    folders = spec.artifacts or {"model": ""}
+    if spec.pipeline is not None:
+        await pipelines.write(upload, spec.pipeline)
+    document = await asyncio.to_thread(formats.pipeline, upload.directory)
+    folders = pipelines.folders(document[1], spec.artifacts) if document else spec.artifacts or {"model": ""}
+    said = pipelines.part(spec) if document else spec
     known = {
-        name: await asyncio.to_thread(reading.read, upload.directory, folder, spec=spec, trust=trust)
+        name: await asyncio.to_thread(reading.read, upload.directory, folder, spec=said, trust=trust)
         for name, folder in sorted(folders.items())
     }
-    artifacts = [
-        replace(each.artifact, name=name, files=await upload.commit(folders[name]))
-        for name, each in known.items()
-    ]
-    packages = dict.fromkeys(package for each in known.values() for package in each.packages)
+    found = {name: replace(each.artifact, name=name) for name, each in known.items()}
+    if document is None:
+        artifacts = [replace(each, files=await upload.commit(folders[name])) for name, each in found.items()]
+    else:
+        whole = pipelines.artifact(document[1], document[0], found, folders, spec)
+        artifacts = pipelines.with_files(whole, found, folders, await upload.commit())
+    recorded = [each.requirements for each in known.values()]
+    requirements = Requirements(
+        python=next((each.python for each in recorded if each.python), ""),
+        packages=tuple(dict.fromkeys(package for each in recorded for package in each.packages)),
+    )
+    run = next((each.source_run for each in known.values() if each.source_run), "")
     notes = dict.fromkeys(note for each in known.values() for note in each.notes)
-    return _Contents(tuple(artifacts), tuple(packages), tuple(notes))
+    return _Contents(tuple(artifacts), requirements, run, tuple(notes))
+
+
+def _completed(spec: PublishSpec, found: _Contents) -> PublishSpec:
+    """The publisher's words first, then what the files record of their origin."""
+    said, recorded = spec.requirements, found.requirements
+    if not said.packages:
+        said = Requirements(python=said.python or recorded.python, packages=recorded.packages)
+    return replace(spec, requirements=said, source_run=spec.source_run or found.source_run)

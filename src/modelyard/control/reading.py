@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from modelyard import formats
 from modelyard.domain.errors import FieldError, Invalid
-from modelyard.domain.model import Artifact, Format, Function, PublishSpec, Signature
+from modelyard.domain.model import Artifact, Format, Function, PublishSpec, Requirements, Signature
 from modelyard.domain.project import Trust
 
 _DECLARING = (Format.ONNX, Format.TORCH, Format.KERAS, Format.TENSORFLOW)
@@ -20,8 +20,9 @@ class Known:
 
     artifact: Artifact
     """Still without its files."""
-    packages: tuple[str, ...]
-    """Distributions that loading needs."""
+    requirements: Requirements
+    """Those its package records, else the distributions that loading needs."""
+    source_run: str
     notes: tuple[str, ...]
 
 
@@ -43,12 +44,20 @@ def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust, entry: str
         algorithm=detected.algorithm,
         function=detected.function if spec.function in (None, Function.UNKNOWN) else spec.function,
         signature=_signature(spec.signature, detected),
+        task=detected.task,
     )
-    return Known(artifact=artifact, packages=formats.requirements(detected), notes=notes)
+    return Known(
+        artifact=artifact,
+        requirements=_requirements(detected),
+        source_run=detected.source_run,
+        notes=notes,
+    )
 
 
 def rescan(directory: Path, artifact: Artifact, *, trust: Trust) -> tuple[str, ...]:
     """Scan a stored artifact again; raises Refused. Blocking: call it in a thread."""
+    if artifact.pipeline is not None:
+        return ()  # its models are artifacts of their own
     detected = formats.detect(directory, hint=artifact.format)
     return formats.scan(directory, detected, trust=trust)
 
@@ -63,15 +72,22 @@ def _inside(root: Path, folder: str) -> Path:
     return directory
 
 
+def _requirements(detected: formats.Detected) -> Requirements:
+    recorded = detected.requirements
+    return recorded if recorded.packages else replace(recorded, packages=formats.requirements(detected))
+
+
 def _signature(said: Signature | None, detected: formats.Detected) -> Signature:
     """The publisher's word first, completed by what the file says, if it is all there is to know.
 
     Only a graph declares its tensors; what the bytes of an estimator tell is less than what the loaded one
     does, and must not be held against it.
     """
-    said, found = said or Signature(), Signature()
-    if detected.format in _DECLARING:
-        found = detected.signature or found
+    said, found = said or Signature(), detected.declared or Signature()
+    if detected.format in _DECLARING and detected.signature:
+        found = replace(
+            detected.signature, inputs=found.inputs or detected.signature.inputs, sample=found.sample
+        )
     return Signature(
         inputs=said.inputs or found.inputs,
         targets=said.targets or found.targets,

@@ -15,13 +15,14 @@ from modelyard.domain.model import (
     Model,
     ModelVersion,
     PublishSpec,
-    Requirements,
     Validation,
 )
 from modelyard.domain.variant import Optimization
 from modelyard.store import Transaction, models, versions, work
 
 KIND = "model"
+_UNTOLD = (Format.PYTHON, Format.TORCH, Format.KERAS, Format.MLFLOW, Format.PIPELINE)
+"""Formats whose files may say nothing of what they take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +40,21 @@ def draft(
     project: str,
     spec: PublishSpec,
     artifacts: tuple[Artifact, ...],
-    *,
-    packages: tuple[str, ...] = (),
 ) -> ModelVersion:
-    """A version that has no number yet; `packages` stand in where the publisher named no requirements."""
-    needs = spec.requirements
+    """A version that has no number yet."""
     return ModelVersion(
         project=project,
         model=spec.name,
         version="",
         label=spec.label,
-        artifacts=tuple(_asked(_described(artifact, spec), spec) for artifact in artifacts),
+        artifacts=tuple(
+            _asked(_described(each, spec) if each in _whole(artifacts) else each, spec) for each in artifacts
+        ),
         metrics=spec.metrics,
-        requirements=needs if needs.packages else Requirements(python=needs.python, packages=packages),
+        requirements=spec.requirements,
         source_run=spec.source_run,
         description=spec.description,
-        size=sum(file.size for artifact in artifacts for file in artifact.files),
+        size=sum(file.size for artifact in _whole(artifacts) for file in artifact.files),
         created_at=platform.at(),
         created_by=actor.name,
     )
@@ -66,7 +66,9 @@ async def record(platform: Platform, actor: Actor, spec: PublishSpec, checked: M
     Such an update keeps number and creation. Its words change at will; its files only while no deployment
     uses the version, else Conflict is raised: what runs must stay what it was.
     """
-    checked = replace(checked, artifacts=tuple(_sampled(each, spec) for each in checked.artifacts))
+    whole = _whole(checked.artifacts)
+    artifacts = (_sampled(each, spec) if each in whole else each for each in checked.artifacts)
+    checked = replace(checked, artifacts=tuple(artifacts))
     async with platform.database.begin() as tx:
         before = None
         if checked.source_run:
@@ -131,14 +133,15 @@ def _contents(version: ModelVersion) -> dict[str, frozenset[tuple[str, str]]]:
     return {a.name: frozenset((f.path, f.sha256) for f in a.files) for a in version.artifacts}
 
 
+def _whole(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    """The artifacts that the publisher speaks of: a pipeline, or else all."""
+    return tuple(each for each in artifacts if each.format is Format.PIPELINE) or artifacts
+
+
 def _described(artifact: Artifact, spec: PublishSpec) -> Artifact:
     """With the publisher's example, where nothing else can say what a model's own code takes."""
     known = artifact.signature
-    if (
-        artifact.format not in (Format.PYTHON, Format.TORCH, Format.KERAS)
-        or known.inputs
-        or known.sample is not None
-    ):
+    if artifact.format not in _UNTOLD or known.inputs or known.sample is not None:
         return artifact
     return replace(artifact, signature=replace(known, sample=samples.by_name(spec.sample)))
 

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from modelyard.backends.base import Task, TaskKind
-from modelyard.control import authorise, environments, missing, models, reading, trials, variants
+from modelyard.control import authorise, environments, missing, models, pipelines, reading, trials, variants
 from modelyard.control.platform import Platform
 from modelyard.domain import environment, naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Refused
-from modelyard.domain.model import Artifact, Function, ModelVersion, Signature, Validation
+from modelyard.domain.model import Artifact, Function, ModelTask, ModelVersion, Signature, Validation
 from modelyard.domain.runtime import AUTO, HOST, RuntimeState
 from modelyard.store import projects, runtimes
 from modelyard.store import versions as store
@@ -50,7 +50,8 @@ async def check(platform: Platform, version: ModelVersion) -> ModelVersion:
     checked: list[Artifact] = []
     warnings = [w for w in version.warnings if not w.startswith("not validated yet")]
     state = Validation.PASSED
-    for artifact in version.artifacts:
+    for each in pipelines.last(version):
+        artifact = pipelines.completed(each, {known.name: known for known in checked})
         name, interpreter, notes = await _runtime(platform, version, artifact)
         warnings += [note for note in notes if note not in warnings]
         if interpreter:
@@ -119,6 +120,7 @@ def completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
     try:
         seen = _SIGNATURE.validate_python(found.get("signature") or {})
         function = Function(found.get("function") or Function.UNKNOWN)
+        task = ModelTask(found.get("task") or artifact.task)
     except (ValidationError, ValueError) as error:
         raise Refused(
             f"SignatureMismatch: the model describes itself in a way that is not understood: {error}"
@@ -129,6 +131,7 @@ def completed(artifact: Artifact, found: Mapping[str, Any]) -> Artifact:
         framework_version=artifact.framework_version or str(found.get("framework_version") or ""),
         algorithm=artifact.algorithm or str(found.get("algorithm") or ""),
         function=artifact.function if function is Function.UNKNOWN else function,
+        task=task,
         signature=Signature(
             inputs=seen.inputs or said.inputs,
             targets=said.targets or seen.targets,

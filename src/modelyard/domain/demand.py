@@ -17,8 +17,18 @@ FRAMEWORK: Mapping[Format, str] = {
     Format.TORCH: "torch",
     Format.KERAS: "keras",
     Format.TENSORFLOW: "tensorflow",
+    Format.MLFLOW: "mlflow",
+    Format.HUGGINGFACE: "tokenizers",
 }
 """The library that loads a format."""
+
+LOADERS: Mapping[Serialization, tuple[str, ...]] = {
+    Serialization.SKOPS: ("skops",),
+    Serialization.SAFETENSORS: ("safetensors",),
+    Serialization.HUGGINGFACE_ONNX: ("onnxruntime",),
+    Serialization.HUGGINGFACE_SAFETENSORS: ("torch", "transformers"),
+}
+"""The libraries that read a serialization, beside the format's own."""
 
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")
 """Any of them computes a Keras model."""
@@ -46,6 +56,10 @@ _TRAINING = frozenset(
     )
 )  # fmt: skip
 _COMPANIONS = frozenset({"joblib", "numpy", "pandas", "scipy"})
+_OWN_CODE = (Format.PYTHON, Format.MLFLOW)
+"""Formats whose code may import anything that was recorded."""
+_VERSIONLESS = (Format.ONNX, Format.HUGGINGFACE)
+"""Formats whose files load in any version of their library."""
 _PLATFORM = frozenset({"modelyard", "pip", "uv", "wheel"})
 
 # Estimators that hold others, perhaps of another library.
@@ -63,8 +77,11 @@ _NUMPY_2_SINCE = {
 
 def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
     """What the version's artifact needs, its framework first, as far as is known."""
+    if artifact.pipeline is not None:
+        parts = [needs(version, step.artifact) for step in artifact.pipeline.steps]
+        return tuple({need.name: need for part in reversed(parts) for need in reversed(part)}.values())[::-1]
     captured = {r.name: _public(r) for r in map(requirement.parse, version.requirements.packages) if r}
-    ignored = _PLATFORM if artifact.format is Format.PYTHON else _TRAINING
+    ignored = _PLATFORM if artifact.format in _OWN_CODE else _TRAINING
     if artifact.serialization in _GRAPHS:
         relevant = _GRAPHS[artifact.serialization]
         captured = {name: r for name, r in captured.items() if name in relevant}
@@ -76,10 +93,8 @@ def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
             # The file was made elsewhere: these versions were not there, and need not go with its framework.
             found = {name: Requirement(name, name) if name in _COMPANIONS else r for name, r in found.items()}
         found = {framework: own} | {name: r for name, r in found.items() if name != framework}
-    if artifact.serialization is Serialization.SKOPS:
-        found.setdefault("skops", Requirement("skops", "skops"))
-    if artifact.serialization is Serialization.SAFETENSORS:
-        found.setdefault("safetensors", Requirement("safetensors", "safetensors"))
+    for name in LOADERS.get(artifact.serialization, ()):
+        found.setdefault(name, Requirement(name, name))
     if artifact.format is Format.KERAS and not found.keys() & set(KERAS_BACKENDS):
         found["tensorflow"] = Requirement("tensorflow-cpu", "tensorflow")
     return tuple(found.values())
@@ -87,6 +102,8 @@ def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
 
 def met(need: Requirement, have: Mapping[str, str], artifact: Artifact) -> bool:
     """Whether an environment, as library to version, has what loads the artifact."""
+    if artifact.pipeline is not None:
+        return all(met(need, have, step.artifact) for step in artifact.pipeline.steps)
     if artifact.format is Format.KERAS and need.name in KERAS_BACKENDS:
         return any(each in have for each in KERAS_BACKENDS)
     return satisfied(need, have.get(need.name), artifact)
@@ -94,11 +111,13 @@ def met(need: Requirement, have: Mapping[str, str], artifact: Artifact) -> bool:
 
 def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:
     """Whether what an environment has of a library loads the artifact."""
+    if artifact.pipeline is not None:
+        return all(satisfied(need, have, step.artifact) for step in artifact.pipeline.steps)
     framework = need.name == FRAMEWORK.get(artifact.format)
     if have is None:
         return not framework and needless(need, artifact)
     wanted, present = requirement.release(need.version), requirement.release(have)
-    if wanted is None or present is None or artifact.format is Format.ONNX:
+    if wanted is None or present is None or artifact.format in _VERSIONLESS:
         return True
     if not framework:
         return wanted[0] == present[0]
@@ -107,12 +126,14 @@ def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:
 
 def needless(need: Requirement, artifact: Artifact) -> bool:
     """Whether a captured library was most likely only lying about where the model was trained."""
+    if artifact.pipeline is not None:
+        return all(needless(need, step.artifact) for step in artifact.pipeline.steps)
     if need.name not in _AMBIENT or need.name == FRAMEWORK.get(artifact.format):
         return False
-    if need.name in ("pandas", "scipy") or artifact.format is Format.PYTHON:
+    if need.name in ("pandas", "scipy") or artifact.format in _OWN_CODE:
         return False
     if need.name in ("onnxruntime", "skops"):
-        return not (need.name == "skops" and artifact.serialization is Serialization.SKOPS)
+        return need.name not in LOADERS.get(artifact.serialization, ())
     pickled = artifact.serialization in _PICKLES
     return not (pickled and _COMPOSITE.match(artifact.algorithm))
 
@@ -132,7 +153,7 @@ def _public(need: Requirement) -> Requirement:
 
 def _framework(name: str, captured: Requirement | None, artifact: Artifact) -> Requirement:
     """The framework as the file itself says, else as captured, else in any version."""
-    made = artifact.framework_version if artifact.format is not Format.ONNX else ""
+    made = "" if artifact.format in _VERSIONLESS else artifact.framework_version
     release = requirement.release(made)
     if release is None or (captured and captured.version and not requirement.differs(made, captured.version)):
         return captured or Requirement(_USUAL.get(name, name), name)

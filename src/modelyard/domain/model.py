@@ -22,6 +22,11 @@ class Format(StrEnum):
     KERAS = "keras"
     TENSORFLOW = "tensorflow"
     PYTHON = "python"
+    MLFLOW = "mlflow"
+    """An MLflow model that only MLflow itself can load."""
+    HUGGINGFACE = "huggingface"
+    PIPELINE = "pipeline"
+    """Several models of one version, answered as one."""
 
 
 class Serialization(StrEnum):
@@ -44,6 +49,10 @@ class Serialization(StrEnum):
     KERAS_H5 = "keras-h5"
     SAVED_MODEL = "saved-model"
     PYTHON = "python"
+    MLFLOW = "mlflow"
+    HUGGINGFACE_ONNX = "huggingface-onnx"
+    HUGGINGFACE_SAFETENSORS = "huggingface-safetensors"
+    PIPELINE = "pipeline"
 
 
 class Function(StrEnum):
@@ -53,6 +62,15 @@ class Function(StrEnum):
     REGRESSION = "regression"
     CLUSTERING = "clustering"
     UNKNOWN = "unknown"
+
+
+class ModelTask(StrEnum):
+    """What a language model is for, in Hugging Face's words."""
+
+    NONE = ""
+    TEXT_CLASSIFICATION = "text-classification"
+    FEATURE_EXTRACTION = "feature-extraction"
+    """Texts in, embeddings out."""
 
 
 class Datatype(StrEnum):
@@ -145,6 +163,38 @@ class Artifact:
     optimization: Optimization = field(default_factory=Optimization)
     variant: tuple[File, ...] = ()
     """The compiled variant's file, when there is one; `files` stay what was published."""
+    task: ModelTask = ModelTask.NONE
+    pipeline: Pipeline | None = None
+    """The steps, when the format is `pipeline`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One model of a pipeline, and where its inputs come from."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    name: str
+    artifact: Artifact
+    """The version's artifact that answers, without its files: those are the pipeline's."""
+    folder: str
+    """Where it lies, relative to the pipeline's directory."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Input of the model to its source: `request.INPUT` or `STEP.OUTPUT`; empty joins by name."""
+    after: str = ""
+    """The step in front of it as written, which it takes from unless `inputs` says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Models that answer one after the other, as one."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    steps: tuple[Step, ...]
+    """In an order in which each can be answered."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Output of the whole to `STEP.OUTPUT`; empty means all outputs of the last step."""
 
 
 class Validation(StrEnum):
@@ -226,3 +276,5 @@ class PublishSpec:
     """Several models in one version: artifact name to the folder in the upload that holds it."""
     optimize: Optimize = Optimize.AUTO
     """Whether estimators are compiled as well, and into what."""
+    pipeline: dict[str, Any] | None = None
+    """How these models answer as one: what a `pipeline.json` in the upload would say."""

@@ -13,7 +13,7 @@ _PIN = re.compile(r"===?\s*(?P<version>[0-9A-Za-z.!+-]+)")
 
 # Distributions that hold the same library under two names.
 _SAME = {
-    "xgboost-cpu": "xgboost", "onnxruntime-gpu": "onnxruntime",
+    "xgboost-cpu": "xgboost", "onnxruntime-gpu": "onnxruntime", "mlflow-skinny": "mlflow",
     "tensorflow-cpu": "tensorflow", "tensorflow-cpu-aws": "tensorflow",
 }  # fmt: skip
 

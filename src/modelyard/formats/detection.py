@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 from modelyard.domain.errors import Invalid, Refused
 from modelyard.domain.model import Format
 from modelyard.formats import (
+    huggingface,
     keras,
     kinds,
     lightgbm,
     limits,
+    mlflow,
     onnx,
     pickled,
     python_source,
@@ -26,17 +28,20 @@ from modelyard.formats.kinds import Kind
 EXPECTED = (
     "a scikit-learn, XGBoost or LightGBM estimator (.joblib, .pkl, .skops), an XGBoost model (.json, .ubj), "
     "a LightGBM model (.txt), an ONNX model (.onnx), a PyTorch model (.pt, .pt2, or weights with model.py), "
-    "a Keras model (.keras, .h5), a TensorFlow SavedModel (saved_model.pb) or a Python model (model.py)"
+    "a Keras model (.keras, .h5), a TensorFlow SavedModel (saved_model.pb), a Python model (model.py), "
+    "an MLflow directory (MLmodel) or a Hugging Face directory (config.json, tokenizer.json and weights)"
 )
 SERVES: dict[Format, frozenset[Kind]] = {
-    Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS}),
-    Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ}),
-    Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT}),
-    Format.ONNX: frozenset({Kind.ONNX}),
+    Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.MLFLOW}),
+    Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.MLFLOW}),
+    Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT, Kind.MLFLOW}),
+    Format.ONNX: frozenset({Kind.ONNX, Kind.MLFLOW}),
     Format.TORCH: frozenset({Kind.TORCH, Kind.SAFETENSORS}),
     Format.KERAS: frozenset({Kind.KERAS, Kind.KERAS_H5}),
     Format.TENSORFLOW: frozenset({Kind.SAVED_MODEL}),
     Format.PYTHON: frozenset({Kind.PYTHON}),
+    Format.MLFLOW: frozenset({Kind.MLFLOW}),
+    Format.HUGGINGFACE: frozenset({Kind.HUGGINGFACE}),
 }
 """Which kinds of file a format may be in."""
 
@@ -83,13 +88,16 @@ def _files(directory: Path) -> tuple[str, ...]:
 
 
 def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str]:
+    packaged = _packaged(files)
+    if packaged is not None and (hint is None or packaged[0] in SERVES.get(hint, ())):
+        return packaged
     source = _source_entry(files)
     weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
     if weights is not None:
         return weights
     if source is not None and hint in (None, Format.PYTHON):
         return Kind.PYTHON, source
-    wanted = SERVES[hint] if hint else frozenset(Kind)
+    wanted = SERVES.get(hint, frozenset()) if hint else frozenset(Kind)
     known = {name: kinds.of_file(directory / name) for name in files}
     found = {
         name: kind for name, kind in known.items() if kind is not None and kind in wanted & _READERS.keys()
@@ -105,6 +113,15 @@ def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tup
             "publish one of them, or name each in `artifacts` with a folder of its own"
         )
     raise _nothing(files, known, hint)
+
+
+def _packaged(files: tuple[str, ...]) -> tuple[Kind, str] | None:
+    """The directory formats, which bring files of other kinds along."""
+    markers = [name for name in files if PurePosixPath(name).name == mlflow.MARKER]
+    if len(markers) == 1 or mlflow.MARKER in markers:
+        return Kind.MLFLOW, mlflow.MARKER if mlflow.MARKER in markers else markers[0]
+    home = huggingface.home_of(files)
+    return None if home is None else (Kind.HUGGINGFACE, (home / huggingface.CONFIG).as_posix())
 
 
 def _source_entry(files: tuple[str, ...]) -> str | None:
@@ -145,6 +162,27 @@ def _python(directory: Path, entry: str, files: tuple[str, ...], _: Format | Non
     return python_source.read(directory, entry, tuple(name for name in files if name.endswith(".py")))
 
 
+def _mlflow(directory: Path, entry: str, files: tuple[str, ...], hint: Format | None) -> Detected:
+    def inner(name: str) -> Detected:
+        kind = kinds.of_file(directory / name)
+        if kind is None or kind not in _READERS:
+            remedy = kinds.REMEDIES[kind] if kind else "it is no model that is known here"
+            raise Damaged(f"`{name}`: {remedy}")
+        return _READERS[kind](directory, name, files, None)
+
+    return mlflow.read(directory, entry, files, hint, inner)
+
+
+def _safetensors(directory: Path, entry: str, files: tuple[str, ...], _: Format | None) -> Detected:
+    beside = PurePosixPath(entry).parent
+    if f"{beside / huggingface.CONFIG}" in files and f"{beside / torch.SOURCE}" not in files:
+        raise Damaged(
+            f"its {huggingface.TOKENIZER} is missing; publish the whole Hugging Face directory, with "
+            f"{huggingface.CONFIG} and the file that tokenizer.save_pretrained writes"
+        )
+    return torch.read_safetensors(directory, entry)
+
+
 _Reader = Callable[[Path, str, tuple[str, ...], Format | None], Detected]
 _READERS: dict[Kind, _Reader] = {
     Kind.PICKLE: lambda directory, entry, _, hint: pickled.read_pickle(directory / entry, entry, hint=hint),
@@ -154,9 +192,11 @@ _READERS: dict[Kind, _Reader] = {
     Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
     Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
     Kind.TORCH: lambda directory, entry, _, __: torch.read(directory, entry),
-    Kind.SAFETENSORS: lambda directory, entry, _, __: torch.read_safetensors(directory, entry),
+    Kind.SAFETENSORS: _safetensors,
     Kind.KERAS: lambda directory, entry, _, __: keras.read(directory / entry, entry),
     Kind.KERAS_H5: lambda directory, entry, _, __: keras.read_h5(directory / entry, entry),
     Kind.SAVED_MODEL: lambda directory, entry, _, __: savedmodel.read(directory, entry),
     Kind.PYTHON: _python,
+    Kind.MLFLOW: _mlflow,
+    Kind.HUGGINGFACE: lambda directory, entry, files, _: huggingface.read(directory, entry, files),
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from modelyard.domain.model import Format, Function, Serialization, Signature
+from modelyard.domain.model import Format, Function, ModelTask, Requirements, Serialization, Signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +19,16 @@ class Detected:
     algorithm: str = ""
     function: Function = Function.UNKNOWN
     signature: Signature | None = None
+    declared: Signature | None = None
+    """What its package says of inputs and sample; binding, as if the publisher had said it."""
     libraries: tuple[str, ...] = ()
     """Top-level packages that loading imports, besides the format's own."""
     notes: tuple[str, ...] = ()
     """Facts for people, such as an ONNX file's operator set."""
     warnings: tuple[str, ...] = ()
     """What may keep it from loading, such as operators that the library does not have."""
+    requirements: Requirements = field(default_factory=Requirements)
+    """The environment that its package records."""
+    source_run: str = ""
+    """The training run that its package records."""
+    task: ModelTask = ModelTask.NONE

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     KERAS_H5 = "Keras HDF5"
     SAVED_MODEL = "a TensorFlow SavedModel"
     PMML = "PMML"
+    MLFLOW = "an MLflow model"
+    HUGGINGFACE = "a Hugging Face model"
 
 
 REMEDIES: dict[Kind, str] = {

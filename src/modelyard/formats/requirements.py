@@ -25,6 +25,11 @@ LIBRARIES = {
     "numpy": "numpy",
     "joblib": "joblib",
 }
+PACKAGES = {
+    Serialization.MLFLOW: ("mlflow",),
+    Serialization.HUGGINGFACE_ONNX: ("tokenizers", "onnxruntime"),
+    Serialization.HUGGINGFACE_SAFETENSORS: ("tokenizers", "torch", "transformers"),
+}
 SERIALIZERS = {
     Serialization.JOBLIB: ("joblib",),
     Serialization.SKOPS: ("skops",),
@@ -43,6 +48,8 @@ def requirements(detected: Detected) -> tuple[str, ...]:
     """
     if detected.format is Format.PYTHON:
         return ()
+    if detected.serialization in PACKAGES:
+        return PACKAGES[detected.serialization]
     own = _framework(detected)
     names = [*SERIALIZERS.get(detected.serialization, ())]
     names += [LIBRARIES[name] for name in detected.libraries if name in LIBRARIES]

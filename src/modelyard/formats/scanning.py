@@ -7,17 +7,37 @@ from pathlib import Path
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import Format, Serialization
 from modelyard.domain.project import Trust
-from modelyard.formats import keras, pickled, savedmodel, skops, torch, torch_archive
+from modelyard.formats import (
+    keras,
+    kinds,
+    mlflow,
+    pickled,
+    python_source,
+    savedmodel,
+    skops,
+    torch,
+    torch_archive,
+)
 from modelyard.formats.bytesview import Damaged
 from modelyard.formats.found import Detected
+from modelyard.formats.kinds import Kind
 from modelyard.formats.pickles.allowed import refused
 from modelyard.formats.pickles.reading import Reading
 from modelyard.formats.pickles.values import Global
 
 PICKLES = (Serialization.PICKLE, Serialization.JOBLIB)
 MAX_NAMED = 20
+_RUNS = "which runs in the model's process, without the platform's secrets"
+_PICKLED = {Kind.PICKLE: Serialization.PICKLE, Kind.SKOPS: Serialization.SKOPS}
+_INERT = frozenset({Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.LIGHTGBM_TEXT, Kind.ONNX, Kind.SAFETENSORS})
+_RUNS = "which runs in the model's process, without the platform's secrets"
+_PICKLED = {Kind.PICKLE: Serialization.PICKLE, Kind.SKOPS: Serialization.SKOPS}
+_INERT = frozenset({Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.LIGHTGBM_TEXT, Kind.ONNX, Kind.SAFETENSORS})
+_DOCUMENTS = frozenset({".json", ".yaml", ".yml", ".txt", ".md", ".csv"})
+"""What stands beside a model; a loader that unpickles is given another file, by name."""
 REMEDY = (
-    "save it as skops or ONNX, publish it as a Python model whose code brings them, "
+    "save it as skops or ONNX, publish it as a Python model whose code brings them (with MLflow: "
+    "python_model='model.py'), "
     "or let an owner set the project's trust to `full`"
 )
 
@@ -50,11 +70,14 @@ def scan(directory: Path, detected: Detected, *, trust: Trust) -> tuple[str, ...
     if detected.serialization in WITH_SOURCE:
         notes = _source_code(torch.SOURCE, trust)
     try:
-        unsafe = _unsafe(directory / entry, detected.serialization, trust)
+        if detected.format is Format.MLFLOW:
+            unsafe = _package(directory, entry, trust)
+        else:
+            unsafe = _unsafe(directory / entry, detected.serialization, trust)
     except Damaged as error:
         raise Refused(f"{entry}: {error}") from None
     if not unsafe:
-        return (*notes, *_harmless(detected, trust))
+        return (*notes, *_harmless(directory, detected, trust))
     shown = "; ".join(unsafe[:MAX_NAMED]) + ("; …" if len(unsafe) > MAX_NAMED else "")
     if trust is Trust.FULL:
         return (
@@ -73,7 +96,7 @@ def _source_code(entry: str, trust: Trust) -> tuple[str, ...]:
             f"UnsafeContent: {entry} is Python code, and the project's trust is `never`; "
             "publish the model as ONNX or skops, or let an owner set the project's trust to `scan`"
         )
-    return (f"{entry} is Python code and runs in the model's process, without the platform's secrets",)
+    return (f"{entry} is Python code, {_RUNS}",)
 
 
 def _unsafe(path: Path, serialization: Serialization, trust: Trust) -> tuple[str, ...]:
@@ -105,6 +128,35 @@ def _unsafe(path: Path, serialization: Serialization, trust: Trust) -> tuple[str
             return ()
 
 
+def _package(directory: Path, entry: str, trust: Trust) -> tuple[str, ...]:
+    """Name what loading an MLflow package could run that is not known: every file of it may be loaded."""
+    if trust is Trust.NEVER:
+        raise Refused(
+            f"UnsafeContent: {entry} is loaded by mlflow.pyfunc, which may run code of the package, and the "
+            "project's trust is `never`; publish a flavor sklearn (as skops), xgboost, lightgbm or onnx, or "
+            "let an owner set the project's trust to `scan`"
+        )
+    loaded = mlflow.loaded_files(directory, entry)
+    found: list[str] = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and not path.is_symlink():
+            found += _in_package(path, name, loaded=name in loaded)
+    return tuple(found)
+
+
+def _in_package(path: Path, name: str, *, loaded: bool) -> list[str]:
+    if path.suffix == ".py":
+        python_source.parse(path, name)
+        return []
+    kind = kinds.of_file(path)
+    if kind in _PICKLED:
+        return [f"{each} in {name}" for each in _unsafe(path, _PICKLED[kind], Trust.SCAN)]
+    if kind in _INERT or not loaded:
+        return []
+    return [f"{name} ({kind.value if kind else 'of no known kind'}, whose contents are not looked into)"]
+
+
 def unsafe_in(found: Reading) -> tuple[str, ...]:
     """Name everything in a followed pickle that the allow-list does not know, users' own functions first."""
     imports = refused(found.imports)
@@ -119,7 +171,9 @@ def _explained(name: str, found: Reading) -> str:
     return f"{name} (defined in the script that wrote the file)" if own else name
 
 
-def _harmless(detected: Detected, trust: Trust) -> tuple[str, ...]:
+def _harmless(directory: Path, detected: Detected, trust: Trust) -> tuple[str, ...]:
+    if detected.format is Format.MLFLOW and any(directory.rglob("*.py")):
+        return (f"{detected.entry} comes with Python code, {_RUNS}",)
     if detected.serialization in PICKLES and trust is Trust.FULL:
         return (f"{detected.entry} is a pickle; everything it imports is on the allow-list",)
     return detected.warnings

@@ -9,6 +9,7 @@ from math import isfinite
 from time import monotonic
 
 from modelyard.oip.errors import Rejected
+from modelyard.oip.form import is_form, parse_fields
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, Rendered, ServedModel
 from modelyard.oip.regions import Regions
@@ -55,8 +56,10 @@ def parse_v2(
 
 
 def parse_table(exchange: Exchange, body: bytes, model: ServedModel) -> Query:
-    """Rows, in the orientation in which the answer goes back."""
-    del exchange
+    """Rows, in the orientation in which the answer goes back; or a form, whose files are inputs too."""
+    kind = exchange.headers.get(b"content-type")
+    if kind is not None and is_form(kind):
+        return parse_fields(kind, body, model)
     return parse_rows(body, model)
 
 

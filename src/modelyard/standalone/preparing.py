@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelyard import formats
 from modelyard.backends.base import Guest, Launch, Task, TaskKind
 from modelyard.backends.local import documents, environment
 from modelyard.backends.local.backend import LocalBackend, guest_host
-from modelyard.control import reading, trials, validation
+from modelyard.control import pipelines, reading, trials, validation
 from modelyard.domain.deployment import DeploymentSpec, Key
 from modelyard.domain.errors import ModelyardError, Refused
-from modelyard.domain.model import PublishSpec
+from modelyard.domain.model import Artifact, PublishSpec
 from modelyard.domain.node import Node
 from modelyard.formats import repositories
 from modelyard.formats.repositories import Candidate
@@ -71,11 +72,9 @@ async def _looked_into(
     if candidate.problem:
         raise Refused(candidate.problem)
     spec = PublishSpec(name="model", format=candidate.format, signature=candidate.signature)
-    known = await asyncio.to_thread(
-        reading.read, candidate.directory, "", spec=spec, trust=options.trust, entry=candidate.entry
-    )
+    artifact = await asyncio.to_thread(_read, options, candidate, spec)
     guest = Guest(
-        artifact=known.artifact,
+        artifact=artifact,
         path=candidate.directory.resolve(),
         interpreter=options.python or sys.executable,
         runtime="host",
@@ -84,8 +83,16 @@ async def _looked_into(
     answer = await backend.run(task)
     if answer.result is None:
         raise trials.failed(answer, {"model": candidate.name, "project": PROJECT, "runtime": "host"})
-    artifact = validation.completed(known.artifact, answer.result)
-    return Prepared(candidate, replace(guest, artifact=artifact))
+    return Prepared(candidate, replace(guest, artifact=validation.completed(artifact, answer.result)))
+
+
+def _read(options: Options, candidate: Candidate, spec: PublishSpec) -> Artifact:
+    """One model, or the whole that a pipeline.yaml makes of several."""
+    directory = candidate.directory
+    document = None if candidate.entry else formats.pipeline(directory)
+    if document is not None:
+        return pipelines.known(directory, document, spec, options.trust)
+    return reading.read(directory, "", spec=spec, trust=options.trust, entry=candidate.entry).artifact
 
 
 def document_of(options: Options, home: Path, node: Node, model: Prepared) -> Mapping[str, Any]:

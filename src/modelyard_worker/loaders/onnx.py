@@ -47,8 +47,7 @@ def load(config: Mapping[str, Any]) -> Loaded:
     """
     library = importlib.import_module("onnxruntime")
     session = open_session(config)
-    device = f"ONNX Runtime device: {'GPU' if session.get_providers()[0] in ACCELERATED else 'CPU'}"
-    print(device, flush=True)
+    device = device_of(session)
     given = published(config)
     inputs = [_spec(each) for each in session.get_inputs()]
     if given.get("inputs"):
@@ -74,8 +73,15 @@ def load(config: Mapping[str, Any]) -> Loaded:
     )
 
 
-def open_session(config: Mapping[str, Any]) -> Any:
-    """An inference session on the file that worker.json names, on a GPU where there is one."""
+def device_of(session: Any) -> str:
+    """Where a session computes; prints it too."""
+    device = f"ONNX Runtime device: {'GPU' if session.get_providers()[0] in ACCELERATED else 'CPU'}"
+    print(device, flush=True)
+    return device
+
+
+def open_session(config: Mapping[str, Any], path: str = "") -> Any:
+    """An inference session on the file that worker.json names, or another, on a GPU where there is one."""
     library = importlib.import_module("onnxruntime")
     options = library.SessionOptions()
     options.log_severity_level = 3
@@ -85,8 +91,8 @@ def open_session(config: Mapping[str, Any]) -> Any:
     available = library.get_available_providers()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
     chosen = [each for each in ACCELERATED if each in available and visible]
-    path = entry_path(config)
-    return library.InferenceSession(path, sess_options=options, providers=[*chosen, "CPUExecutionProvider"])
+    providers = [*chosen, "CPUExecutionProvider"]
+    return library.InferenceSession(path or entry_path(config), sess_options=options, providers=providers)
 
 
 def _element(declared: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelyard.backends.base import Guest, Launch
-from modelyard.domain.model import Signature
+from modelyard.domain.model import Artifact, Signature, Step
 from modelyard.domain.variant import Variant
 
 _HANG_SECONDS = 5.0
@@ -44,6 +44,7 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
         "listen": start.address,
         "signature": asdict(launch.guest.artifact.signature),
         "platform": launch.guest.artifact.format.value,
+        "task": launch.guest.artifact.task.value,
         "state_path": start.state_path,
         "variant": launch.guest.variant.value,
         "inline": _inline(launch.guest),
@@ -70,28 +71,42 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
 def of_worker(guest: Guest, *, threads: int) -> dict[str, Any]:
     """The guest's configuration, `worker.json`; a signature that says nothing is null."""
     artifact = guest.artifact
-    model: dict[str, Any] = {
-        "format": artifact.format.value,
-        "serialization": artifact.serialization.value,
-        "entry": artifact.entry,
-        "path": str(guest.path),
+    document = {
+        **_of_artifact(artifact, str(guest.path)),
         "files": [asdict(file) for file in artifact.files],
+        "runtime": guest.runtime,
+        "threads": threads,
     }
     if guest.variant is not Variant.ORIGINAL:
-        model = {
+        document |= {
             "format": "variant",
             "serialization": guest.variant.value,
             "entry": artifact.variant[0].path,
             "path": str(guest.variant_path),
             "files": [asdict(file) for file in artifact.variant],
         }
+    if artifact.pipeline is not None:
+        more = {"runtime": guest.runtime, "threads": threads}
+        document["steps"] = [_of_step(step, guest, more) for step in artifact.pipeline.steps]
+        document["outputs"] = artifact.pipeline.outputs
+    return document
+
+
+def _of_step(step: Step, guest: Guest, more: Mapping[str, Any]) -> dict[str, Any]:
+    config = {**_of_artifact(step.artifact, str(guest.path / step.folder)), **more}
+    return {"name": step.name, "inputs": step.inputs, "after": step.after, "config": config}
+
+
+def _of_artifact(artifact: Artifact, path: str) -> dict[str, Any]:
     return {
-        **model,
+        "format": artifact.format.value,
+        "serialization": artifact.serialization.value,
+        "entry": artifact.entry,
+        "path": path,
         "signature": asdict(artifact.signature) if artifact.signature != Signature() else None,
         "function": artifact.function.value,
+        "task": artifact.task.value,
         "framework_version": artifact.framework_version,
-        "runtime": guest.runtime,
-        "threads": threads,
     }
 
 

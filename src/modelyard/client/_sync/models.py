@@ -196,4 +196,5 @@ def said_of(
         sample=spec.sample if spec.sample is not None and captured.sample is None else sample,
         artifacts=spec.artifacts or dict(captured.artifacts),
         optimize=spec.optimize,
+        pipeline=spec.pipeline,
     )

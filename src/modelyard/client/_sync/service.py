@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -59,6 +60,17 @@ class Service:
             return self._post("/predict", document)
         answer = self.predict(document)
         return {name: values.tolist() for name, values in answer.items()}
+
+    def predict_form(self, fields: Mapping[str, Any]) -> Any:
+        """Send files and values to the model's code, and answer as it does: rows, or outputs by name.
+
+        A `Path` or bytes travel as a file, text as it is, anything else as JSON; a list of files or texts is
+        a batch. Raises Invalid for a file that cannot be read.
+        """
+        parts = payload.form(fields)
+        response = self._transport.send("POST", f"{self.url}/predict", files=parts, token=self.token)
+        document = orjson.loads(response.content)
+        return document.get("rows", document.get("outputs"))
 
     def inputs(self) -> list[dict[str, Any]]:
         """The model's declared inputs: name, datatype, shape."""
