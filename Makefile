@@ -46,7 +46,7 @@ console: .make/run ## The console is part of the package; this prints a fresh lo
 	@$(BIN)/modelyard login --link
 
 lock: $(UV) ## Resolve the dependencies anew.
-	@for set in run dev bootstrap clients; do tools/lock.sh $(UV) $$set; done
+	@for set in run dev spark bootstrap clients; do tools/lock.sh $(UV) $$set; done
 
 clean: ## Remove what `make` installed here; data directories stay.
 	rm -rf $(VENV) .make

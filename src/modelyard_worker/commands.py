@@ -76,7 +76,7 @@ def _serve(settings: Dict[str, Any], fd: int) -> int:
         header = json.dumps({"op": "failed", **failure.as_json()}).encode()
         os.write(fd, struct.pack("<II", len(header), 0) + header)
         return 1
-    return int(module.serve(settings, fd))
+    return _leave(int(module.serve(settings, fd)))
 
 
 def _verb(module: str, name: str) -> Callable[..., Dict[str, Any]]:
@@ -84,14 +84,14 @@ def _verb(module: str, name: str) -> Callable[..., Dict[str, Any]]:
     return verb
 
 
-def _leave() -> int:
+def _leave(status: int = 0) -> int:
     """End at once: threads that the guest left running must not keep the process alive."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             continue  # the guest closed it, or nobody reads any more
-    os._exit(0)
+    os._exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:

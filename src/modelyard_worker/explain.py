@@ -18,6 +18,7 @@ CORRUPT = ("EOFError", "UnpicklingError", "BadZipFile", "BadGzipFile", "LZMAErro
 UNREADABLE = (
     "XGBoostError",
     "LightGBMError",
+    "CatBoostError",
     "InvalidProtobuf",
     "InvalidGraph",
     "NoSuchFile",

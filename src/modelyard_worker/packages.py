@@ -36,6 +36,7 @@ DISTRIBUTIONS: Dict[str, str] = {
     "OpenSSL": "pyopenssl",
     "Levenshtein": "levenshtein",
     "zmq": "pyzmq",
+    "jpype": "jpype1",
 }
 """Distributions whose name is not that of their module."""
 
@@ -47,6 +48,8 @@ LIBRARIES: Dict[str, str] = {
     "torch": "torch",
     "keras": "keras",
     "tensorflow": "tensorflow",
+    "catboost": "catboost",
+    "spark": "pyspark",
     "mlflow": "mlflow",
 }
 """The module that reads each format."""

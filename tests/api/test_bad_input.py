@@ -346,7 +346,7 @@ async def test_many_wrong_requests_at_once_are_all_answered(admin: httpx2.AsyncC
 async def test_a_spec_that_is_none_is_refused_before_the_files_are_read(admin: httpx2.AsyncClient) -> None:
     for spec, path in (
         ([], "spec"), ({}, "spec.name"), ({"name": 1}, "spec.name"), ({"name": "a", "fmt": "x"}, "spec.fmt"),
-        ({"name": "a", "format": "pmml"}, "spec.format"), ({"name": "a", "metrics": 1}, ""),
+        ({"name": "a", "format": "excel"}, "spec.format"), ({"name": "a", "metrics": 1}, ""),
         ({"name": "a", "signature": {"inputs": [{"name": "x", "datatype": "INT", "shape": []}]}}, ""),
         ({"name": "a", "label": "latest"}, "label"), ({"name": "a", "label": "a b"}, "label"),
         ({"name": "a", "artifacts": {"A": ""}}, "artifacts.A"),

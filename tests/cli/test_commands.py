@@ -105,7 +105,7 @@ def test_a_file_is_validated_without_being_published(run: Run, source: Path) -> 
     source.write_text("no python(")
     run("validate", str(source), code=4)
     run("validate", "model@1", code=3)
-    run("validate", str(source), "--format", "pmml", code=2)
+    run("validate", str(source), "--format", "excel", code=2)
 
 
 def test_a_file_of_deployments_is_applied(run: Run, published: str, tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def test_what_has_no_format_is_refused_with_what_would_do(tmp_path: Path) -> Non
         capture.capture(tmp_path / "nothing.onnx", tmp_path)
 
 
+def test_a_fitted_catboost_model_is_written_in_its_own_form(tmp_path: Path) -> None:
+    import catboost
+
+    model = catboost.CatBoostClassifier(iterations=2, verbose=False, allow_writing_files=False)
+    with pytest.raises(errors.Invalid, match="CatBoostClassifier is not fitted; call fit"):
+        capture.capture(model, tmp_path)
+    captured = capture.capture(model.fit(X, Y), tmp_path)
+    assert captured.files["model.cbm"].read_bytes().startswith(b"CBM1")
+    assert f"catboost=={catboost.__version__}" in captured.requirements.packages
+    assert metrics.function_of(model, Y) is Function.CLASSIFICATION
+    assert metrics.evaluate(model, X, Y, Function.CLASSIFICATION)["accuracy"] > 0.5
+
+
 def test_a_directory_is_taken_whole_without_what_python_leaves(tmp_path: Path) -> None:
     (tmp_path / "a" / "__pycache__").mkdir(parents=True)
     (tmp_path / "a" / "__pycache__" / "x.pyc").write_bytes(b"x")

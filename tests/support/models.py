@@ -361,7 +361,7 @@ def write_object(
         entry=entry,
         framework_version=version({"sklearn": "scikit-learn"}.get(format, format)),
         rows=rows,
-        expected=_expected(model, rows),
+        expected=expected_of(model, rows),
     )
 
 
@@ -387,7 +387,7 @@ def _write_xgboost(directory: Path, model: Any, serialization: str) -> WrittenMo
         entry=entry,
         framework_version=version("xgboost"),
         rows=[IRIS_ROW],
-        expected=_expected(model, [IRIS_ROW]),
+        expected=expected_of(model, [IRIS_ROW]),
     )
 
 
@@ -402,11 +402,12 @@ def _write_lightgbm(directory: Path, model: Any, serialization: str) -> WrittenM
         entry="model.txt",
         framework_version=version("lightgbm"),
         rows=[IRIS_ROW],
-        expected=_expected(model, [IRIS_ROW]),
+        expected=expected_of(model, [IRIS_ROW]),
     )
 
 
-def _expected(model: Any, rows: list[Any]) -> dict[str, list[Any]]:
+def expected_of(model: Any, rows: list[Any]) -> dict[str, list[Any]]:
+    """What a fitted object answers for these rows, by output name."""
     import warnings
 
     table: Any = rows
@@ -419,7 +420,8 @@ def _expected(model: Any, rows: list[Any]) -> dict[str, list[Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         answer = np.asarray(model.predict(table))
-        if hasattr(model, "classes_"):
+        answer = answer.ravel() if answer.shape[1:] == (1,) else answer
+        if hasattr(model, "predict_proba"):
             answer = answer.astype(int) if answer.dtype.kind == "b" else answer
             return {"label": answer.tolist(), "probabilities": model.predict_proba(table).tolist()}
         name = "label" if hasattr(model, "cluster_centers_") else "prediction"

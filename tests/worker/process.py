@@ -70,6 +70,37 @@ def ask(python: Path | str, config: dict[str, Any], request: dict[str, Any], dir
 test.__test__ = False  # type: ignore[attr-defined]
 
 
+_ASK = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from modelyard_worker import commands, loaders, requests
+from modelyard_worker.arrays import nested
+with open(sys.argv[2]) as file:
+    config, asked = json.load(file)
+loaded = loaders.load(config)
+
+
+def answer(request):
+    outputs = loaded.predict(requests.tensors(request, loaded.signature["inputs"]), {})
+    return {name: nested(array) for name, array in outputs.items()}
+
+
+commands.write_beside(sys.argv[3], [commands.report(lambda: answer(request)) for request in asked])
+commands._leave()
+"""
+
+
+def ask_each(config: dict[str, Any], asked: list[dict[str, Any]], directory: Path) -> list[dict[str, Any]]:
+    """Load a model once and answer several requests: `result` or `failure` of each."""
+    path, out = directory / "asked.json", directory / "answers.json"
+    path.write_text(json.dumps([config, asked]))
+    command = [sys.executable, "-c", _ASK, str(package().parent), str(path), str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert out.exists(), ended.stderr
+    answers: list[dict[str, Any]] = json.loads(out.read_text())
+    return answers
+
+
 def _run(
     command: str,
     config: dict[str, Any],

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import models
+from tests.support import catboosts, models
 from tests.worker import process
 
+EVERY = {**models.EVERY, **catboosts.EVERY}
 NUMERIC = {"name": "input", "datatype": "FP64", "shape": [-1, 4], "columns": ["x0", "x1", "x2", "x3"]}
 NAMED = {**NUMERIC, "columns": models.IRIS_NAMES}
 
@@ -22,9 +23,9 @@ def _assert_same(answered: Any, expected: Any) -> None:
         np.testing.assert_allclose(np.asarray(answered, float), np.asarray(expected, float), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(models.EVERY))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_a_model_answers_its_sample_as_the_fitted_object_does(name: str, tmp_path: Path) -> None:
-    model = models.EVERY[name](tmp_path / "model")
+    model = EVERY[name](tmp_path / "model")
     result = process.inspect(model.config(sample=model.rows), tmp_path).result
     assert result["signature"]["sample"] is not None
     assert [each["name"] for each in result["signature"]["outputs"]] == list(result["sample_outputs"])
@@ -94,9 +95,9 @@ def test_custom_code_without_a_sample_is_loaded_and_its_signature_stays_open(tmp
     assert result["algorithm"] == "Python class"
 
 
-@pytest.mark.parametrize("name", sorted(models.EVERY))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_a_model_agrees_with_the_signature_that_its_own_inspection_found(name: str, tmp_path: Path) -> None:
-    model = models.EVERY[name](tmp_path / "model")
+    model = EVERY[name](tmp_path / "model")
     found = process.inspect(model.config(sample=model.rows), tmp_path).result["signature"]
     result = process.test(model.config(signature=found), {"rows": model.rows}, tmp_path).result
     for output, expected in model.expected.items():
@@ -112,3 +113,45 @@ def test_labels_of_several_kinds_at_once_agree_with_their_own_signature(tmp_path
     found = process.inspect(written.config(), tmp_path).result["signature"]
     result = process.test(written.config(signature=found), {"rows": written.rows}, tmp_path).result
     assert result["outputs"]["label"] == model.predict([models.IRIS_ROW]).tolist()
+
+
+def test_a_model_with_categories_takes_a_tensor_for_each_column(tmp_path: Path) -> None:
+    written = catboosts.catboost_classifier(tmp_path / "m")
+    result = process.inspect(written.config(), tmp_path).result
+    kinds = {each["name"]: (each["datatype"], each["shape"]) for each in result["signature"]["inputs"]}
+    assert kinds == {"age": ("FP64", [-1]), "city": ("BYTES", [-1]), "income": ("FP64", [-1])}
+    assert result["signature"]["outputs"][1]["columns"] == ["local", "old", "young"]
+    assert (result["algorithm"], result["function"]) == ("CatBoost (MultiClass)", "classification")
+    wrong = [{**models.MIXED_RECORD, "city": 3}, {**models.MIXED_RECORD, "age": "old"}, {"age": 1.0}]
+    asked = [{"rows": [models.MIXED_RECORD, each]} for each in wrong]
+    asked.append({"rows": [{**models.MIXED_RECORD, "age": None, "city": "never seen"}]})
+    *failed, answered = process.ask_each(written.config(), asked, tmp_path)
+    assert [each["failure"]["message"] for each in failed] == [
+        "inputs.city[1]: expected a string (BYTES), got 3",
+        'inputs.age[1]: expected FP64, got "old"',
+        'rows[1]: missing column "city"; expected age, city, income',
+    ]
+    assert sum(answered["result"]["probabilities"][0]) == pytest.approx(1.0)
+
+
+def test_several_labels_at_once_have_a_column_each(tmp_path: Path) -> None:
+    import catboost
+
+    x, y = models.iris()
+    model = catboost.CatBoostClassifier(
+        iterations=5, depth=2, loss_function="MultiLogloss", **catboosts.OPTIONS
+    )
+    model.fit(x, np.column_stack([y == 0, y == 1]).astype(int))
+    (tmp_path / "m").mkdir()
+    model.save_model(tmp_path / "m/model.cbm")
+    written = catboosts.catboost_binary(tmp_path / "other")
+    config = {
+        **written.config(),
+        "serialization": "catboost-cbm",
+        "entry": "model.cbm",
+        "path": str(tmp_path / "m"),
+    }
+    config["files"] = models.files_of(tmp_path / "m")
+    result = process.test(config, {"rows": [models.IRIS_ROW] * 2}, tmp_path).result["outputs"]
+    assert result["label"] == model.predict([models.IRIS_ROW] * 2).tolist()
+    _assert_same(result["probabilities"], model.predict_proba([models.IRIS_ROW] * 2))

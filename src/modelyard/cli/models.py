@@ -14,6 +14,7 @@ from modelyard.client import options, payload
 from modelyard.domain import variant
 from modelyard.domain.model import Format, Requirements, Signature
 
+_FORMATS = ", ".join(Format)
 Ref = Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")]
 _VERSION: list[output.Column] = [
     ("ref", lambda v: v.ref if v.version else "not published"),
@@ -69,7 +70,7 @@ def shown_metrics(metrics: dict[str, Any] | str) -> str:
 def publish(
     path: Annotated[Path, typer.Argument(help="Model file or directory")],
     name: Annotated[str, typer.Option(help="Model to publish under")],
-    format: Annotated[str | None, typer.Option(help="Such as sklearn, onnx, mlflow; else detected")] = None,
+    format: Annotated[str | None, typer.Option(help=_FORMATS)] = None,
     version_label: Annotated[str, typer.Option(help="Second name, such as v2026.11.22.1")] = "",
     sample: Annotated[Path | None, typer.Option(help="JSON or CSV file with example rows")] = None,
     metrics: Annotated[str, typer.Option(help="JSON or text")] = "",

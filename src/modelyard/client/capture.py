@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.client import networks
+from modelyard.client import networks, spark
 from modelyard.client.later import Later
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Datatype, Requirements, Signature, TensorSpec
@@ -23,8 +23,8 @@ else:
     np = Later("numpy")
 
 _CAPTURED = (
-    "scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "onnxruntime", "skops", "joblib",
-    "numpy", "scipy", "pandas",
+    "scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "catboost", "pyspark", "onnxruntime",
+    "skops", "joblib", "numpy", "scipy", "pandas",
 )  # fmt: skip
 _DATATYPES = {
     "b1": Datatype.BOOL, "u1": Datatype.UINT8, "u2": Datatype.UINT16, "u4": Datatype.UINT32,
@@ -59,8 +59,7 @@ def capture(model: Any, directory: Path, *, example: Any = None) -> Captured:
         found = requirements()
         needs = Requirements(python=found.python, packages=(*network.packages, *found.packages))
         return Captured({network.path.name: network.path}, needs, sample=network.sample)
-    written = _write(model, directory)
-    return Captured({written.name: written}, requirements())
+    return Captured(files_of(_write(model, directory)), requirements())
 
 
 def files_of(path: Path) -> dict[str, Path]:
@@ -88,6 +87,8 @@ def sample_of(x_test: Any) -> tuple[dict[str, list[Any]] | None, Signature | Non
         return None, None
     if _is_frame(x_test):
         return _frame_sample(x_test)
+    if spark.is_frame(x_test):
+        return spark.sample_of(x_test)
     rows = np.asarray(x_test)
     return {"input": rows[:1].tolist()}, None
 
@@ -118,6 +119,10 @@ def _write(model: Any, directory: Path) -> Path:
         path = directory / "model.onnx"
         path.write_bytes(model.SerializeToString())
         return path
+    if "catboost" in modules:
+        return _write_catboost(model, directory)
+    if "pyspark" in modules:
+        return spark.write(model, directory)
     if "sklearn" in modules or hasattr(model, "get_params"):
         path = directory / "model.joblib"
         importlib.import_module("joblib").dump(model, path)
@@ -132,10 +137,20 @@ def _write(model: Any, directory: Path) -> Path:
         return path
     raise Invalid(
         f"an object of {type(model).__module__}.{type(model).__qualname__} has no model format; "
-        "publish a fitted scikit-learn, XGBoost or LightGBM model, an ONNX model, a PyTorch or Keras model, "
+        "publish a fitted scikit-learn, XGBoost, LightGBM, CatBoost or Spark model, an ONNX model, "
+        "a PyTorch or Keras model, "
         "a class with `predict`, or a path",
         errors=[FieldError("model", "not a known kind of model")],
     )
+
+
+def _write_catboost(model: Any, directory: Path) -> Path:
+    if not model.is_fitted():
+        message = f"the {type(model).__name__} is not fitted; call fit before publishing it"
+        raise Invalid(message, errors=[FieldError("model", message)])
+    path = directory / "model.cbm"
+    model.save_model(str(path))
+    return path
 
 
 def _write_source(model: type, directory: Path) -> Path:

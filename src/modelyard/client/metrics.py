@@ -60,14 +60,20 @@ def _answer(model: Any, x_test: Any) -> Any:
 
 def _classification(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     if answer.ndim == 2 and truth.ndim == 1:
-        single = answer.shape[1] == 1
-        answer = (answer[:, 0] > 0.5).astype(truth.dtype) if single else answer.argmax(axis=1)
+        answer = _single(answer[:, 0], truth) if answer.shape[1] == 1 else answer.argmax(axis=1)
     accuracy = float(np.mean(np.all((truth == answer).reshape(len(truth), -1), axis=1)))
     if truth.ndim > 1:
         return {"accuracy": accuracy}
     classes, counts = np.unique(truth, return_counts=True)
     scores = [_f1(truth == each, answer == each) for each in classes]
     return {"accuracy": accuracy, "f1": float(np.average(scores, weights=counts))}
+
+
+def _single(answer: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """One answer a row: the labels themselves, or a network's probabilities of the second of two classes."""
+    if answer.dtype.kind != "f" or truth.dtype.kind == "f" or np.array_equal(answer, np.floor(answer)):
+        return answer
+    return (answer > 0.5).astype(truth.dtype)
 
 
 def _f1(truth: np.ndarray, answer: np.ndarray) -> float:

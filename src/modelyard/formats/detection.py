@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from modelyard.domain.errors import Invalid, Refused
 from modelyard.domain.model import Format
 from modelyard.formats import (
+    catboost,
     huggingface,
     keras,
     kinds,
@@ -16,8 +17,10 @@ from modelyard.formats import (
     mlflow,
     onnx,
     pickled,
+    pmml,
     python_source,
     savedmodel,
+    spark,
     torch,
     xgboost,
 )
@@ -27,7 +30,8 @@ from modelyard.formats.kinds import Kind
 
 EXPECTED = (
     "a scikit-learn, XGBoost or LightGBM estimator (.joblib, .pkl, .skops), an XGBoost model (.json, .ubj), "
-    "a LightGBM model (.txt), an ONNX model (.onnx), a PyTorch model (.pt, .pt2, or weights with model.py), "
+    "a LightGBM model (.txt), a CatBoost model (.cbm, .json), an ONNX model (.onnx), PMML (.pmml), "
+    "a Spark PipelineModel (its directory), a PyTorch model (.pt, .pt2, or weights with model.py), "
     "a Keras model (.keras, .h5), a TensorFlow SavedModel (saved_model.pb), a Python model (model.py), "
     "an MLflow directory (MLmodel) or a Hugging Face directory (config.json, tokenizer.json and weights)"
 )
@@ -35,10 +39,13 @@ SERVES: dict[Format, frozenset[Kind]] = {
     Format.SKLEARN: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.MLFLOW}),
     Format.XGBOOST: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.MLFLOW}),
     Format.LIGHTGBM: frozenset({Kind.PICKLE, Kind.SKOPS, Kind.LIGHTGBM_TEXT, Kind.MLFLOW}),
+    Format.CATBOOST: frozenset({Kind.CATBOOST_BINARY, Kind.CATBOOST_JSON}),
     Format.ONNX: frozenset({Kind.ONNX, Kind.MLFLOW}),
     Format.TORCH: frozenset({Kind.TORCH, Kind.SAFETENSORS}),
     Format.KERAS: frozenset({Kind.KERAS, Kind.KERAS_H5}),
     Format.TENSORFLOW: frozenset({Kind.SAVED_MODEL}),
+    Format.PMML: frozenset({Kind.PMML}),
+    Format.SPARK: frozenset({Kind.SPARK}),
     Format.PYTHON: frozenset({Kind.PYTHON}),
     Format.MLFLOW: frozenset({Kind.MLFLOW}),
     Format.HUGGINGFACE: frozenset({Kind.HUGGINGFACE}),
@@ -91,12 +98,9 @@ def _choose(directory: Path, files: tuple[str, ...], hint: Format | None) -> tup
     packaged = _packaged(files)
     if packaged is not None and (hint is None or packaged[0] in SERVES.get(hint, ())):
         return packaged
-    source = _source_entry(files)
-    weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
-    if weights is not None:
-        return weights
-    if source is not None and hint in (None, Format.PYTHON):
-        return Kind.PYTHON, source
+    laid_out = _laid_out(directory, files, hint)
+    if laid_out is not None:
+        return laid_out
     wanted = SERVES.get(hint, frozenset()) if hint else frozenset(Kind)
     known = {name: kinds.of_file(directory / name) for name in files}
     found = {
@@ -122,6 +126,20 @@ def _packaged(files: tuple[str, ...]) -> tuple[Kind, str] | None:
         return Kind.MLFLOW, mlflow.MARKER if mlflow.MARKER in markers else markers[0]
     home = huggingface.home_of(files)
     return None if home is None else (Kind.HUGGINGFACE, (home / huggingface.CONFIG).as_posix())
+
+
+def _laid_out(directory: Path, files: tuple[str, ...], hint: Format | None) -> tuple[Kind, str] | None:
+    """What is known by how the files lie: weights beside their source, source, a Spark pipeline."""
+    weights = _weights_of(directory, files) if hint in (None, Format.TORCH) else None
+    if weights is not None:
+        return weights
+    source = _source_entry(files)
+    if source is not None and hint in (None, Format.PYTHON):
+        return Kind.PYTHON, source
+    pipeline = spark.entry_of(files)
+    if pipeline is not None and hint in (None, Format.SPARK):
+        return Kind.SPARK, pipeline
+    return None
 
 
 def _source_entry(files: tuple[str, ...]) -> str | None:
@@ -190,12 +208,16 @@ _READERS: dict[Kind, _Reader] = {
     Kind.XGBOOST_JSON: lambda directory, entry, _, __: xgboost.read_json(directory / entry, entry),
     Kind.XGBOOST_UBJ: lambda directory, entry, _, __: xgboost.read_ubj(directory / entry, entry),
     Kind.LIGHTGBM_TEXT: lambda directory, entry, _, __: lightgbm.read(directory / entry, entry),
+    Kind.CATBOOST_BINARY: lambda directory, entry, _, __: catboost.read_binary(directory / entry, entry),
+    Kind.CATBOOST_JSON: lambda directory, entry, _, __: catboost.read_json(directory / entry, entry),
     Kind.ONNX: lambda directory, entry, _, __: onnx.read(directory, entry),
     Kind.TORCH: lambda directory, entry, _, __: torch.read(directory, entry),
     Kind.SAFETENSORS: _safetensors,
     Kind.KERAS: lambda directory, entry, _, __: keras.read(directory / entry, entry),
     Kind.KERAS_H5: lambda directory, entry, _, __: keras.read_h5(directory / entry, entry),
     Kind.SAVED_MODEL: lambda directory, entry, _, __: savedmodel.read(directory, entry),
+    Kind.PMML: lambda directory, entry, _, __: pmml.read(directory / entry, entry),
+    Kind.SPARK: lambda directory, entry, files, _: spark.read(directory, entry, files),
     Kind.PYTHON: _python,
     Kind.MLFLOW: _mlflow,
     Kind.HUGGINGFACE: lambda directory, entry, files, _: huggingface.read(directory, entry, files),

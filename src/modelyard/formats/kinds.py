@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,8 @@ class Kind(StrEnum):
     XGBOOST_JSON = "XGBoost JSON"
     XGBOOST_UBJ = "XGBoost UBJ"
     LIGHTGBM_TEXT = "LightGBM text"
+    CATBOOST_BINARY = "CatBoost CBM"
+    CATBOOST_JSON = "CatBoost JSON"
     ONNX = "ONNX"
     PYTHON = "Python source"
     XGBOOST_BINARY = "XGBoost's old binary format"
@@ -28,6 +31,7 @@ class Kind(StrEnum):
     KERAS_H5 = "Keras HDF5"
     SAVED_MODEL = "a TensorFlow SavedModel"
     PMML = "PMML"
+    SPARK = "a Spark pipeline"
     MLFLOW = "an MLflow model"
     HUGGINGFACE = "a Hugging Face model"
 
@@ -37,19 +41,23 @@ REMEDIES: dict[Kind, str] = {
         "it is in XGBoost's old binary format, which current versions no longer read; "
         "load it with the version that wrote it and save it as model.ubj or model.json"
     ),
-    Kind.PMML: "it is PMML; publish the fitted estimator itself, or export the model to ONNX",
 }
 """Kinds that are recognised and not served, with what to do instead."""
 
 EXTENSIONS: dict[str, Kind] = {
     ".joblib": Kind.PICKLE, ".pkl": Kind.PICKLE, ".pickle": Kind.PICKLE, ".sav": Kind.PICKLE,
     ".skops": Kind.SKOPS, ".ubj": Kind.XGBOOST_UBJ, ".onnx": Kind.ONNX,
+    ".cbm": Kind.CATBOOST_BINARY,
     ".pt": Kind.TORCH, ".pth": Kind.TORCH, ".pt2": Kind.TORCH, ".safetensors": Kind.SAFETENSORS,
     ".h5": Kind.KERAS_H5, ".hdf5": Kind.KERAS_H5, ".keras": Kind.KERAS,
     ".pmml": Kind.PMML,
 }  # fmt: skip
 COMPRESSED = frozenset({".z", ".gz", ".bz2", ".xz", ".lzma", ".lz4"})
 """Endings that joblib compresses for; more than a model when the name says nothing else."""
+CATBOOST_JSON = re.compile(
+    rb'\A\s*\{\s*"(?:ctr_data|features_info|model_info|oblivious_trees|scale_and_bias|trees)"\s*:'
+)
+PMML_ROOT = re.compile(rb"<(?:[\w.-]+:)?PMML[\s>]")
 JSON_MODEL = re.compile(rb'\A\s*\{\s*"(?:learner|version|Config)"', re.DOTALL)
 LEGACY_HEADS = (b"binf", b"bs64")
 OPAQUE = frozenset({Kind.ONNX, Kind.TORCH, Kind.SAFETENSORS, Kind.KERAS, Kind.KERAS_H5, Kind.SAVED_MODEL})
@@ -76,19 +84,29 @@ def of_file(path: Path) -> Kind | None:
 
 
 def _by_bytes(head: bytes, promised: Kind | None) -> Kind | None:
-    if JSON_MODEL.match(head) and b'"learner"' in head:
-        return Kind.XGBOOST_JSON
-    if head.startswith(b"{L\x00") and b"learner" in head[:64]:
-        return Kind.XGBOOST_UBJ
-    if head.startswith(b"tree\n") and b"version=" in head[:64]:
-        return Kind.LIGHTGBM_TEXT
-    if head.startswith(LEGACY_HEADS):
-        return Kind.XGBOOST_BINARY
+    for kind, is_one in _HEADS.items():
+        if is_one(head):
+            return kind
     if promised in OPAQUE:
         return None
     if PROTOCOL.match(head):
         return Kind.PICKLE
     return _zip(head, promised)
+
+
+def _is_pmml(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and PMML_ROOT.search(head) is not None
+
+
+_HEADS: dict[Kind, Callable[[bytes], object]] = {
+    Kind.XGBOOST_JSON: lambda head: JSON_MODEL.match(head) and b'"learner"' in head,
+    Kind.XGBOOST_UBJ: lambda head: head.startswith(b"{L\x00") and b"learner" in head[:64],
+    Kind.LIGHTGBM_TEXT: lambda head: head.startswith(b"tree\n") and b"version=" in head[:64],
+    Kind.CATBOOST_JSON: CATBOOST_JSON.match,
+    Kind.CATBOOST_BINARY: lambda head: head.startswith(b"CBM1"),
+    Kind.PMML: _is_pmml,
+    Kind.XGBOOST_BINARY: lambda head: head.startswith(LEGACY_HEADS),
+}
 
 
 def _zip(head: bytes, promised: Kind | None) -> Kind | None:

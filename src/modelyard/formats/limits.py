@@ -40,5 +40,8 @@ MAX_ONNX_PIECE = 2 * 1024 * MIB
 """Bytes of one ONNX message; the format itself allows no more."""
 MAX_ONNX_FIELDS = 5_000_000
 """Fields looked at in one ONNX file."""
+MAX_XML_DEPTH = 2000
+MAX_PMML_FIELDS = 100_000
+"""Fields of one kind in a PMML document."""
 MAX_FILES = 10_000
 """Files in one model directory."""

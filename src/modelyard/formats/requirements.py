@@ -11,10 +11,13 @@ VERSION = re.compile(r"(\d+)\.(\d+)")
 FRAMEWORKS = {
     Format.SKLEARN: "scikit-learn",
     Format.LIGHTGBM: "lightgbm",
+    Format.CATBOOST: "catboost",
     Format.ONNX: "onnxruntime",
     Format.TORCH: "torch",
     Format.KERAS: "keras",
     Format.TENSORFLOW: "tensorflow-cpu",
+    Format.PMML: "pypmml",
+    Format.SPARK: "pyspark",
 }
 LIBRARIES = {
     "sklearn": "scikit-learn",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from modelyard.domain.errors import Refused
@@ -15,6 +16,7 @@ from modelyard.formats import (
     python_source,
     savedmodel,
     skops,
+    spark,
     torch,
     torch_archive,
 )
@@ -30,11 +32,10 @@ MAX_NAMED = 20
 _RUNS = "which runs in the model's process, without the platform's secrets"
 _PICKLED = {Kind.PICKLE: Serialization.PICKLE, Kind.SKOPS: Serialization.SKOPS}
 _INERT = frozenset({Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.LIGHTGBM_TEXT, Kind.ONNX, Kind.SAFETENSORS})
-_RUNS = "which runs in the model's process, without the platform's secrets"
-_PICKLED = {Kind.PICKLE: Serialization.PICKLE, Kind.SKOPS: Serialization.SKOPS}
-_INERT = frozenset({Kind.XGBOOST_JSON, Kind.XGBOOST_UBJ, Kind.LIGHTGBM_TEXT, Kind.ONNX, Kind.SAFETENSORS})
 _DOCUMENTS = frozenset({".json", ".yaml", ".yml", ".txt", ".md", ".csv"})
 """What stands beside a model; a loader that unpickles is given another file, by name."""
+SQL_CALLS = re.compile(r"\b(?:reflect|try_reflect|java_method)\s*\(", re.IGNORECASE)
+"""Functions of Spark's SQL that call any static method of Java."""
 REMEDY = (
     "save it as skops or ONNX, publish it as a Python model whose code brings them (with MLflow: "
     "python_model='model.py'), "
@@ -66,6 +67,8 @@ def scan(directory: Path, detected: Detected, *, trust: Trust) -> tuple[str, ...
     entry = detected.entry
     if detected.format is Format.PYTHON:
         return _source_code(entry, trust)
+    if detected.format is Format.SPARK:
+        return _sql(directory, entry, trust)
     notes: tuple[str, ...] = ()
     if detected.serialization in WITH_SOURCE:
         notes = _source_code(torch.SOURCE, trust)
@@ -97,6 +100,23 @@ def _source_code(entry: str, trust: Trust) -> tuple[str, ...]:
             "publish the model as ONNX or skops, or let an owner set the project's trust to `scan`"
         )
     return (f"{entry} is Python code, {_RUNS}",)
+
+
+def _sql(directory: Path, entry: str, trust: Trust) -> tuple[str, ...]:
+    """What the SQL inside a Spark pipeline may do; raises Refused where the project does not trust that."""
+    try:
+        statements = spark.statements(directory, entry)
+    except Damaged as error:
+        raise Refused(f"{entry}: {error}") from None
+    for text in statements:
+        calls = SQL_CALLS.search(text)
+        if trust is not Trust.FULL and (calls or trust is Trust.NEVER):
+            why = "calls Java methods" if calls else "is code, and the project's trust is `never`"
+            raise Refused(
+                f"UnsafeContent: the SQL of a stage {why}: {text[:200]}; take the SQLTransformer out of the "
+                "pipeline, or let an owner raise the project's trust"
+            )
+    return tuple(f"predicting runs SQL: {text[:200]}" for text in statements)
 
 
 def _unsafe(path: Path, serialization: Serialization, trust: Trust) -> tuple[str, ...]:

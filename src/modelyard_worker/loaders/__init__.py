@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
 
 FORMATS = (
-    "sklearn", "xgboost", "lightgbm", "onnx", "torch", "keras", "tensorflow", "python", "variant", "mlflow",
-    "huggingface", "pipeline",
+    "sklearn", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "tensorflow", "pmml", "spark",
+    "python", "variant", "mlflow", "huggingface", "pipeline",
 )  # fmt: skip
 
 

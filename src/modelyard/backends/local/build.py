@@ -18,6 +18,8 @@ from modelyard.backends.local.shelf import Shelf
 from modelyard.backends.local.uvtool import Uv, UvFailed
 from modelyard.domain.deployment import Failure
 
+_WHEELS_ONLY = ("--only-binary", ":all:", "--no-binary", "pyspark")
+"""No package's build script runs, but that of pyspark, which is published in no other form."""
 _SAY_VERSION = "import platform; print(platform.python_version())"
 
 
@@ -43,7 +45,7 @@ class _Build:
     @property
     def options(self) -> tuple[str, ...]:
         """What uv may do to get packages."""
-        return (*(("--offline",) if self.offline else ()), *(() if self.sources else ("--no-build",)))
+        return (*(("--offline",) if self.offline else ()), *(() if self.sources else _WHEELS_ONLY))
 
     def step(self, text: str) -> None:
         """Say what is being done."""
