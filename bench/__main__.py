@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 
-from bench import cold, machine, memory, predict, report, rollout, start
+from bench import cold, cycles, machine, memory, overload, predict, report, rollout, start
 from bench.peers import environments
 from bench.peers import measure as peers
 
@@ -16,6 +16,8 @@ WORKLOADS = {
     "memory": memory.measure,
     "predict": predict.measure,
     "rollout": rollout.measure,
+    "overload": overload.measure,
+    "cycles": cycles.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""
