@@ -19,7 +19,7 @@ async def measure(rounds: int) -> list[Table]:
     """Memory of the front after 200 cycles beside that after the first ten."""
     del rounds
     table = measured(f"{CYCLES} times load, predict, unload")
-    with replica() as running:
+    with replica(model_control=True) as running:
         sizes, seconds = await asyncio.to_thread(_cycled, running)
     drift = (sizes[-1] - sizes[0]) / sizes[0] * 100
     add(table, "drift of the front's resident memory", [drift], "%", most=1.0)

@@ -82,7 +82,7 @@ def cycle(running: Replica) -> None:
 
 
 def test_loading_and_unloading_again_and_again_costs_the_front_nothing() -> None:
-    with replica() as running:
+    with replica(model_control=True) as running:
         for _ in range(3):
             cycle(running)
         pid = running.process.pid

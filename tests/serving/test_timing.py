@@ -48,7 +48,7 @@ def test_the_stages_are_all_of_the_time() -> None:
             line = next(
                 line
                 for line in text.splitlines()
-                if line.startswith("modelyard_stage_duration_seconds_count{") and f'stage="{stage}"' in line
+                if line.startswith("modelyard_stage_duration_seconds_count{") and f'step="{stage}"' in line
             )
             assert line.endswith(" 3")
         assert text.count("# TYPE modelyard_stage_duration_seconds histogram") == 1

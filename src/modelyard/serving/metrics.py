@@ -98,7 +98,7 @@ class Metrics:
         stages = tuple(
             line
             for stage, histogram in zip(STAGES, self.stage_seconds, strict=True)
-            for line in histogram.lines(STAGE, f'{self._labels},stage="{stage}"')
+            for line in histogram.lines(STAGE, f'{self._labels},step="{stage}"')
         )
         yield Family(STAGE, "histogram", "Where the time of answered requests went.", stages)
         shed = tuple(
