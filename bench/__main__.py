@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 
-from bench import cold, grpc_unary, machine, memory, predict, report, rollout, start
+from bench import cold, cycles, grpc_unary, machine, memory, overload, predict, report, rollout, start
 from bench.peers import environments
 from bench.peers import measure as peers
 
@@ -17,6 +17,8 @@ WORKLOADS = {
     "predict": predict.measure,
     "rollout": rollout.measure,
     "grpc": grpc_unary.measure,
+    "overload": overload.measure,
+    "cycles": cycles.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = struct.Struct("<II")
 LENGTH = struct.Struct("<I")
-BEGUN = struct.Struct("<Q")
+NUMBER = struct.Struct("<Q")
 INLINE_BYTES = 65536
 """Tensors that need more than this travel in a slot."""
 ALIGNMENT = 64
@@ -88,16 +88,23 @@ class Channel:
         """What compact headers said, by their JSON."""
         self._layouts: Dict[Any, Layout] = {}
         self._slots: List[Tuple[Region, Region]] = []
-        self._ledger = memoryview(bytearray(8))
+        self._ledger = memoryview(bytearray(NUMBER.size))
 
     def use_slots(self, pairs: Sequence[Sequence[int]], ledger: int) -> None:
         """Know the memory files: descriptors of each slot's request and answer, and of the ledger."""
         self._slots = [(Region(pair[0]), Region(pair[1])) for pair in pairs]
-        self._ledger = Region(ledger).view(8, grow=False)
+        self._ledger = Region(ledger).view(NUMBER.size * (1 + len(self._slots)), grow=False)
 
     def note_begun(self, identity: int) -> None:
         """Write down, where it outlives this process, that this request is begun; later ones are not."""
-        BEGUN.pack_into(self._ledger, 0, identity)
+        NUMBER.pack_into(self._ledger, 0, identity)
+
+    def is_abandoned(self, identity: int, slot: Optional[int]) -> bool:
+        """Whether the front has said, since it sent this request, that nobody waits for it any more."""
+        place = NUMBER.size * (1 + (slot or 0))
+        if slot is None or place + NUMBER.size > len(self._ledger):
+            return False
+        return bool(NUMBER.unpack_from(self._ledger, place)[0] == identity)
 
     def receive(self) -> Optional[Frame]:
         """The next frame, waiting for it; None when the front is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,3 +35,7 @@ class Loaded:
     """What the object tells about its inputs (`fitted.Inputs`), where there is one."""
     objective: Any = None
     """What a bare booster's scores mean (`boosters.Objective`)."""
+    stream: Optional[Callable[[Arrays, Mapping[str, Any]], Iterator[Arrays]]] = None
+    """The same in parts, for models whose code yields them; raises only Failure. None for all others."""
+    batchable: bool = True
+    """Whether rows of several requests may be predicted together."""

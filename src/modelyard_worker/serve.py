@@ -15,12 +15,16 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List
 
-from modelyard_worker import loaders
+from modelyard_worker import context, loaders
 from modelyard_worker.channel import Channel, Frame, frame_bytes
 from modelyard_worker.explain import explain
 from modelyard_worker.failures import Failure
+from modelyard_worker.warmup import warm_up
+
+if TYPE_CHECKING:
+    from modelyard_worker.loaded import Arrays, Loaded
 
 FLUSH_SECONDS = 0.0005
 """Answers to requests that came together are sent together, unless the first has waited this long."""
@@ -38,6 +42,7 @@ def serve(config: Dict[str, Any], fd: int) -> int:
     channel = Channel(connection)
     try:
         loaded = loaders.load(config)
+        warmed = warm_up(loaded, config)
     except Failure as failure:
         if failure.__cause__ is not None:
             traceback.print_exception(
@@ -47,10 +52,16 @@ def serve(config: Dict[str, Any], fd: int) -> int:
         return 1
     gc.collect()
     gc.freeze()
-    hello = {"op": "loaded", "signature": loaded.signature, "device": loaded.device, "info": loaded.info}
+    hello: Dict[str, Any] = {
+        "op": "loaded",
+        "signature": loaded.signature,
+        "device": loaded.device,
+        "info": loaded.info,
+    }
+    hello.update(batchable=loaded.batchable, streams=loaded.stream is not None, warmup=warmed)
     channel.send(frame_bytes(json.loads(json.dumps(hello, default=str))))
     try:
-        return Replies(channel, config, loaded.predict).run()
+        return Replies(channel, config, loaded).run()
     except OSError:
         return 0  # the front is gone
 
@@ -58,10 +69,10 @@ def serve(config: Dict[str, Any], fd: int) -> int:
 class Replies:
     """Answers frames in the order in which they come."""
 
-    def __init__(self, channel: Channel, config: Dict[str, Any], predict: Any) -> None:
+    def __init__(self, channel: Channel, config: Dict[str, Any], loaded: Loaded) -> None:
         self._channel = channel
         self._config = config
-        self._predict = predict
+        self._loaded = loaded
         self._seconds = 1.0
         """How long the last prediction took."""
 
@@ -97,18 +108,47 @@ class Replies:
         return b""
 
     def _infer(self, frame: Frame) -> bytes:
-        identity = frame.header["id"]
+        header = frame.header
+        identity, slot = header["id"], header.get("slot")
         self._channel.note_begun(identity)
+        parameters = header.get("parameters") or {}
+        request = context.Request(
+            parameters, header.get("deadline"), lambda: self._channel.is_abandoned(identity, slot)
+        )
+        if request.cancelled:
+            return _cancelled(identity)
+        context.enter(request)
         started = time.perf_counter()
         try:
             inputs = self._channel.tensors(frame)
-            outputs = self._predict(inputs, frame.header.get("parameters") or {})
+            if header.get("stream"):
+                self._stream(identity, inputs, request)
+                outputs: Arrays = {}
+            else:
+                outputs = self._loaded.predict(inputs, parameters)
             seconds = self._seconds = time.perf_counter() - started
-            return self._channel.answer(
-                {"id": identity, "op": "result", "seconds": seconds}, outputs, frame.header.get("slot")
-            )
+            done = {"id": identity, "op": "result", "seconds": seconds}
+            if request.preprocess_seconds:
+                done["preprocess"] = request.preprocess_seconds
+            return self._channel.answer(done, outputs, slot)
         except BaseException as error:  # noqa: BLE001 - a guest raises anything, SystemExit too; only this request fails
-            return self._failed(identity, error)
+            return _cancelled(identity) if request.cancelled else self._failed(identity, error)
+
+    def _stream(self, identity: int, inputs: Arrays, request: context.Request) -> None:
+        """Send each part as soon as it is there, until the answer ends or nobody waits for it."""
+        if self._loaded.stream is None:
+            parts: Iterator[Arrays] = iter([self._loaded.predict(inputs, request.parameters)])
+        else:
+            parts = self._loaded.stream(inputs, request.parameters)
+        try:
+            for part in parts:
+                if request.cancelled:
+                    raise context.Cancelled("nobody waits for the answer any more")
+                self._channel.send(self._channel.answer({"id": identity, "op": "part"}, part, None))
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
 
     def _failed(self, identity: Any, error: BaseException) -> bytes:
         failure = explain(error, self._config, loading=False)
@@ -123,6 +163,11 @@ class Replies:
             "input": failure.reason == "SignatureMismatch" or _blames_input(cause),
         }
         return frame_bytes(header)
+
+
+def _cancelled(identity: int) -> bytes:
+    message = "nobody waits for the answer any more"
+    return frame_bytes({"id": identity, "op": "error", "reason": "Cancelled", "message": message})
 
 
 def _blames_input(cause: BaseException) -> bool:

@@ -305,9 +305,21 @@ async def test_a_model_without_gpus_sees_none(world: LocalWorld, shop: Shop) -> 
 
 async def test_the_front_is_told_what_the_deployment_says(world: LocalWorld, shop: Shop) -> None:
     spec = DeploymentSpec(
-        model="churn@3", queue_size=7, drain_seconds=3, request_timeout_seconds=20, start_timeout_seconds=9
+        model="churn@3",
+        queue_size=7,
+        drain_seconds=3,
+        request_timeout_seconds=20,
+        start_timeout_seconds=9,
+        workers=2,
+        batch="on",
+        batch_max_rows=16,
+        batch_max_delay_ms=2.5,
+        latency_slo_ms=80,
+        cache="1Mi",
+        retry=False,
+        warmup="none",
     )
-    seen = await shop.ready("a", spec=spec, memory_bytes=1 << 29)
+    seen = await shop.ready("a", spec=spec, memory_bytes=1 << 29, cpu_millis=4000)
     told = json.loads((world.home("a") / "replica.json").read_text())
     assert told["listen"] == seen["a"].address
     assert told["limits"] == {
@@ -315,9 +327,15 @@ async def test_the_front_is_told_what_the_deployment_says(world: LocalWorld, sho
         "request_timeout_seconds": 20,
         "max_body_bytes": 64 << 20,
         "drain_seconds": 3,
+        "batch": {"mode": "on", "max_rows": 16, "max_delay_ms": 2.5, "slo_ms": 80},
+        "retry": False,
+        "cache_bytes": 1 << 20,
     }
     worker = told["worker"]
-    assert (worker["load_timeout_seconds"], worker["memory_bytes"]) == (9, 1 << 29)
+    # Workers share what the replica has: its memory and its cores.
+    assert (worker["count"], worker["load_timeout_seconds"], worker["memory_bytes"]) == (2, 9, 1 << 28)
+    assert (worker["config"]["threads"], worker["env"]["OMP_NUM_THREADS"]) == (2, "2")
+    assert worker["config"]["warmup"] == "none"
     assert worker["config"]["signature"] is None
     assert worker["config"]["files"] == [{"path": "model.joblib", "size": 1, "sha256": "0" * 64}]
 

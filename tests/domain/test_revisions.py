@@ -27,6 +27,14 @@ OTHER = {
     "public": True,
     "queue_size": 5,
     "variant": Serve.ORIGINAL,
+    "workers": 2,
+    "batch": "off",
+    "batch_max_rows": 8,
+    "batch_max_delay_ms": 5.0,
+    "latency_slo_ms": 100.0,
+    "cache": "1Mi",
+    "retry": False,
+    "warmup": "zero",
 }
 
 

@@ -154,11 +154,8 @@ def test_an_answer_says_who_gave_it_and_how_long_it_took(echo: Replica) -> None:
     }
     assert answer.headers["x-modelyard-model-version"] == "3"
     assert answer.headers["x-modelyard-revision"] == "7"
-    assert {part.split(";")[0] for part in answer.headers["server-timing"].split(", ")} == {
-        "queue",
-        "infer",
-        "total",
-    }
+    stages = "parse queue batch ipc preprocess infer serialize total"
+    assert [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")] == stages.split()
     assert answer.headers["x-request-id"] != echo.infer(1, 2).headers["x-request-id"]
 
 
@@ -285,7 +282,9 @@ def test_metrics_have_the_promised_names(echo: Replica) -> None:
     assert f'modelyard_requests_total{{{labels},protocol="v2",code="200"}}' in text
     for name in ("request_duration", "queue_duration", "inference_duration"):
         assert f'modelyard_{name}_seconds_bucket{{{labels},le="+Inf"}}' in text
-    for name in ("inflight", "queue_depth", "worker_up", "worker_restarts_total", "worker_rss_bytes"):
+    for name in ("inflight", "queue_depth", "worker_up", "worker_restarts_total", "retried_total"):
+        assert f"modelyard_{name}{{{labels}}} " in text
+    for name in ("worker_rss_bytes", "model_loaded_bytes", "batching", "cache_bytes"):
         assert f"modelyard_{name}{{{labels}}} " in text
     from prometheus_client.parser import text_string_to_metric_families
 

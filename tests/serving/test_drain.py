@@ -152,10 +152,14 @@ def test_the_heartbeat_goes_on_and_the_state_has_its_fields(echo: Replica) -> No
         "memory_bytes",
         "device",
         "workers",
+        "models",
         "last_failure",
     }
     assert (state["pid"], state["phase"], state["failure"]) == (echo.process.pid, "ready", None)
     assert state["memory_bytes"] > 10 << 20
+    (model,) = state["models"]
+    assert set(model) == {"name", "version", "phase", "memory_bytes", "batch"}
+    assert set(model["batch"]) == {"mode", "reason", "max_rows", "milliseconds"}
 
 
 def test_tensors_grow_through_shared_memory_and_the_front_does_not(echo: Replica) -> None:

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from modelyard.oip.tensor import Tensor
 from modelyard.serving.config import parse_config
-from modelyard.serving.dispatcher import Dispatcher
+from modelyard.serving.dispatcher import Dispatcher, Rules
 from modelyard.serving.errors import ConfigInvalid, Failure, Problem
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.http.reading import Reader
-from modelyard.serving.jobs import Job, Prediction
+from modelyard.serving.jobs import Job, Prediction, Work
 from modelyard.serving.metrics import Histogram, Metrics, render
 from modelyard.serving.workers.exits import explain_exit
 from modelyard.serving.workers.frames import NotAFrame, Splitter, frame, needed, padded, read_tensors
@@ -36,18 +36,26 @@ class Runner:
 
     def __init__(self, depth: int = 1) -> None:
         self.depth = depth
-        self.jobs: list[Job] = []
+        self.calls: list[Work] = []
+        self.abandoned: list[Work] = []
 
     @property
     def load(self) -> int:
-        return len(self.jobs)
+        return len(self.calls)
 
     @property
     def has_room(self) -> bool:
-        return len(self.jobs) < self.depth
+        return len(self.calls) < self.depth
 
-    def begin(self, job: Job) -> None:
-        self.jobs.append(job)
+    @property
+    def jobs(self) -> list[Job]:
+        return [job for work in self.calls for job in work.jobs]
+
+    def begin(self, work: Work) -> None:
+        self.calls.append(work)
+
+    def abandon(self, work: Work) -> None:
+        self.abandoned.append(work)
 
 
 def job(outcomes: list[Any], seconds: float = 60.0) -> Job:
@@ -56,7 +64,7 @@ def job(outcomes: list[Any], seconds: float = 60.0) -> Job:
 
 
 async def dispatcher(*runners: Runner, limit: int = 2) -> Dispatcher:
-    made = Dispatcher(asyncio.get_running_loop(), limit=limit, limit_bytes=1000)
+    made = Dispatcher(asyncio.get_running_loop(), Rules(limit=limit, limit_bytes=1000))
     made.obstacle = None
     for runner in runners:
         made.attach(runner)
@@ -104,8 +112,9 @@ async def test_deadlines_settle_jobs_wherever_they_are() -> None:
     await asyncio.sleep(0.1)
     assert [outcome.status for outcome in outcomes] == [504, 504]
     assert (queue.waiting, queue.unsettled, lasting) == (1, 1, [])
+    assert runner.abandoned == runner.calls
     # What the worker says later goes nowhere.
-    runner.jobs[0].settle(Prediction((), 0.0))
+    queue.completed(runner.calls[0], Prediction((), 0.0))
     assert len(outcomes) == 2
 
 
@@ -124,7 +133,7 @@ async def test_untouched_jobs_of_a_lost_worker_come_first_and_in_order() -> None
     jobs = [job([]) for _ in range(5)]
     for item in jobs:
         queue.submit(item)
-    queue.detach(lost, lost.jobs[1:])
+    queue.detach(lost, lost.calls[1:], [], Failure("WorkerCrashed", "gone"))
     queue.attach(next_)
     assert next_.jobs == jobs[1:]
 

@@ -65,6 +65,11 @@ def deploy(
         list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
     ] = None,
     public: Annotated[bool | None, typer.Option(help="Answer without a token")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the model per replica")] = None,
+    batch: Annotated[str | None, typer.Option(help="Share calls to the model: auto, on or off")] = None,
+    latency_slo_ms: Annotated[float | None, typer.Option(help="Time a request may take, in ms")] = None,
+    cache: Annotated[str | None, typer.Option(help="Keep answers for equal requests, such as 64Mi")] = None,
+    warmup: Annotated[str | None, typer.Option(help="sample, zero, random or none")] = None,
     start_timeout: Annotated[str | None, typer.Option(help="How long it may load, such as 120s")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would change and change nothing")] = False,
     wait: Wait = True,
@@ -85,6 +90,11 @@ def deploy(
         "env": files.pairs(env or [], "--env") or None,
         "config_files": configs or None,
         "public": public,
+        "workers": workers,
+        "batch": batch,
+        "latency_slo_ms": latency_slo_ms,
+        "cache": cache,
+        "warmup": warmup,
         "start_timeout_seconds": None
         if start_timeout is None
         else files.seconds(start_timeout, "--start-timeout"),

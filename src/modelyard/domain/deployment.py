@@ -12,6 +12,9 @@ from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.runtime import AUTO
 from modelyard.domain.variant import Serve
 
+BATCH = ("auto", "on", "off")
+WARMUP = ("sample", "zero", "random", "none")
+
 
 class Stage(StrEnum):
     """Which of a deployment's three lives this is; part of its identity."""
@@ -102,6 +105,22 @@ class DeploymentSpec:
     """Answer whoever reaches the front door, without a token."""
     queue_size: int = 64
     """Requests that may wait for the model before the next is turned away with 503."""
+    workers: int = 1
+    """Processes of the model in each replica; they share its cores and its memory evenly."""
+    batch: str = "auto"
+    """Whether waiting requests may share a call to the model: `auto` where it pays, `on`, or `off`."""
+    batch_max_rows: int = 64
+    """Rows of one such call."""
+    batch_max_delay_ms: float = 0.0
+    """How long a request may be held back for company while every worker is busy."""
+    latency_slo_ms: float = 0.0
+    """The time that a request may take; shared calls are kept small enough for it. 0 is no bound."""
+    cache: str = "0"
+    """Bytes such as `64Mi` of answers that each replica keeps for equal requests; 0 keeps none."""
+    retry: bool = True
+    """Give a request whose worker died to another one, once."""
+    warmup: str = "sample"
+    """What a loaded model answers before it counts as ready: its `sample`, `zero`, `random`, or `none`."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -109,6 +128,22 @@ class DeploymentSpec:
             for name, value, rule, ok in (
                 ("replicas", self.replicas, "between 0 and 1000", 0 <= self.replicas <= 1000),
                 ("max_surge", self.max_surge, "between 1 and 100", 1 <= self.max_surge <= 100),
+                ("workers", self.workers, "between 1 and 64", 1 <= self.workers <= 64),
+                ("batch", self.batch, f"one of {', '.join(BATCH)}", self.batch in BATCH),
+                (
+                    "batch_max_rows",
+                    self.batch_max_rows,
+                    "between 1 and 65536",
+                    1 <= self.batch_max_rows <= 65_536,
+                ),
+                ("warmup", self.warmup, f"one of {', '.join(WARMUP)}", self.warmup in WARMUP),
+                *(
+                    (name, value, "between 0 and 60000 milliseconds", 0 <= value <= 60_000)
+                    for name, value in (
+                        ("batch_max_delay_ms", self.batch_max_delay_ms),
+                        ("latency_slo_ms", self.latency_slo_ms),
+                    )
+                ),
                 ("queue_size", self.queue_size, "between 1 and 100000", 1 <= self.queue_size <= 100_000),
                 *(
                     (name, value, f"between {low} and 86400 seconds", low <= value <= 86_400)
@@ -121,6 +156,7 @@ class DeploymentSpec:
             )
             if not ok
         ]
+        quantity.parse_memory(self.cache, "spec.cache")
         wrong += naming.env_errors(self.env, "spec.env")
         wrong += naming.file_name_errors(self.config_files, "spec.config_files")
         if wrong:

@@ -11,7 +11,22 @@ import orjson
 
 from modelyard.oip.errors import Rejected
 from modelyard.oip.signature import Signature, compile_signature
+from modelyard.serving.batching.policy import AUTO, MODES
 from modelyard.serving.errors import ConfigInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """Which requests may share a call to the model."""
+
+    mode: str = AUTO
+    """`auto` shares calls where that has shown to pay, `on` always, `off` never."""
+    max_rows: int = 64
+    """Rows of one call."""
+    max_delay_seconds: float = 0.0
+    """How long a request may be held back for company while every worker is busy."""
+    slo_seconds: float = 0.0
+    """The time that a request may take; calls are kept small enough for it. 0 is no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +42,11 @@ class Limits:
     drain_seconds: float = 30.0
     keep_alive_seconds: float = 0.0
     """How long a connection may idle; 0 is 65 s on TCP, and over an hour on the gateway's Unix socket."""
+    batch: Batching = Batching()
+    retry: bool = True
+    """Whether a request whose worker died is given to another one, once."""
+    cache_bytes: int = 0
+    """Answers that are kept for equal requests; 0 keeps none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +222,22 @@ def _limits(document: Mapping[str, Any]) -> Limits:
         max_body_bytes=int(_number(document, "max_body_bytes", usual.max_body_bytes, path="limits.")),
         drain_seconds=_number(document, "drain_seconds", usual.drain_seconds, path="limits."),
         keep_alive_seconds=_number(document, "keep_alive_seconds", 0.0, path="limits."),
+        batch=_batching(_object(document, "batch", {}, path="limits.")),
+        retry=document.get("retry") is not False,
+        cache_bytes=int(_number(document, "cache_bytes", 0, path="limits.")),
+    )
+
+
+def _batching(document: Mapping[str, Any]) -> Batching:
+    usual, path = Batching(), "limits.batch."
+    mode = _text(document, "mode", usual.mode, path=path)
+    if mode not in MODES:
+        raise ConfigInvalid(f"{path}mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    return Batching(
+        mode=mode,
+        max_rows=max(1, int(_number(document, "max_rows", usual.max_rows, path=path))),
+        max_delay_seconds=_number(document, "max_delay_ms", 0.0, path=path) / 1e3,
+        slo_seconds=_number(document, "slo_ms", 0.0, path=path) / 1e3,
     )
 
 

@@ -51,10 +51,10 @@ def not_found(message: str) -> Problem:
     return Problem(404, "not_found", message)
 
 
-def unavailable(message: str, *, reason: str = "", safe: bool) -> Problem:
-    """Trying again can help."""
+def unavailable(message: str, *, reason: str = "", safe: bool, retry_after: int = 1) -> Problem:
+    """Trying again can help, after so many seconds."""
     problem = Problem(503, "unavailable", message, reason=reason, safe=safe)
-    problem.headers = {"Retry-After": "1", **({"x-modelyard-retry": "safe"} if safe else {})}
+    problem.headers = {"Retry-After": str(retry_after), **({"x-modelyard-retry": "safe"} if safe else {})}
     return problem
 
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 
 from modelyard.serving.application import Application
 from modelyard.serving.catalog import Catalog
@@ -24,6 +25,8 @@ from modelyard.serving.state import StateFile
 from modelyard.serving.workers.process import resident_own_bytes
 
 HEARTBEAT_SECONDS = 1.0
+EXPLAIN_BEATS = 10
+"""The state says anew after so many heartbeats how requests share calls; that changes all the time."""
 
 
 class Front:
@@ -157,8 +160,11 @@ class Front:
         return 1
 
     async def _beat(self) -> None:
-        while True:
+        for turn in count():
             await asyncio.sleep(HEARTBEAT_SECONDS)
+            if turn % EXPLAIN_BEATS == 0:
+                for hosted in self._models:
+                    hosted.explain()
             self._report()
             self._state.beat()
 
@@ -177,6 +183,7 @@ class Front:
             "variant": self._models[0].config.variant,
             "inline": any(supervisor.is_inline for supervisor in supervisors),
             "device": next((hosted.device for hosted in self._models if hosted.device), ""),
+            "models": [hosted.as_json() for hosted in self._models],
             "workers": [{"pid": supervisor.pid} for supervisor in supervisors if supervisor.pid],
         }
         try:

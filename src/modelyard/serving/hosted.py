@@ -8,20 +8,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from modelyard.oip.errors import Rejected
 from modelyard.oip.model import ServedModel
 from modelyard.oip.signature import compile_signature
-from modelyard.serving.config import ModelConfig
-from modelyard.serving.dispatcher import Dispatcher
+from modelyard.serving.batching.merging import obstacle_in
+from modelyard.serving.batching.policy import Policy
+from modelyard.serving.caching import ResponseCache
+from modelyard.serving.config import Limits, ModelConfig
+from modelyard.serving.dispatcher import Dispatcher, Rules
 from modelyard.serving.errors import Failure
 from modelyard.serving.inline import InlineSupervisor
+from modelyard.serving.jobs import Work
 from modelyard.serving.logs import Log
+from modelyard.serving.memory import artifact_bytes, free_bytes, misfit
 from modelyard.serving.metrics import Metrics
 from modelyard.serving.statistics import Statistics
+from modelyard.serving.workers.process import resident_bytes
 from modelyard.serving.workers.supervisor import Announced, Supervisor
 
 GRACE_SECONDS = 3.0
@@ -62,11 +68,11 @@ class HostedModel:
                 "version": config.version,
             }
         )
-        self.dispatcher = Dispatcher(
-            asyncio.get_running_loop(),
-            limit=config.limits.queue,
-            limit_bytes=QUEUE_BODIES * config.limits.max_body_bytes,
-        )
+        self.dispatcher = Dispatcher(asyncio.get_running_loop(), _rules(config.limits), _policy(config))
+        self.dispatcher.on_call = self._called
+        self.dispatcher.on_mismatch = self._mismatched
+        if config.limits.cache_bytes:
+            self.dispatcher.cache = ResponseCache(config.limits.cache_bytes)
         self.headers = (
             f"X-Modelyard-Model-Version: {config.version}\r\nX-Modelyard-Revision: {config.revision}\r\n"
         ).encode("latin-1", "replace")
@@ -75,6 +81,9 @@ class HostedModel:
         self.last_failure: Failure | None = None
         self.device = ""
         self.restarts = 0
+        self.loaded_bytes = 0
+        """Memory of a worker that had just loaded it, as measured; 0 before it ever was."""
+        self.explanation: Mapping[str, Any] = {}
         self.supervisors: tuple[Supervisor, ...] = ()
         self._owner = owner
         self._log = log
@@ -103,6 +112,26 @@ class HostedModel:
         """Bytes of memory of its workers when last looked at."""
         return sum(supervisor.resident for supervisor in self.supervisors)
 
+    @property
+    def _needed(self) -> int:
+        """Bytes that loading takes: as measured the last time, at least what its files have."""
+        worker = self.config.worker
+        return worker.count * max(self.loaded_bytes, artifact_bytes(worker.config))
+
+    def as_json(self) -> Mapping[str, Any]:
+        """What it is and does, for the front's state."""
+        return {
+            "name": self.config.name,
+            "version": self.config.version,
+            "phase": self.phase,
+            "memory_bytes": self.loaded_bytes,
+            "batch": self.explanation,
+        }
+
+    def explain(self) -> None:
+        """Put into words how its requests share calls, as far as that is known now."""
+        self.explanation = self.dispatcher.policy.as_json()
+
     def gauges(self) -> Mapping[str, float]:
         """Metrics that go up and down, by name."""
         return {
@@ -110,11 +139,18 @@ class HostedModel:
             "modelyard_queue_depth": self.dispatcher.waiting,
             "modelyard_worker_up": sum(s.is_ready for s in self.supervisors),
             "modelyard_worker_rss_bytes": self.resident,
+            "modelyard_model_loaded_bytes": self.loaded_bytes,
+            "modelyard_batching": float(self.dispatcher.policy.merges),
+            "modelyard_cache_bytes": self.dispatcher.cache.bytes if self.dispatcher.cache is not None else 0,
         }
 
     def counters(self) -> Mapping[str, float]:
         """Metrics that only go up, by name."""
-        return {"modelyard_worker_restarts_total": self.restarts}
+        return {
+            "modelyard_worker_restarts_total": self.restarts,
+            "modelyard_retried_total": self.dispatcher.retried,
+            **_cache_counters(self.dispatcher.cache),
+        }
 
     # Loading and unloading.
 
@@ -123,7 +159,14 @@ class HostedModel:
         if self.phase not in ("unloaded", "failed"):
             return
         self.failure = None
+        if self.dispatcher.cache is not None:
+            self.dispatcher.cache.clear()
         self.dispatcher.obstacle = Failure("Starting", "the model is loading")
+        failure = misfit(self.config.name, self._needed, free_bytes())
+        if failure is not None:
+            self.failure = self.last_failure = failure
+            self._fail(failure)
+            return
         self._settings_path.write_bytes(orjson.dumps(self.config.worker.config))
         self._settings_path.chmod(0o600)
         loop = asyncio.get_running_loop()
@@ -166,8 +209,12 @@ class HostedModel:
 
     async def close(self) -> None:
         """End its workers for good, whatever they do."""
+        # `wait_for` may swallow a cancellation that comes together with news, so that the process's end and
+        # the answer that no other is wanted must do as well.
+        self.phase = "unloading"
         for task in self._tasks:
             task.cancel()
+        self.kill()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # What supervisors tell.
@@ -177,7 +224,17 @@ class HostedModel:
         loaded = announced.loaded or {}
         self.device = str(loaded.get("device") or "")
         self._learn_signature(loaded.get("signature"))
-        self._log.info("worker_ready", model=self.config.name, pid=supervisor.pid, device=self.device)
+        self._learn_pace(loaded)
+        self.loaded_bytes = resident_bytes(supervisor.pid) or self.loaded_bytes
+        self.explain()
+        self._log.info(
+            "worker_ready",
+            model=self.config.name,
+            pid=supervisor.pid,
+            device=self.device,
+            memory_bytes=self.loaded_bytes,
+            batch=self.explanation["reason"],
+        )
         if not self.is_wanted or supervisor not in self.supervisors:
             return
         self.dispatcher.obstacle = None
@@ -230,6 +287,15 @@ class HostedModel:
             "NotLoaded", f'model "{name}" is not loaded: POST /v2/repository/models/{name}/load loads it'
         )
 
+    def _called(self, work: Work, seconds: float) -> None:
+        rows = sum(work.rows)
+        self.metrics.batch_size.observe(rows)
+        self.metrics.inference_seconds.observe(seconds)
+        self.statistics.executed(rows, seconds)
+
+    def _mismatched(self, reason: str) -> None:
+        self._log.error("batching_ended", model=self.config.name, reason=reason)
+
     def _supervisor(self) -> Supervisor:
         if self.config.inline is not None:
             settings = str(self._settings_path)
@@ -244,9 +310,49 @@ class HostedModel:
             request_timeout_seconds=self.config.limits.request_timeout_seconds,
         )
 
+    def _learn_pace(self, loaded: Mapping[str, Any]) -> None:
+        """What the worker found out while it warmed up."""
+        policy = self.dispatcher.policy
+        warmup = loaded.get("warmup")
+        said: Mapping[str, Any] = warmup if isinstance(warmup, dict) else {}
+        obstacle = obstacle_in(self.model.signature) or str(said.get("obstacle") or "")
+        if loaded.get("batchable") is False:
+            obstacle = "the model's code says batchable = False, or yields its answers"
+        policy.allow(obstacle)
+        with contextlib.suppress(TypeError, ValueError):
+            for rows, seconds in said.get("costs") or ():
+                policy.observe(int(rows), float(seconds))
+        if said.get("failure"):
+            self._log.error("warmup_failed", model=self.config.name, message=str(said["failure"]))
+
     def _learn_signature(self, document: object) -> None:
         """A model published without a signature may know it once it is loaded."""
         if self.model.signature.inputs or not isinstance(document, dict):
             return
         with contextlib.suppress(Rejected):
             self.model = replace(self.model, signature=compile_signature(document))
+
+
+def _cache_counters(cache: ResponseCache | None) -> Mapping[str, float]:
+    if cache is None:
+        return {}
+    return {"modelyard_cache_hits_total": cache.hits, "modelyard_cache_misses_total": cache.misses}
+
+
+def _rules(limits: Limits) -> Rules:
+    return Rules(
+        limit=limits.queue,
+        limit_bytes=QUEUE_BODIES * limits.max_body_bytes,
+        max_delay=limits.batch.max_delay_seconds,
+        retries=limits.retry,
+    )
+
+
+def _policy(config: ModelConfig) -> Policy:
+    batch = config.limits.batch
+    return Policy(
+        mode=batch.mode,
+        max_rows=batch.max_rows,
+        slo_seconds=batch.slo_seconds,
+        obstacle=obstacle_in(config.signature),
+    )

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from time import monotonic
+from typing import Any
 
-from modelyard.oip.errors import Rejected
+from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.form import is_form, parse_fields
 from modelyard.oip.infer_request import parse_infer
 from modelyard.oip.model import Query, Rendered, ServedModel
 from modelyard.oip.regions import Regions
 from modelyard.oip.rows import parse_rows
 from modelyard.serving.answers import document_of, identified
+from modelyard.serving.batching.merging import check_pad, rows_of
 from modelyard.serving.bodies import with_body
+from modelyard.serving.caching import COLLAPSED, HIT
 from modelyard.serving.errors import Problem
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.coding import COMPRESS_BYTES, compress, wanted_coding
 from modelyard.serving.http.messages import Exchange, Response
-from modelyard.serving.jobs import Job, Prediction
-from modelyard.serving.statistics import Stages, rows_in
+from modelyard.serving.jobs import LOWEST_PRIORITY, USUAL_PRIORITY, Job, Prediction
+from modelyard.serving.metrics import STAGES
+from modelyard.serving.statistics import Stages
 from modelyard.serving.streaming import EventStream
 
 LONGEST_TIMEOUT_SECONDS = 86_400.0
@@ -111,7 +115,10 @@ class Inference:
             timeout_seconds=timeout,
             submitted_at=monotonic(),
             done=partial(self._done, call),
+            priority=_priority(exchange, parameters),
+            cacheable=not _wants_fresh(exchange, parameters),
         )
+        check_pad(parameters)
         call.job = job
         if query.events is not None:
             headers = identified(self._hosted.headers, exchange)
@@ -133,15 +140,14 @@ class Inference:
 
     def _done(self, call: _Call, outcome: Prediction | Problem) -> None:
         if isinstance(outcome, Problem):
+            if outcome.safe:
+                self._metrics.count_shed(outcome.reason or "Unavailable")
             self._fail(call, outcome)
             return
-        now = monotonic()
         job = call.job
         assert job is not None  # noqa: S101 - set before the dispatcher saw it
         self._metrics.queue_seconds.observe(job.begun_at - job.submitted_at)
-        self._metrics.inference_seconds.observe(outcome.infer_seconds)
-        self._metrics.batch_size.observe(rows_in(outcome.outputs))
-        self._hosted.statistics.executed(rows_in(outcome.outputs), outcome.infer_seconds)
+        job.answered_at = job.answered_at or monotonic()
         if call.stream is not None:
             self._last(call, call.stream, outcome)
             return
@@ -150,13 +156,14 @@ class Inference:
         except Rejected as error:
             self._fail(call, error)
             return
-        self._count(call, job, outcome, since=now)
-        timing = b"Server-Timing: queue;dur=%.3f, infer;dur=%.3f, total;dur=%.3f\r\n" % (
-            (job.begun_at - job.submitted_at) * 1e3,
-            outcome.infer_seconds * 1e3,
-            (now - call.exchange.received_at) * 1e3,
-        )
-        self._finish(call.exchange, call.dialect.protocol, _response(rendered, call.exchange, timing))
+        self._count(call, job, outcome, since=job.answered_at)
+        response = _response(rendered, call.exchange)
+        stages = _stages(call.exchange.received_at, job, outcome, monotonic())
+        self._metrics.observe_stages(stages)
+        response.headers += _timing(stages)
+        if job.cache_status:
+            response.headers += b"Cache-Status: modelyard; %b\r\n" % job.cache_status.encode()
+        self._finish(call.exchange, call.dialect.protocol, response)
 
     def _count(self, call: _Call, job: Job, outcome: Prediction, *, since: float) -> None:
         """Count a success; its answer is being written since then."""
@@ -168,7 +175,7 @@ class Inference:
             infer=outcome.infer_seconds,
             output=now - since,
         )
-        self._hosted.statistics.succeeded(stages, rows=rows_in(outcome.outputs))
+        self._hosted.statistics.succeeded(stages, rows=max(rows_of(job.inputs), 1))
 
     def _part(self, call: _Call, prediction: Prediction) -> None:
         """Send a part; an answer that cannot go on is given up."""
@@ -207,8 +214,31 @@ class Inference:
         self._metrics.request_seconds.observe(monotonic() - call.exchange.received_at)
 
 
-def _response(rendered: Rendered, exchange: Exchange, headers: bytes) -> Response:
-    parts = rendered.parts
+def _stages(received_at: float, job: Job, outcome: Prediction, now: float) -> Sequence[float]:
+    """Seconds of each of STAGES; together they are the time from the request's last byte until now."""
+    answered = job.answered_at
+    inside = min(outcome.infer_seconds, max(answered - job.begun_at - job.merge_seconds, 0.0))
+    if job.cache_status in (HIT, COLLAPSED):
+        # Another request's call, or none, was what it waited for.
+        inside = 0.0
+    return (
+        job.submitted_at - received_at,
+        job.begun_at - job.submitted_at,
+        job.merge_seconds,
+        max(answered - job.begun_at - job.merge_seconds - inside, 0.0),
+        min(outcome.preprocess_seconds, inside),
+        max(inside - outcome.preprocess_seconds, 0.0),
+        now - answered,
+    )
+
+
+def _timing(stages: Sequence[float]) -> bytes:
+    spans = ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in zip(STAGES, stages, strict=True))
+    return f"Server-Timing: {spans}, total;dur={sum(stages) * 1e3:.3f}\r\n".encode()
+
+
+def _response(rendered: Rendered, exchange: Exchange) -> Response:
+    parts, headers = rendered.parts, b""
     if rendered.json_length is not None:
         headers += b"Inference-Header-Content-Length: %d\r\n" % rendered.json_length
     accept = exchange.headers.get(b"accept-encoding")
@@ -229,3 +259,27 @@ def _seconds(header: bytes) -> float:
     if not isfinite(seconds) or seconds <= 0:
         raise Rejected("headers.X-Request-Timeout", f'expected seconds such as 2.5, got "{text[:40]}"')
     return seconds
+
+
+def _priority(exchange: Exchange, parameters: Mapping[str, Any]) -> int:
+    """1 first, 9 last; 0 and nothing mean the usual 5. The header is for clients without parameters."""
+    asked, path = parameters.get("priority"), "parameters.priority"
+    header = exchange.headers.get(b"x-request-priority")
+    if asked is None and header is not None:
+        path = "headers.X-Request-Priority"
+        text = header.strip().decode("latin-1")
+        asked = int(text) if text.isdecimal() and len(text) < 20 else text
+    if asked is None or asked == 0:
+        return USUAL_PRIORITY
+    if isinstance(asked, bool) or not isinstance(asked, int) or not 0 < asked <= LOWEST_PRIORITY:
+        raise Rejected(path, f"expected 1 (first) to {LOWEST_PRIORITY} (last), or 0, got {shown(asked)}")
+    return asked
+
+
+def _wants_fresh(exchange: Exchange, parameters: Mapping[str, Any]) -> bool:
+    """Whether the client wants no answer that was kept."""
+    asked = parameters.get("cache")
+    if asked is not None and not isinstance(asked, bool):
+        raise Rejected("parameters.cache", f"expected true or false, got {shown(asked)}")
+    control = exchange.headers.get(b"cache-control", b"").lower()
+    return asked is False or b"no-cache" in control or b"no-store" in control

@@ -11,7 +11,7 @@ from modelyard.serving.compiled import Compiled, NotInline, open_variant
 from modelyard.serving.config import ModelConfig
 from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Failure, Problem
-from modelyard.serving.jobs import Job, Prediction
+from modelyard.serving.jobs import Prediction, Work
 from modelyard.serving.logs import Log
 from modelyard.serving.workers.supervisor import Listener, Supervisor
 
@@ -37,7 +37,7 @@ class InlineRunner:
 
     @property
     def load(self) -> int:
-        """Jobs it has now."""
+        """Calls it has now."""
         return self._threaded
 
     @property
@@ -45,38 +45,38 @@ class InlineRunner:
         """Whether it takes another one."""
         return self._threaded < MOST_THREADED
 
-    def begin(self, job: Job) -> None:
-        """Answer a small job before this returns, a large one later."""
-        shape = job.inputs[0].shape
+    def begin(self, work: Work) -> None:
+        """Answer a small call before this returns, a large one later."""
+        shape = work.inputs[0].shape
         if (shape[0] if shape else 1) <= self.quick_rows:
-            outcome = self._compiled.answer(job.inputs)
+            outcome = self._compiled.answer(work.inputs)
             self._learn(outcome)
-            self._finish(job, outcome)
+            self._dispatcher.completed(work, outcome)
             return
         self._threaded += 1
-        computing = self._loop.run_in_executor(self._threads, self._compiled.answer, job.inputs)
-        computing.add_done_callback(lambda computed: self._computed(job, computed))
+        computing = self._loop.run_in_executor(self._threads, self._compiled.answer, work.inputs)
+        computing.add_done_callback(lambda computed: self._computed(work, computed))
+
+    def abandon(self, work: Work) -> None:
+        """What is computed already is computed to its end."""
 
     def close(self) -> None:
         """Begin nothing more; what a thread computes ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _computed(self, job: Job, computed: asyncio.Future[Prediction | Problem]) -> None:
+    def _computed(self, work: Work, computed: asyncio.Future[Prediction | Problem]) -> None:
         self._threaded -= 1
         if computed.cancelled():
-            self._finish(job, Problem(503, "unavailable", "the replica is leaving", reason="Draining"))
+            gone = Problem(503, "unavailable", "the replica is leaving", reason="Draining")
+            self._dispatcher.completed(work, gone)
         else:
-            self._finish(job, computed.result())
+            self._dispatcher.completed(work, computed.result())
         self._dispatcher.feed()
 
     def _learn(self, outcome: Prediction | Problem) -> None:
         """This machine may be slower than the one where the variant was measured."""
         if isinstance(outcome, Prediction) and outcome.infer_seconds > 2 * LOOP_SECONDS:
             self.quick_rows = max(1, self.quick_rows // 2)
-
-    def _finish(self, job: Job, outcome: Prediction | Problem) -> None:
-        self._dispatcher.settled(job)
-        job.settle(outcome)
 
 
 class Hello:
@@ -141,6 +141,7 @@ class InlineSupervisor(Supervisor):
             await self._killed.wait()
         finally:
             runner, self._runner = self._runner, None
-            self._dispatcher.detach(runner, ())
+            unloaded = Failure("Unloaded", "the variant was unloaded")
+            self._dispatcher.detach(runner, (), (), unloaded)
             runner.close()
-        self._listener.worker_lost(self, Failure("Unloaded", "the variant was unloaded"))
+        self._listener.worker_lost(self, unloaded)

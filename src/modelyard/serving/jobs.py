@@ -1,13 +1,15 @@
-"""Job: one prediction on its way through queue and worker."""
+"""Job: one prediction on its way. Work: one call to the model, for one job or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from modelyard.oip.tensor import Tensor
 from modelyard.serving.errors import Problem
+
+HIGHEST_PRIORITY, USUAL_PRIORITY, LOWEST_PRIORITY = 1, 5, 9
 
 
 class Prediction(NamedTuple):
@@ -15,6 +17,8 @@ class Prediction(NamedTuple):
 
     outputs: tuple[Tensor, ...]
     infer_seconds: float
+    preprocess_seconds: float = 0.0
+    """Of `infer_seconds`, what the model's own preparation of the input took."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +33,29 @@ class Job:
     submitted_at: float
     done: Callable[[Prediction | Problem], None]
     on_part: Callable[[Prediction], None] | None = None
-    """Called for each part of an answer that comes in parts, before `done`."""
+    """Called for each part of a streamed answer, before `done`, which then comes without outputs.
+
+    A job that has it is answered in parts: one for each value that a model's generator yields, and one in
+    all for a model that returns its answer at once.
+    """
+    priority: int = USUAL_PRIORITY
+    """1 goes first, 9 last."""
     begun_at: float = 0.0
+    """When a worker got it; 0 while it waits."""
+    merge_seconds: float = 0.0
+    """What joining it with others, and cutting the answer up, took."""
+    answered_at: float = 0.0
+    crashes: int = 0
+    """Workers whose process ended while it was inside."""
+    cacheable: bool = True
+    """Whether an answer that was kept for an equal request will do."""
+    cache_status: str = ""
+    """What the response cache did for it; empty when it was not asked."""
+    kind: Hashable = None
+    """What it must have in common with others to share a call; made when first needed."""
+    work: Work | None = None
+    flight: Any = None
+    """The call that it waits for together with equal requests."""
     settled: bool = False
 
     def settle(self, outcome: Prediction | Problem) -> None:
@@ -45,6 +70,29 @@ class Job:
         self.settled = True
         self.done = _dropped
         self.on_part = None
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One call to the model."""
+
+    jobs: tuple[Job, ...]
+    inputs: tuple[Tensor, ...]
+    """The jobs' rows, one below the other."""
+    rows: tuple[int, ...]
+    """How many of them are each job's."""
+    parameters: Mapping[str, Any]
+    deadline: float
+    """The latest of the jobs'."""
+    begun_at: float
+    streams: bool = False
+    """Whether its answer is wanted in parts."""
+    runner: Any = field(default=None, repr=False)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return any(not job.settled for job in self.jobs)
 
 
 def _dropped(outcome: Prediction | Problem) -> None:

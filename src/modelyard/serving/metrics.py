@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds in seconds."""
+STAGE = "modelyard_stage_duration_seconds"
 BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+
+STAGES = ("parse", "queue", "batch", "ipc", "preprocess", "infer", "serialize")
+"""Where a request's time goes, in order; together they are all of it."""
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,6 +65,7 @@ class Metrics:
         self.queue_seconds = Histogram()
         self.inference_seconds = Histogram()
         self.batch_size = Histogram(BATCHES)
+        self.stage_seconds = tuple(Histogram() for _ in STAGES)
 
     def count(self, protocol: str, status: int) -> None:
         """Count an answered request."""
@@ -70,6 +75,11 @@ class Metrics:
     def count_shed(self, reason: str) -> None:
         """Count a request that was turned away."""
         self.shed[reason] = self.shed.get(reason, 0) + 1
+
+    def observe_stages(self, seconds: Iterable[float]) -> None:
+        """Count how long each of STAGES took."""
+        for histogram, value in zip(self.stage_seconds, seconds, strict=True):
+            histogram.observe(value)
 
     def families(self, gauges: Mapping[str, float], counters: Mapping[str, float]) -> Iterator[Family]:
         """Every family of samples; `gauges` and `counters` are what is known only now, by name."""
@@ -85,6 +95,12 @@ class Metrics:
             ("modelyard_batch_size", self.batch_size, "Rows of a call to the model."),
         ):
             yield Family(name, "histogram", text, tuple(histogram.lines(name, self._labels)))
+        stages = tuple(
+            line
+            for stage, histogram in zip(STAGES, self.stage_seconds, strict=True)
+            for line in histogram.lines(STAGE, f'{self._labels},step="{stage}"')
+        )
+        yield Family(STAGE, "histogram", "Where the time of answered requests went.", stages)
         shed = tuple(
             f'modelyard_shed_total{{{self._labels},reason="{r}"}} {n}' for r, n in sorted(self.shed.items())
         )

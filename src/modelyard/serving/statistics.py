@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-from modelyard.oip.tensor import Tensor
 
 MOST_BATCH_SIZES = 256
 """Batches of other sizes than the first so many are counted together with the largest of these."""
@@ -123,8 +120,3 @@ class Statistics:
             ],
             "memory_usage": [{"type": "CPU", "id": 0, "byte_size": resident_bytes}],
         }
-
-
-def rows_in(outputs: Sequence[Tensor]) -> int:
-    """How many rows a prediction is of: the first dimension of its first output, one when it has none."""
-    return outputs[0].shape[0] if outputs and outputs[0].shape else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
 from modelyard_worker.config import prepare, verify
 from modelyard_worker.explain import explain
@@ -39,9 +39,24 @@ def load(config: Mapping[str, Any]) -> Loaded:
 
 
 def guarded(loaded: Loaded, config: Mapping[str, Any]) -> Loaded:
-    """The model with a predict that raises only Failure (and KeyboardInterrupt)."""
-    predict = loaded.predict
+    """The model with a predict and a stream that raise only Failure (and KeyboardInterrupt)."""
+    stream = None if loaded.stream is None else _guarded_stream(loaded.stream, config)
+    return replace(loaded, predict=_guarded(loaded.predict, config), stream=stream)
 
+
+def _guarded_stream(stream: Any, config: Mapping[str, Any]) -> Any:
+    def explained(inputs: Arrays, parameters: Mapping[str, Any]) -> Iterator[Arrays]:
+        try:
+            yield from stream(inputs, parameters)
+        except (Failure, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # guests raise anything, SystemExit too; it is reported
+            raise explain(error, config, loading=False) from error
+
+    return explained
+
+
+def _guarded(predict: Callable[[Arrays, Mapping[str, Any]], Arrays], config: Mapping[str, Any]) -> Any:
     def explained(inputs: Arrays, parameters: Mapping[str, Any]) -> Arrays:
         try:
             return predict(inputs, parameters)
@@ -50,4 +65,4 @@ def guarded(loaded: Loaded, config: Mapping[str, Any]) -> Loaded:
         except BaseException as error:  # guests raise anything, SystemExit too; it is reported
             raise explain(error, config, loading=False) from error
 
-    return replace(loaded, predict=explained)
+    return explained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -10,7 +11,7 @@ import os
 import platform
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from modelyard_worker.arrays import normal
 from modelyard_worker.config import entry_path, published
 from modelyard_worker.failures import Failure
 from modelyard_worker.loaded import Loaded
+from modelyard_worker.steps import Loop, Steps
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
@@ -31,7 +33,8 @@ def load(config: Mapping[str, Any]) -> Loaded:
     """Import the model's code, build the model and find its steps.
 
     The steps are preprocess, predict and postprocess; each may be sync or async. `predict` takes a dict of
-    arrays and returns a dict, array, list or DataFrame.
+    arrays and returns a dict, array, list or DataFrame, or yields such as the parts of a streamed answer. A
+    model with `batchable = False` gets the rows of one request at a time.
     """
     path = entry_path(config)
     if os.path.isdir(path):
@@ -43,17 +46,22 @@ def load(config: Mapping[str, Any]) -> Loaded:
     declared = list(given.get("outputs") or ())
     specs, adapt = outputs.declared(declared, ())
     names = [str(each["name"]) for each in declared]
-    loop = _Loop()
 
-    def predict(tensors: Arrays, _: Mapping[str, Any]) -> Arrays:
+    def stream(tensors: Arrays, _: Mapping[str, Any]) -> Iterator[Arrays]:
         signatures.check(inputs, tensors)
-        value: Any = tensors
-        for step in steps:
-            value = loop.settled(step(value))
-        answer: Arrays = adapt(named(value, names))
+        for part in steps.parts(tensors):
+            yield adapt(named(part, names))
+
+    def predict(tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        if steps.streams:
+            return joined(list(stream(tensors, parameters)))
+        signatures.check(inputs, tensors)
+        answer: Arrays = adapt(named(steps.whole(tensors), names))
         return answer
 
-    kind = type(getattr(steps[-1], "__self__", None)).__name__
+    owner = getattr(steps.predict, "__self__", None)
+    kind = type(owner).__name__
+    batchable = getattr(module if owner is None else owner, "batchable", True)
     return Loaded(
         signature=signatures.signature(inputs, specs, given),
         device="CPU",
@@ -63,7 +71,25 @@ def load(config: Mapping[str, Any]) -> Loaded:
             "function": config.get("function") or "unknown",
         },
         predict=predict,
+        stream=stream if steps.streams else None,
+        batchable=bool(batchable) and not steps.streams,
     )
+
+
+def joined(parts: "list[Arrays]") -> Arrays:
+    """The parts of a streamed answer for a client that wants it whole: one below the other.
+
+    Raises Failure(PredictionFailed) for parts that do not fit together, or none.
+    """
+    if not parts:
+        raise Failure("PredictionFailed", "predict yielded nothing")
+    try:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except (KeyError, ValueError) as error:
+        raise Failure(
+            "PredictionFailed",
+            f"the parts that predict yielded do not fit together: {error}; ask for a stream",
+        ) from error
 
 
 def named(value: Any, names: Sequence[str]) -> Dict[str, Any]:
@@ -86,25 +112,6 @@ def named(value: Any, names: Sequence[str]) -> Dict[str, Any]:
         return {str(name): normal([row.get(name) for row in value], str(name)) for name in value[0]}
     name = names[0] if names else "output"
     return {name: normal(value.to_numpy() if hasattr(value, "to_numpy") else value, name)}
-
-
-class _Loop:
-    """One event loop for a model's async functions, made when the first of them is called."""
-
-    def __init__(self) -> None:
-        self._loop: Any = None
-
-    def settled(self, value: Any) -> Any:
-        """The value itself, or the result of awaiting it."""
-        if not inspect.isawaitable(value):
-            return value
-        if self._loop is None:
-            self._loop = importlib.import_module("asyncio").new_event_loop()
-
-        async def waited() -> Any:
-            return await value
-
-        return self._loop.run_until_complete(waited())
 
 
 class _Uncached(importlib.machinery.SourceFileLoader):
@@ -144,29 +151,29 @@ def _hook(directory: str) -> Callable[[str], Any]:
     return hook
 
 
-def _steps(module: ModuleType, directory: str) -> "list[Callable[[Any], Any]]":
+def _steps(module: ModuleType, directory: str) -> Steps:
     kind = getattr(module, "Model", None)
     if isinstance(kind, type):
         model = kind(directory) if _arity(kind) else kind()
         start = getattr(model, "load", None)
         if callable(start):
-            _Loop().settled(start(directory) if _arity(start) else start())
+            Loop().settled(start(directory) if _arity(start) else start())
         return _found(model, getattr(model, "predict", None))
     predict = getattr(module, "predict", None)
     start = getattr(module, "load", None)
     if callable(predict) and callable(start):
-        model = _Loop().settled(start(directory) if _arity(start) else start())
+        model = Loop().settled(start(directory) if _arity(start) else start())
         if _arity(predict) >= 2:
             function = predict
-            return _found(module, lambda inputs: function(model, inputs))
+            return _found(module, functools.partial(function, model))
     return _found(module, predict)
 
 
-def _found(owner: Any, predict: Optional[Callable[[Any], Any]]) -> "list[Callable[[Any], Any]]":
+def _found(owner: Any, predict: Optional[Callable[[Any], Any]]) -> Steps:
     if not callable(predict):
         raise Failure("ModelLoadFailed", f"the code has no predict: {REMEDY}")
-    steps = [getattr(owner, "preprocess", None), predict, getattr(owner, "postprocess", None)]
-    return [step for step in steps if callable(step)]
+    before, after = getattr(owner, "preprocess", None), getattr(owner, "postprocess", None)
+    return Steps(before if callable(before) else None, predict, after if callable(after) else None)
 
 
 def _arity(function: Callable[..., Any]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelyard.backends.base import Guest, Launch
+from modelyard.domain import quantity
 from modelyard.domain.model import Artifact, Signature, Step
 from modelyard.domain.variant import Variant
 
@@ -26,6 +27,7 @@ class Start:
     env: Mapping[str, str]
     """Environment of the guest."""
     threads: int
+    """Of each worker."""
     max_body_bytes: int
 
 
@@ -51,19 +53,27 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
         "worker": {
             "interpreter": launch.guest.interpreter,
             "package": start.worker,
-            "count": 1,
-            "config": of_worker(launch.guest, threads=start.threads),
+            "count": spec.workers,
+            "config": {**of_worker(launch.guest, threads=start.threads), "warmup": spec.warmup},
             "env": dict(start.env),
             "cwd": start.work,
             "load_timeout_seconds": spec.start_timeout_seconds,
             "hang_timeout_seconds": _HANG_SECONDS,
-            "memory_bytes": launch.memory_bytes,
+            "memory_bytes": launch.memory_bytes // spec.workers,
         },
         "limits": {
             "queue": spec.queue_size,
             "request_timeout_seconds": spec.request_timeout_seconds,
             "max_body_bytes": start.max_body_bytes,
             "drain_seconds": spec.drain_seconds,
+            "batch": {
+                "mode": spec.batch,
+                "max_rows": spec.batch_max_rows,
+                "max_delay_ms": spec.batch_max_delay_ms,
+                "slo_ms": spec.latency_slo_ms,
+            },
+            "retry": spec.retry,
+            "cache_bytes": quantity.parse_memory(spec.cache, "spec.cache"),
         },
     }
 

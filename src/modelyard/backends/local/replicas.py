@@ -118,6 +118,7 @@ class Replicas:
         for name, text in launch.spec.config_files.items():
             files.write_text(home / "config" / name, text)
         threads = environment.threads(launch.cpu_millis, node_millis=node.cpu_millis)
+        threads = max(1, threads // launch.spec.workers)
         place = environment.Place(
             work=str(home / "work"),
             temporary=str(home / "tmp"),

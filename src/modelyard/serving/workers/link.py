@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from modelyard.oip.tensor import total_bytes
 from modelyard.serving.dispatcher import Dispatcher
-from modelyard.serving.errors import Failure, Problem, unavailable
-from modelyard.serving.jobs import Job, Prediction
+from modelyard.serving.errors import Failure, Problem, expired, unavailable
+from modelyard.serving.jobs import Prediction, Work
 from modelyard.serving.workers.frames import (
     INLINE_BYTES,
     Fixed,
@@ -34,9 +34,9 @@ _SLOW_SECONDS = 0.002
 
 @dataclass(slots=True, eq=False)
 class _Sent:
-    """A job that the worker has."""
+    """A call that the worker has."""
 
-    job: Job
+    work: Work
     slot: int
 
 
@@ -67,18 +67,18 @@ class Link(asyncio.Protocol):
 
     @property
     def load(self) -> int:
-        """Jobs it has now."""
+        """Calls it has now."""
         return len(self._sent)
 
     @property
     def has_room(self) -> bool:
-        """Whether it takes another job: one at a time, more when waiting would cost more than they."""
+        """Whether it takes another call: one at a time, more when waiting would cost more than they."""
         return len(self._sent) < self._depth
 
     @property
-    def oldest_job(self) -> Job | None:
-        """The job it has had longest."""
-        return next(iter(self._sent.values())).job if self._sent else None
+    def oldest(self) -> Work | None:
+        """The call it has had longest."""
+        return next(iter(self._sent.values())).work if self._sent else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio's, and not their class.
@@ -99,19 +99,21 @@ class Link(asyncio.Protocol):
             self.close()
         self._dispatcher.feed()
 
-    def begin(self, job: Job) -> None:
-        """Send a job to the worker."""
+    def begin(self, work: Work) -> None:
+        """Send a call to the worker."""
         self._number += 1
         slot = self._slots.take()
-        self._sent[self._number] = _Sent(job, slot)
-        layout = self._layouts.of(job.inputs)
-        header = {"op": "infer", "parameters": job.parameters}
-        data = [tensor.data for tensor in job.inputs]
+        self._sent[self._number] = _Sent(work, slot)
+        layout = self._layouts.of(work.inputs)
+        header: dict[str, Any] = {"op": "infer", "parameters": work.parameters}
+        if work.streams:
+            header["stream"] = True
+        data = [tensor.data for tensor in work.inputs]
         if layout.end > INLINE_BYTES:
             self._slots.write(slot, layout.places, data, layout.end)
-            self._write(request_frame(Fixed(self._number, slot, job.deadline, in_slot=True), header, layout))
+            self._write(request_frame(Fixed(self._number, slot, work.deadline, in_slot=True), header, layout))
         else:
-            fixed = Fixed(self._number, slot, job.deadline)
+            fixed = Fixed(self._number, slot, work.deadline)
             self._write(request_frame(fixed, header, layout, padded(layout.places, data)))
 
     def ping(self) -> None:
@@ -119,19 +121,19 @@ class Link(asyncio.Protocol):
         self.ping_sent_at = monotonic()
         self._write(frame({"op": "ping", "id": 0}))
 
-    def surrender(self, failure: Failure) -> None:
-        """The worker is gone: what it had begun fails, what it had not goes back to the queue."""
-        begun = self._slots.begun()
-        untouched: list[Job] = []
+    def abandon(self, work: Work) -> None:
+        """Tell the worker that nobody waits for a call: it skips it, or its code may see that and stop."""
         for number, sent in self._sent.items():
-            if number > begun:
-                untouched.append(sent.job)
-            else:
-                self._dispatcher.settled(sent.job)
-                message = f"the model's process ended while it worked on this request: {failure.message}"
-                sent.job.settle(unavailable(message, reason=failure.reason, safe=False))
+            if sent.work is work:
+                self._slots.abandon(sent.slot, number)
+
+    def surrender(self, failure: Failure) -> None:
+        """The worker is gone: the dispatcher gets back what it had begun, and what it had not."""
+        begun = self._slots.begun()
+        broken = [sent.work for number, sent in self._sent.items() if number <= begun]
+        untouched = [sent.work for number, sent in self._sent.items() if number > begun]
         self._sent.clear()
-        self._dispatcher.detach(self, untouched)
+        self._dispatcher.detach(self, untouched, broken, failure)
 
     def close(self) -> None:
         """Close the connection; the worker ends when it sees that."""
@@ -145,6 +147,8 @@ class Link(asyncio.Protocol):
                 self._result(message)
             case "error":
                 self._error(header)
+            case "part":
+                self._part(message)
             case "ping":
                 self.ping_sent_at = 0.0
             case "loaded":
@@ -172,15 +176,29 @@ class Link(asyncio.Protocol):
                 outputs = read_tensors(described, view)
         seconds = header.get("seconds")
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-        if total_bytes(outputs) + total_bytes(sent.job.inputs) <= INLINE_BYTES:
+        prepared = header.get("preprocess")
+        if total_bytes(outputs) + total_bytes(sent.work.inputs) <= INLINE_BYTES:
             self._adapt(seconds)
-        self._settle(sent, Prediction(outputs, seconds))
+        self._settle(
+            sent, Prediction(outputs, seconds, float(prepared) if isinstance(prepared, (int, float)) else 0.0)
+        )
+
+    def _part(self, message: Frame) -> None:
+        number = message.header.get("id")
+        sent = self._sent.get(number) if isinstance(number, int) else None
+        if sent is None or not sent.work.streams:
+            raise NotAFrame(f"a part of request {number!r}, which it does not have")
+        outputs = read_tensors(message.header.get("tensors"), message.body)
+        self._dispatcher.part(sent.work, Prediction(outputs, 0.0))
 
     def _error(self, header: Mapping[str, Any]) -> None:
         sent = self._answered(header)
         reason, message = str(header.get("reason")), str(header.get("message"))
         if header.get("input") or reason in CLIENT_MISTAKES:
             problem = Problem(400, "invalid", f"the model refused the input: {message}", reason=reason)
+        elif reason == "Cancelled":
+            # It may see the deadline pass a moment before we do.
+            problem = expired(sent.work.jobs[0].timeout_seconds)
         elif reason == "OutOfMemory":
             problem = unavailable(message, reason=reason, safe=False)
         else:
@@ -196,8 +214,7 @@ class Link(asyncio.Protocol):
 
     def _settle(self, sent: _Sent, outcome: Prediction | Problem) -> None:
         self._slots.give(sent.slot)
-        self._dispatcher.settled(sent.job)
-        sent.job.settle(outcome)
+        self._dispatcher.completed(sent.work, outcome)
 
     def _adapt(self, seconds: float) -> None:
         self._pace += (seconds - self._pace) / 8

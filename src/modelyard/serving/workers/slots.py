@@ -12,7 +12,7 @@ from modelyard.oip.tensor import Raw
 
 ALIGNMENT = 64
 COUNT = 16
-_BEGUN = struct.Struct("<Q")
+_NUMBER = struct.Struct("<Q")
 _PAGE = mmap.PAGESIZE
 
 
@@ -57,7 +57,11 @@ class Region:
 
 
 class Slots:
-    """A pair of regions for each request that the worker may have, and the ledger of what it began."""
+    """A pair of regions for each request that the worker may have, and the ledger.
+
+    The ledger begins with the number of the last request that the worker began, which it writes; then comes
+    for each slot the number of a request that nobody waits for any more, which the front writes.
+    """
 
     def __init__(self) -> None:
         self._pairs = [(Region(f"request-{i}"), Region(f"answer-{i}")) for i in range(COUNT)]
@@ -89,10 +93,17 @@ class Slots:
 
     def begun(self) -> int:
         """The number of the last request that the worker began."""
-        view = self._ledger.reserve(_BEGUN.size)
-        number = int(_BEGUN.unpack(view)[0])
+        view = self._ledger.reserve(_NUMBER.size)
+        number = int(_NUMBER.unpack(view)[0])
         view.release()
         return number
+
+    def abandon(self, slot: int, number: int) -> None:
+        """Let the worker see that nobody waits any more for the request of this number in the slot."""
+        place = _NUMBER.size * (1 + slot)
+        view = self._ledger.reserve(place + _NUMBER.size)
+        _NUMBER.pack_into(view, place, number)
+        view.release()
 
     def write(self, slot: int, places: Sequence[int], data: Sequence[Raw], size: int) -> None:
         """Copy tensors to their places in a slot's request region."""

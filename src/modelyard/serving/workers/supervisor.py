@@ -194,10 +194,10 @@ class Supervisor:
             self._stopped_since = now
         elif now - self._stopped_since > patience:
             return hung(f"has been stopped for {patience:g} s")
-        job = link.oldest_job
-        if job is not None:
+        work = link.oldest
+        if work is not None:
             # A client's own short deadline says nothing about the worker.
-            due = max(job.deadline, job.begun_at + self._request_timeout)
+            due = max(work.deadline, work.begun_at + self._request_timeout)
             return (
                 hung(f"has not answered {patience:g} s after the deadline") if now > due + patience else None
             )

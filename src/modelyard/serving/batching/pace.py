@@ -1,0 +1,113 @@
+"""What calls to a model cost, learned from the calls themselves, by how many rows they had."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import sqrt
+
+KNOWN = 3
+"""Calls of a size after which its cost is believed."""
+MEMORY = 64
+"""The newest of so many calls count most."""
+RECENT = 32
+STALE_CALLS = 32
+LEAST_STALE_CALLS = 512
+"""A size is forgotten after so many other calls, and as many for each of its rows: models and rows change."""
+OVERHEAD_SECONDS = 0.0001
+"""What a message to a worker and back costs both sides, whatever is in it."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """Calls of about one size."""
+
+    rows: int
+    """The most rows that calls counted here may have: a power of two."""
+    calls: int = 0
+    used_at: int = 0
+    """Number of the call that was counted here last."""
+    mean_rows: float = 0.0
+    mean_seconds: float = 0.0
+    variance: float = 0.0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    @property
+    def per_row(self) -> float:
+        """Seconds for each row."""
+        return self.mean_seconds / self.mean_rows
+
+    @property
+    def high(self) -> float:
+        """Seconds that few calls exceed."""
+        return max(self.mean_seconds + 2.5 * sqrt(self.variance), *self.recent)
+
+    def add(self, rows: int, seconds: float) -> None:
+        """Count a call."""
+        self.calls += 1
+        weight = 1 / min(self.calls, MEMORY)
+        self.mean_rows += (rows - self.mean_rows) * weight
+        away = seconds - self.mean_seconds
+        self.mean_seconds += away * weight
+        self.variance = (1 - weight) * (self.variance + weight * away * away)
+        self.recent.append(seconds)
+
+
+class Pace:
+    """Costs by size: 1, 2, 3–4, 5–8, 9–16 rows and so on."""
+
+    def __init__(self) -> None:
+        self._costs: dict[int, Cost] = {}
+        self.calls = 0
+
+    def __iter__(self) -> Iterator[Cost]:
+        return iter(sorted(self._costs.values(), key=lambda cost: cost.rows))
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A call with so many rows took so long."""
+        size = size_of(rows)
+        cost = self._costs.get(size)
+        if cost is None:
+            cost = self._costs[size] = Cost(size)
+        elif self.is_stale(cost):
+            # What it was long ago counts as one call.
+            cost.calls = 1
+            cost.recent.clear()
+        self.calls += 1
+        cost.used_at = self.calls
+        cost.add(max(rows, 1), seconds + OVERHEAD_SECONDS)
+
+    def cost(self, rows: int) -> Cost | None:
+        """The cost of calls of that size, None while too little is known."""
+        cost = self._costs.get(size_of(rows))
+        return cost if cost is not None and cost.calls >= KNOWN else None
+
+    def is_stale(self, cost: Cost) -> bool:
+        """Whether calls of that size were so long ago that it is worth trying one again."""
+        return self.calls - cost.used_at > max(STALE_CALLS * cost.rows, LEAST_STALE_CALLS)
+
+    def bound(self, rows: int) -> float:
+        """Seconds that a call of so many rows hardly exceeds, with a line through the nearest known sizes."""
+        known = [cost for cost in self if cost.calls >= KNOWN]
+        below = [cost for cost in known if cost.rows <= size_of(rows)]
+        if not below:
+            return known[0].high if known else 0.0
+        last = below[-1]
+        if last.rows == size_of(rows):
+            return last.high
+        slope = last.high / last.mean_rows
+        if len(below) > 1 and last.mean_rows > below[0].mean_rows:
+            between = (last.mean_seconds - below[0].mean_seconds) / (last.mean_rows - below[0].mean_rows)
+            slope = min(slope, max(2 * between, 0.0))
+        return last.high + slope * (rows - last.mean_rows)
+
+    def least(self, rows: int) -> float:
+        """The quickest of the latest calls of that size: none can be hoped to be quicker; 0 if unknown."""
+        cost = self.cost(rows)
+        return min(cost.recent) - OVERHEAD_SECONDS if cost is not None else 0.0
+
+
+def size_of(rows: int) -> int:
+    """The power of two that a number of rows is counted under."""
+    return 1 << (max(rows, 1) - 1).bit_length()

@@ -1,0 +1,156 @@
+"""The jobs that wait for a worker: highest priority first, then in the order in which they came."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from modelyard.oip.tensor import total_bytes
+from modelyard.serving.batching.merging import kind_of, rows_of
+from modelyard.serving.jobs import Job
+
+MOST_LOOKED_AT = 256
+"""Waiting jobs that are looked through for company."""
+
+
+class Line:
+    """Waiting jobs. Groups that must be called together, and alone, go before all others."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, deque[Job]] = {}
+        self._groups: deque[tuple[Job, ...]] = deque()
+        self._count = 0
+        self.bytes = 0
+        """Of all inputs that wait."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Job]:
+        for group in self._groups:
+            yield from group
+        for priority in sorted(self._classes):
+            yield from self._classes[priority]
+
+    def push(self, job: Job) -> None:
+        """A job comes last of its class."""
+        self._class(job.priority).append(job)
+        self._weigh(job, 1)
+
+    def push_back(self, jobs: Iterable[Job]) -> None:
+        """Jobs that were begun for nothing come first of their class again, in their order."""
+        for job in reversed(list(jobs)):
+            self._class(job.priority).appendleft(job)
+            self._weigh(job, 1)
+
+    def push_group(self, jobs: tuple[Job, ...]) -> None:
+        """These jobs are called together, with no others, before everything else."""
+        if jobs:
+            self._groups.append(jobs)
+            for job in jobs:
+                self._weigh(job, 1)
+
+    def remove(self, job: Job) -> None:
+        """A job leaves."""
+        self._keep(lambda other: other is not job)
+
+    def drop_settled(self) -> None:
+        """Jobs whose askers have their answer leave."""
+        self._keep(lambda job: not job.settled)
+
+    def empty(self) -> list[Job]:
+        """Everything leaves."""
+        everything = list(self)
+        self._classes, self._groups = {}, deque()
+        self._count = self.bytes = 0
+        return everything
+
+    @property
+    def oldest(self) -> Job | None:
+        """The job that is next."""
+        return next(iter(self), None)
+
+    @property
+    def next_single(self) -> Job | None:
+        """The job that is next, unless it belongs to a group."""
+        return None if self._groups else self.oldest
+
+    def least(self, than: int) -> Job | None:
+        """The youngest job of the lowest class below a priority; None when all are at least that high."""
+        lower = [priority for priority, jobs in self._classes.items() if priority > than and jobs]
+        return self._classes[max(lower)][-1] if lower else None
+
+    def take(self, choose: Callable[[int, int], int], most: int) -> tuple[Job, ...]:
+        """The jobs of the next call leave; there is at least one.
+
+        `choose(first, waiting)` says how many rows the call may have, of `waiting` that go together and of
+        which `first` must; `most` bounds what is looked at.
+        """
+        if self._groups:
+            group = self._groups.popleft()
+            for job in group:
+                self._weigh(job, -1)
+            return group
+        jobs = self._classes[min(priority for priority, jobs in self._classes.items() if jobs)]
+        first = jobs.popleft()
+        taken = [first]
+        if most > 1 and jobs and first.on_part is None and rows_of(first.inputs):
+            taken += self._mates(first, jobs, choose, most)
+        for job in taken:
+            self._weigh(job, -1)
+        return tuple(taken)
+
+    def _mates(self, first: Job, jobs: deque[Job], choose: Callable[[int, int], int], most: int) -> list[Job]:
+        kind = _kind(first)
+        rows = waiting = rows_of(first.inputs)
+        fitting: list[tuple[Job, int]] = []
+        for job, _ in zip(jobs, range(MOST_LOOKED_AT), strict=False):
+            if waiting >= most:
+                break
+            size = 0 if job.on_part is not None else rows_of(job.inputs)
+            if size and _kind(job) == kind:
+                fitting.append((job, size))
+                waiting += size
+        wanted = choose(rows, waiting) if fitting else rows
+        mates: list[Job] = []
+        for job, size in fitting:
+            if rows + size > wanted:
+                break
+            mates.append(job)
+            rows += size
+        self._leave(jobs, mates)
+        return mates
+
+    @staticmethod
+    def _leave(jobs: deque[Job], mates: list[Job]) -> None:
+        for mate in mates:
+            if jobs[0] is mate:
+                jobs.popleft()
+            else:
+                jobs.remove(mate)
+
+    def _keep(self, wanted: Callable[[Job], bool]) -> None:
+        groups = [tuple(filter(wanted, group)) for group in self._groups]
+        self._groups = deque(group for group in groups if group)
+        for priority, jobs in self._classes.items():
+            if not all(map(wanted, jobs)):
+                self._classes[priority] = deque(filter(wanted, jobs))
+        rest = list(self)
+        self._count = len(rest)
+        self.bytes = sum(total_bytes(job.inputs) for job in rest)
+
+    def _class(self, priority: int) -> deque[Job]:
+        jobs = self._classes.get(priority)
+        if jobs is None:
+            jobs = self._classes[priority] = deque()
+        return jobs
+
+    def _weigh(self, job: Job, sign: int) -> None:
+        self._count += sign
+        self.bytes += sign * total_bytes(job.inputs)
+
+
+def _kind(job: Job) -> object:
+    if job.kind is None:
+        job.kind = kind_of(job.inputs, job.parameters)
+    return job.kind

@@ -1,0 +1,78 @@
+"""Whether another model fits: what it needs, as measured or as large as its files, and what is free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard.serving.errors import Failure
+
+ROOT = Path("/")
+_UNLIMITED = 1 << 60
+
+
+def free_bytes(root: Path = ROOT) -> int:
+    """Memory that new processes can have: the machine's, or what the control group leaves. 0 when unknown."""
+    machine = _meminfo(root / "proc/meminfo")
+    group = _group(root)
+    return min(machine, group) if machine else 0
+
+
+def artifact_bytes(worker_config: Mapping[str, Any]) -> int:
+    """Bytes of a model's files: it hardly needs less memory."""
+    home = Path(str(worker_config.get("path") or "/nonexistent"))
+    files = worker_config.get("files") or ()
+    names = [str(file.get("path")) for file in files] or [str(worker_config.get("entry") or "")]
+    return sum(_size(home / name) for name in names)
+
+
+def misfit(name: str, needed: int, free: int) -> Failure | None:
+    """The failure of a model that does not fit, with both numbers; None when it does or nothing is known."""
+    if not needed or not free or needed <= free:
+        return None
+    message = (
+        f'model "{name}" does not fit: needs {_gib(needed)}, free {_gib(free)}; unload another model, '
+        "or give the replica more memory"
+    )
+    return Failure("InsufficientResources", message)
+
+
+def _meminfo(path: Path) -> int:
+    for line in _text(path).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _group(root: Path) -> int:
+    """What the control group of this process may still use; page cache that can go counts as free."""
+    group = root / "sys/fs/cgroup"
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        if line.startswith("0::"):
+            group = group / line[3:].strip("/")
+    limit = _text(group / "memory.max").strip()
+    if not limit.isdigit():
+        return _UNLIMITED
+    used = int(_text(group / "memory.current") or 0)
+    cached = [line.split() for line in _text(group / "memory.stat").splitlines()]
+    reclaimable = sum(int(words[1]) for words in cached if words[0] == "inactive_file")
+    return max(0, int(limit) - used + reclaimable)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 29 else f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,254 @@
+"""Answers in parts: as they come, whole when asked for whole, and never longer than somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from modelyard.oip.tensor import to_array
+from modelyard.serving.errors import Problem
+from modelyard.serving.jobs import Prediction
+from tests.serving.hosting import hosting, job
+
+SYNC = """
+import time
+def predict(inputs):
+    for n in range(int(inputs["input"].flat[0])):
+        yield {"output": [[float(n)]]}
+        time.sleep(0.05)
+"""
+ASYNC = """
+import asyncio
+class Model:
+    async def preprocess(self, inputs):
+        await asyncio.sleep(0.01)
+        return inputs["input"]
+    async def predict(self, table):
+        for n in range(int(table.flat[0])):
+            yield n
+            await asyncio.sleep(0.05)
+    def postprocess(self, n):
+        return {"output": [[float(n)]]}
+"""
+ENDLESS = """
+def predict(inputs):
+    n = 0
+    try:
+        while True:
+            yield {"output": [[float(n)]]}
+            n += 1
+    finally:
+        open("closed", "w").close()
+"""
+COOPERATIVE = """
+import time
+from modelyard_worker import context
+def predict(inputs):
+    if inputs["input"].flat[0] == 0:
+        return {"output": inputs["input"]}
+    try:
+        while True:
+            time.sleep(0.01)
+            context.check()
+    except context.Cancelled:
+        open("seen", "w").write(str(context.current().parameters))
+        raise
+"""
+ASYNC_WAIT = """
+import asyncio
+async def predict(inputs):
+    try:
+        await asyncio.sleep(float(inputs["input"].flat[0]))
+    except asyncio.CancelledError:
+        open("seen", "w").close()
+        raise
+    return {"output": inputs["input"]}
+"""
+
+
+def numbers(predictions: list[Prediction]) -> list[float]:
+    return [float(value) for each in predictions for value in to_array(each.outputs[0]).ravel()]
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("code", [SYNC, ASYNC], ids=["sync", "async"])
+async def test_what_is_yielded_comes_part_by_part(tmp_path: Path, code: str) -> None:
+    async with hosting(tmp_path, code) as hosted:
+        outcomes: list[Any] = []
+        parts: list[tuple[float, Prediction]] = []
+        asked = job([[5.0]], outcomes, on_part=lambda part: parts.append((monotonic(), part)))
+        hosted.dispatcher.submit(asked)
+        await until(lambda: bool(outcomes))
+        assert numbers([part for _, part in parts]) == [0, 1, 2, 3, 4]
+        assert parts[-1][0] - parts[0][0] > 0.15
+        assert outcomes[0].outputs == ()
+        if code is ASYNC:
+            assert outcomes[0].preprocess_seconds > 0.009
+        # Who asks for it whole gets the parts below one another.
+        hosted.dispatcher.submit(job([[3.0]], outcomes))
+        await until(lambda: len(outcomes) == 2)
+        assert to_array(outcomes[1].outputs[0]).tolist() == [[0.0], [1.0], [2.0]]
+
+
+async def test_a_model_that_answers_at_once_streams_one_part(tmp_path: Path) -> None:
+    async with hosting(tmp_path, "def predict(inputs): return {'output': inputs['input']}") as hosted:
+        outcomes: list[Any] = []
+        parts: list[Prediction] = []
+        hosted.dispatcher.submit(job([[1.0, 2.0]], outcomes, on_part=parts.append))
+        await until(lambda: bool(outcomes))
+        assert numbers(parts) == [1, 2]
+
+
+async def test_an_error_in_the_middle_of_a_stream_ends_it(tmp_path: Path) -> None:
+    code = "def predict(inputs):\n    yield inputs['input']\n    raise RuntimeError('no more')"
+    async with hosting(tmp_path, code) as hosted:
+        outcomes: list[Any] = []
+        parts: list[Prediction] = []
+        hosted.dispatcher.submit(job([[1.0]], outcomes, on_part=parts.append))
+        await until(lambda: bool(outcomes))
+        assert len(parts) == 1
+        assert isinstance(outcomes[0], Problem)
+        assert "no more" in outcomes[0].message
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_a_generator_is_closed_when_nobody_waits_for_it(tmp_path: Path, how: str) -> None:
+    async with hosting(tmp_path, ENDLESS) as hosted:
+        outcomes: list[Any] = []
+        parts: list[Prediction] = []
+        seconds = 0.5 if how == "expired" else 20.0
+        asked = job([[1.0]], outcomes, on_part=parts.append, seconds=seconds)
+        hosted.dispatcher.submit(asked)
+        await until(lambda: len(parts) > 3)
+        if how == "cancelled":
+            hosted.dispatcher.cancel(asked)
+        await until((tmp_path / "closed").exists)
+        assert [outcome.status for outcome in outcomes] == ([504] if how == "expired" else [])
+        # The same process answers on.
+        again: list[Prediction] = []
+        hosted.dispatcher.submit(job([[1.0]], [], on_part=again.append, seconds=0.5))
+        await until(lambda: bool(again))
+        assert hosted.restarts == 0
+
+
+@pytest.mark.parametrize("code", [COOPERATIVE, ASYNC_WAIT], ids=["sync", "async"])
+async def test_code_sees_that_its_request_is_cancelled_and_what_waited_behind_it_goes_on(
+    tmp_path: Path, code: str
+) -> None:
+    async with hosting(tmp_path, code, worker={"warmup": "none"}) as hosted:
+        outcomes: list[Any] = []
+        asked = job([[30.0]], [], parameters={"user": "me"})
+        hosted.dispatcher.submit(asked)
+        await until(lambda: asked.begun_at > 0)
+        hosted.dispatcher.submit(job([[0.0]], outcomes))
+        await asyncio.sleep(0.1)
+        hosted.dispatcher.cancel(asked)
+        begun = monotonic()
+        await until(lambda: bool(outcomes))
+        assert monotonic() - begun < 2
+        assert isinstance(outcomes[0], Prediction)
+        assert (tmp_path / "seen").exists()
+        if code is COOPERATIVE:
+            assert "'user': 'me'" in (tmp_path / "seen").read_text()
+
+
+async def test_a_cancelled_call_that_the_worker_has_not_begun_is_skipped(tmp_path: Path) -> None:
+    code = (
+        "import time\ndef predict(inputs):\n"
+        "    open('log', 'a').write(f\"{inputs['input'].flat[0]} \")\n"
+        "    time.sleep(0.3 if inputs['input'].flat[0] == 1 else 0)\n    return inputs['input']"
+    )
+    async with hosting(tmp_path, code, limits={"batch": {"mode": "off"}}) as hosted:
+        outcomes: list[Any] = []
+        for count in range(60):  # it is quick, so that several calls go to the worker at once
+            hosted.dispatcher.submit(job([[0.0]], outcomes))
+            await until(lambda count=count: len(outcomes) > count)  # type: ignore[misc]
+        jobs = [job([[float(n)]], outcomes) for n in (1, 2, 3)]
+        for each in jobs:
+            hosted.dispatcher.submit(each)
+        assert all(each.begun_at for each in jobs)
+        hosted.dispatcher.cancel(jobs[1])
+        await until(lambda: len(outcomes) == 62)
+        assert (tmp_path / "log").read_text().split()[-2:] == ["1.0", "3.0"]
+
+
+@pytest.mark.parametrize("kind", ["zero", "random", "sample", "none"])
+async def test_a_model_is_warm_before_it_is_ready(tmp_path: Path, kind: str) -> None:
+    code = (
+        "def predict(inputs):\n    open('log', 'a').write(f\"{inputs['input'].tolist()}\\n\")\n"
+        "    return {'output': inputs['input']}"
+    )
+    guest = {"warmup": kind, "sample": {"input": [[1.5, 2.5]]}}
+    async with hosting(tmp_path, code, worker=guest) as hosted:
+        log = tmp_path / "log"
+        calls = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        assert hosted.is_ready
+        assert bool(calls) == (kind != "none")
+        known = hosted.dispatcher.policy.as_json()["milliseconds"]
+        assert set(known) == (set() if kind == "none" else {"1", "8", "32"})
+        if kind in ("zero", "sample"):
+            assert calls[0] == ([[1.5, 2.5]] if kind == "sample" else [[0.0]])
+        if kind == "random":
+            assert calls[0] != [[0.0]]
+
+
+async def test_a_failed_warm_up_is_named_and_fatal_only_where_it_must_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "def predict(inputs): raise ValueError('not today')"
+    async with hosting(tmp_path, code, worker={"warmup": "zero"}) as hosted:
+        assert hosted.is_ready
+        assert "the warm-up request (zero) failed: model.py line 1 in predict" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="not today"):
+        async with hosting(tmp_path, code, worker={"warmup": "zero", "warmup_required": True}):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("batchable = False\ndef predict(inputs): return {'output': inputs['input']}", "batchable = False"),
+        ("def predict(inputs): return {'output': inputs['input'][:1]}", "8 rows were answered with"),
+        (
+            "def predict(inputs): return {'output': inputs['input'] / inputs['input'].sum()}",
+            "is another when 8 rows are predicted together",
+        ),
+        (
+            "def predict(inputs):\n    assert len(inputs['input']) == 1\n    return inputs['input']",
+            "8 rows at once failed",
+        ),
+    ],
+)
+async def test_models_whose_rows_are_not_for_themselves_are_found_out(
+    tmp_path: Path, code: str, words: str
+) -> None:
+    async with hosting(tmp_path, code, worker={"sample": [[1.0, 2.0]]}) as hosted:
+        assert not hosted.dispatcher.policy.merges
+        assert words in hosted.dispatcher.policy.reason
+
+
+async def test_requests_that_wait_share_calls_when_that_pays(tmp_path: Path) -> None:
+    code = (
+        "import time\ndef predict(inputs):\n    time.sleep(0.02)\n    return {'output': inputs['input'] * 2}"
+    )
+    async with hosting(tmp_path, code, worker={"warmup": "zero"}) as hosted:
+        outcomes: list[Any] = []
+        begun = monotonic()
+        for n in range(60):
+            hosted.dispatcher.submit(job([[float(n)]], outcomes))
+        await until(lambda: len(outcomes) == 60)
+        assert monotonic() - begun < 60 * 0.02 / 3
+        assert sorted(numbers(outcomes)) == [2.0 * n for n in range(60)]
+        assert "rows go together" in hosted.dispatcher.policy.reason
