@@ -233,6 +233,9 @@ def test_what_cannot_be_compiled_says_so(tmp_path: Path) -> None:
     assert "treelite takes ensembles of trees alone" in decided["reason"]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:overflow encountered in cast:RuntimeWarning"
+)  # numpy's, on the way to the error
 @pytest.mark.parametrize(("kind", "value"), [("logistic", np.nan), ("forest", np.inf), ("forest", 1e300)])
 def test_it_refuses_what_the_model_refuses_in_the_same_words(kind: str, value: float, tmp_path: Path) -> None:
     _, x = forest()
