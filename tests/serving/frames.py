@@ -96,6 +96,14 @@ class Client:
             if heard.kind == kind and (stream is None or heard.stream == stream):
                 return heard
 
+    def until_one_of(self, *kinds: int) -> Heard:
+        """The next frame of one of these kinds."""
+        while True:
+            heard = self.hear()
+            assert heard is not None, f"closed before a frame of kinds {kinds}"
+            if heard.kind in kinds:
+                return heard
+
     def answer(self, stream: int) -> tuple[dict[str, str], bytes]:
         """The headers, trailers included, and the body of an answer."""
         headers: dict[str, str] = {}

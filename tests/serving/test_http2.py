@@ -318,6 +318,24 @@ def test_mistakes_on_a_stream_end_it_alone(echo: Replica, said: bytes, code: int
         assert user.answer(3)[0][":status"] == "200"
 
 
+def test_unfinished_requests_of_one_connection_hold_a_bounded_number_of_bytes(echo: Replica) -> None:
+    """Four bodies of the largest size, which is 4 MiB here."""
+    with client(echo) as user:
+        sent = 0
+        for stream in range(1, 61, 2):
+            user.say(frame(HEADERS, END_HEADERS, stream, user.head(INFER, "POST")))
+            for _ in range(60):
+                user.say(frame(DATA, 0, stream, bytes(16384)))
+                sent += 16384
+            user.say(frame(PING, 0, 0, bytes(8)))
+            heard = user.until_one_of(PING, RST_STREAM)
+            if heard.kind == RST_STREAM:
+                break
+        assert heard.code == ENHANCE_YOUR_CALM
+        assert 16 << 20 <= sent <= 18 << 20
+    assert echo.infer(1).status == 200
+
+
 def test_too_many_streams_at_once_are_refused(steady: Replica) -> None:
     with client(steady) as user:
         heads = (frame(HEADERS, END_HEADERS, 2 * n + 1, user.head(INFER, "POST")) for n in range(1001))
