@@ -27,7 +27,7 @@ LAYERS = (
     Layer("processes", ("tests/gateway", "tests/backends")),
     Layer("faces", ("tests/api", "tests/client", "tests/cli", "tests/docs")),
     Layer("simulation", ("tests/simulation",)),
-    Layer("end to end", ("tests/e2e",), minutes=15),
+    Layer("end to end", ("tests/e2e",), minutes=20),
     Layer("frameworks", ("tests/frameworks",), minutes=15),
 )
 
