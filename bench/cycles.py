@@ -12,11 +12,12 @@ from bench.report import Table, add, measured
 from tests.serving.replicas import Replica, replica
 
 CYCLES = 200
-SETTLING = 10
+SETTLING = 300
+"""The front looks for cycles of objects rarely, so that its memory takes as long to find its level."""
 
 
 async def measure(rounds: int) -> list[Table]:
-    """Memory of the front after 200 cycles beside that after the first ten."""
+    """Memory of the front before and after 200 cycles, once it has found its level."""
     del rounds
     table = measured(f"{CYCLES} times load, predict, unload")
     with replica(model_control=True) as running:
