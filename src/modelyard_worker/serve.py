@@ -121,8 +121,8 @@ class Replies:
         started = time.perf_counter()
         try:
             inputs = self._channel.tensors(frame)
-            if header.get("stream"):
-                self._stream(identity, inputs, request)
+            if header.get("stream") and self._loaded.stream is not None:
+                self._stream(identity, self._loaded.stream(inputs, request.parameters), request)
                 outputs: Arrays = {}
             else:
                 outputs = self._loaded.predict(inputs, parameters)
@@ -134,12 +134,8 @@ class Replies:
         except BaseException as error:  # noqa: BLE001 - a guest raises anything, SystemExit too; only this request fails
             return _cancelled(identity) if request.cancelled else self._failed(identity, error)
 
-    def _stream(self, identity: int, inputs: Arrays, request: context.Request) -> None:
+    def _stream(self, identity: int, parts: Iterator[Arrays], request: context.Request) -> None:
         """Send each part as soon as it is there, until the answer ends or nobody waits for it."""
-        if self._loaded.stream is None:
-            parts: Iterator[Arrays] = iter([self._loaded.predict(inputs, request.parameters)])
-        else:
-            parts = self._loaded.stream(inputs, request.parameters)
         try:
             for part in parts:
                 if request.cancelled:

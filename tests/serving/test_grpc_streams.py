@@ -77,6 +77,28 @@ def test_the_end_is_told_to_who_asks_for_it(caller: Calls) -> None:
     assert answer.infer_response.parameters["triton_final_response"].bool_param
 
 
+def test_a_model_that_yields_answers_in_parts_as_they_come() -> None:
+    code = """
+import time
+def predict(inputs):
+    for number in range(3):
+        yield {"output": inputs["input"] + number}
+        time.sleep(0.4)
+"""
+    with replica(code=code) as running, calls(running) as caller:
+        wanted = request(1, id="a")
+        wanted.parameters["triton_enable_empty_final_response"].bool_param = True
+        began = time.monotonic()
+        answers = caller.stream(iter([wanted, request(5, id="b")]))
+        assert values(next(answers).infer_response) == (1,)
+        assert time.monotonic() - began < 0.7
+        rest = [answer.infer_response for answer in answers]
+        assert [values(each) for each in rest if each.outputs] == [(2,), (3,), (5,), (6,), (7,)]
+        (last,) = [each for each in rest if not each.outputs]
+        assert (last.id, last.parameters["triton_final_response"].bool_param) == ("a", True)
+        assert values(caller.infer(request(1))) == (1, 2, 3)
+
+
 def test_many_large_messages_go_through_windows(caller: Calls) -> None:
     row = [float(n) for n in range(100_000)]
     answers = list(caller.stream(request(*row) for _ in range(12)))
