@@ -6,7 +6,7 @@ common=(--universal --python-version 3.11 --generate-hashes --no-emit-index-url 
 case $set in
   bootstrap) printf 'uv\nhatchling\neditables\n' | "$uv" pip compile - "${common[@]}" -o locks/bootstrap.lock ;;
   run) "$uv" pip compile pyproject.toml --extra all "${common[@]}" -o locks/run.lock ;;
-  dev) "$uv" pip compile pyproject.toml --extra all --extra catboost --group dev --constraint locks/run.lock "${common[@]}" -o locks/dev.lock ;;
+  dev) "$uv" pip compile pyproject.toml --extra all --extra catboost --extra mlflow --group dev --constraint locks/run.lock "${common[@]}" -o locks/dev.lock ;;
   # Clients of other projects, which tests run unmodified in an environment of their own.
   clients) printf 'kserve\nopenai\nschemathesis\n' | "$uv" pip compile - "${common[@]}" -o locks/clients.lock ;;
   spark) "$uv" pip compile pyproject.toml --extra spark "${common[@]}" -o locks/spark.lock ;;
