@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from modelyard.serving.http.reading import Reader
 
 LIMIT = 200
+_SOUND = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
 REQUESTS = st.sampled_from(
     [
-        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+        _SOUND,
         b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nxyz",
         b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX-Request-Id: 7\r\n\r\nxyz",
         b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
@@ -57,7 +58,8 @@ class Forgetful(Reader):
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=8), st.lists(st.integers(1, 120), max_size=6))
-@example([b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"] * 3, [])
+@example([_SOUND] * 3, [])
+@example([*[_SOUND] * 2, _SOUND.replace(b"3\r\n", b"3\r\nConnection: close\r\n"), _SOUND], [1, 50, 51, 1])
 def test_a_reader_that_remembers_reads_what_a_forgetful_one_reads(
     requests: list[bytes], cuts: list[int]
 ) -> None:

@@ -102,13 +102,13 @@ async def test_what_is_yielded_comes_part_by_part(tmp_path: Path, code: str) -> 
         assert to_array(outcomes[1].outputs[0]).tolist() == [[0.0], [1.0], [2.0]]
 
 
-async def test_a_model_that_answers_at_once_streams_one_part(tmp_path: Path) -> None:
+async def test_a_model_that_answers_at_once_has_no_parts(tmp_path: Path) -> None:
     async with hosting(tmp_path, "def predict(inputs): return {'output': inputs['input']}") as hosted:
         outcomes: list[Any] = []
         parts: list[Prediction] = []
         hosted.dispatcher.submit(job([[1.0, 2.0]], outcomes, on_part=parts.append))
         await until(lambda: bool(outcomes))
-        assert numbers(parts) == [1, 2]
+        assert (parts, numbers(outcomes)) == ([], [1, 2])
 
 
 async def test_an_error_in_the_middle_of_a_stream_ends_it(tmp_path: Path) -> None:

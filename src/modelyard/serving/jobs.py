@@ -33,10 +33,9 @@ class Job:
     submitted_at: float
     done: Callable[[Prediction | Problem], None]
     on_part: Callable[[Prediction], None] | None = None
-    """Called for each part of a streamed answer, before `done`, which then comes without outputs.
+    """Called for each value that a model's generator yields, before `done`, which then comes without outputs.
 
-    A job that has it is answered in parts: one for each value that a model's generator yields, and one in
-    all for a model that returns its answer at once.
+    A model that returns its answer at once has no parts: `done` gets all of it.
     """
     priority: int = USUAL_PRIORITY
     """1 goes first, 9 last."""

@@ -96,9 +96,7 @@ class Reader:
         """Remember the head of a request that came whole and alone: it says how long the body is."""
         head = data[: data.find(b"\r\n\r\n") + 4]
         announced = exchange.headers.get(b"content-length", b"")
-        if not exchange.keep_alive:
-            self._known = _Known(learns=False)
-        elif (
+        if (
             self._known.learns
             and not exchange.old
             and announced.isdigit()
@@ -153,6 +151,8 @@ class Reader:
         exchange.method = _METHODS.get(method := parser.get_method()) or method.decode()
         exchange.keep_alive = parser.should_keep_alive()
         exchange.old = parser.get_http_version() == "1.0"
+        if not exchange.keep_alive:
+            self._known = _Known(learns=False)
         headers = exchange.headers
         announced = headers.get(b"content-length")
         if announced is not None and int(announced) > self._max_body_bytes:
