@@ -12,9 +12,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from modelyard.oip.errors import Rejected
-from modelyard.oip.tensor import Raw
 from modelyard.serving.application import Application
-from modelyard.serving.http.messages import Exchange, Response
+from modelyard.serving.http.messages import Exchange, Response, WholeAnswers
 from modelyard.serving.routing import Endpoint
 
 
@@ -77,7 +76,7 @@ def _answer(bridge: Bridge, message: Any, body: bytes) -> bytes:
     return encoded
 
 
-class _Relay:
+class _Relay(WholeAnswers):
     """Takes the answer over HTTP and gives it to the call."""
 
     def __init__(self, outer: Exchange, convert: Callable[[bytes], bytes]) -> None:
@@ -90,15 +89,3 @@ class _Relay:
         if response.problem is None:
             response.parts = (self._convert(b"".join(response.parts)),)
         self._outer.answer(response)
-
-    def start(self, exchange: Exchange, response: Response) -> None:
-        """What predicts nothing does not answer in parts."""
-        raise NotImplementedError
-
-    def send_part(self, exchange: Exchange, part: Raw) -> int:
-        """See `start`."""
-        raise NotImplementedError
-
-    def end(self, exchange: Exchange) -> None:
-        """See `start`."""
-        raise NotImplementedError

@@ -15,13 +15,13 @@ from modelyard.serving.grpc.framing import Unframer, inflated, prefix
 from modelyard.serving.grpc.head import CallHead
 from modelyard.serving.grpc.status import HEAD, OK, trailers
 from modelyard.serving.http.coding import QUICK_BYTES
-from modelyard.serving.http.messages import Exchange, Response
+from modelyard.serving.http.messages import Exchange, Response, WholeAnswers
 from modelyard.serving.http2.headers import fields_of
 from modelyard.serving.http2.stream import Stream
 from modelyard.serving.routing import Endpoint
 
 
-class UnaryCall:
+class UnaryCall(WholeAnswers):
     """One message in, one out."""
 
     is_full = False
@@ -112,18 +112,6 @@ class UnaryCall:
         else:
             size = sum(map(len, response.parts))
             self._stream.answer(block, (prefix(size), *response.parts), OK)
-
-    def start(self, exchange: Exchange, response: Response) -> None:
-        """Answers with one message do not come in parts."""
-        raise NotImplementedError
-
-    def send_part(self, exchange: Exchange, part: Raw) -> int:
-        """See `start`."""
-        raise NotImplementedError
-
-    def end(self, exchange: Exchange) -> None:
-        """See `start`."""
-        raise NotImplementedError
 
     # How it works.
 

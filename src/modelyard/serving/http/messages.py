@@ -50,6 +50,22 @@ class Sink(Protocol):
         """The body is complete."""
 
 
+class WholeAnswers:
+    """The part of a sink that is for answers in parts, where all answers are whole."""
+
+    def start(self, exchange: Exchange, response: Response) -> None:
+        """Only a fault of ours gets here: whoever made the exchange asked for no parts."""
+        raise AssertionError(f"an answer in parts to {exchange.identity}, where none can be sent")
+
+    def send_part(self, exchange: Exchange, part: Raw) -> int:
+        """See `start`."""
+        raise AssertionError(f"a part of {len(part)} bytes for {exchange.identity}, where none can be sent")
+
+    def end(self, exchange: Exchange) -> None:
+        """See `start`."""
+        raise AssertionError(f"the end of an answer in parts to {exchange.identity}, where none can be sent")
+
+
 class Exchange:
     """One request and the way back to whoever sent it."""
 
