@@ -57,6 +57,11 @@ def test_a_hundred_equal_requests_at_once_are_one_call() -> None:
         assert metric(running, "modelyard_cache_hits_total") == sum(
             answer.headers["cache-status"] == "modelyard; hit" for answer in answers
         )
+        (counted,) = running.call("GET", "/v2/models/echo/stats").json["model_stats"]
+        stats = counted["inference_stats"]
+        assert (counted["execution_count"], counted["inference_count"]) == (1, 100)
+        assert (stats["cache_hit"]["count"], stats["cache_miss"]["count"]) == (99, 1)
+        assert stats["compute_infer"]["ns"] < 2 * counted["batch_stats"][0]["compute_infer"]["ns"]
 
 
 def test_what_is_asked_counts_and_not_how_it_is_written() -> None:

@@ -168,14 +168,17 @@ class Inference:
     def _count(self, call: _Call, job: Job, outcome: Prediction, *, since: float) -> None:
         """Count a success; its answer is being written since then."""
         now = monotonic()
+        shared = job.cache_status in (HIT, COLLAPSED)
         stages = Stages(
             total=now - call.exchange.received_at,
             queue=job.begun_at - job.submitted_at,
             input=job.submitted_at - call.exchange.received_at,
-            infer=outcome.infer_seconds,
+            infer=0.0 if shared else outcome.infer_seconds,
             output=now - since,
         )
         self._hosted.statistics.succeeded(stages, rows=max(rows_of(job.inputs), 1))
+        if job.cache_status:
+            self._hosted.statistics.looked_up(hit=shared, seconds=since - job.submitted_at)
 
     def _part(self, call: _Call, prediction: Prediction) -> None:
         """Send a part; an answer that cannot go on is given up."""

@@ -69,6 +69,10 @@ class Statistics:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     queue: Duration = field(default_factory=Duration)
+    cache_hit: Duration = field(default_factory=Duration)
+    """Answers that another request's call gave, and the seconds until they were there."""
+    cache_miss: Duration = field(default_factory=Duration)
+    """Requests that the cache could not answer; looking for them takes no time worth counting."""
     stages: Batch = field(default_factory=Batch)
     batches: dict[int, Batch] = field(default_factory=dict)
     """Calls to the model by their rows; what else requests spent is not known of a call."""
@@ -93,13 +97,19 @@ class Statistics:
             batch = self.batches.setdefault(rows, Batch())
         batch.add(0.0, seconds, 0.0)
 
+    def looked_up(self, *, hit: bool, seconds: float) -> None:
+        """The cache was asked for a request that was answered so many seconds later."""
+        if hit:
+            self.cache_hit.add(seconds)
+        else:
+            self.cache_miss.add(0.0)
+
     def failed(self, seconds: float) -> None:
         """A request was begun and did not get a prediction."""
         self.fail.add(seconds)
 
     def document(self, name: str, version: str, *, resident_bytes: int) -> dict[str, Any]:
         """An entry of `model_stats`."""
-        none = Duration().document()
         return {
             "name": name,
             "version": version,
@@ -111,8 +121,8 @@ class Statistics:
                 "fail": self.fail.document(),
                 "queue": self.queue.document(),
                 **self.stages.document(),
-                "cache_hit": none,
-                "cache_miss": none,
+                "cache_hit": self.cache_hit.document(),
+                "cache_miss": self.cache_miss.document(),
             },
             "response_stats": {},
             "batch_stats": [
