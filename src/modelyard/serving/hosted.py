@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -200,6 +201,8 @@ class HostedModel:
         self.dispatcher.refuse_waiting(self._not_loaded())
         self.supervisors, self._tasks = (), ()
         self.failure = None
+        # Supervisors, links and tasks refer to one another, and this process looks for such rings rarely.
+        gc.collect()
         self._enter("unloaded")
 
     def kill(self) -> None:
