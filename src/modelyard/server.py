@@ -110,7 +110,10 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         interpreter=sys.executable,
         clock=time.time,
         capacity=_capacity(chosen.node),
-        options=Options(max_body_bytes=quantity.parse_memory(chosen.limits.request, "limits.request")),
+        options=Options(
+            max_body_bytes=quantity.parse_memory(chosen.limits.request, "limits.request"),
+            shared_memory=chosen.limits.shared_memory,
+        ),
     )
     door = Door(host=chosen.server.host, port=chosen.server.port)
     gateway = EnvoyGateway(

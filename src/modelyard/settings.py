@@ -79,6 +79,8 @@ class Limits:
     """Bytes of one published version."""
     request: str = "64Mi"
     """Bytes of one inference request, after decompression."""
+    shared_memory: bool = False
+    """Let clients name shared memory of this machine; each can then read what others put there."""
     test_timeout_seconds: float = 120.0
     """How long validation or a test of a model may take."""
 

@@ -223,6 +223,7 @@ def spawn(
         "listen": address,
         "signature": signature,
         "platform": "python",
+        "shared_memory": True,
         "state_path": str(directory / "state.json"),
         "worker": {
             "interpreter": sys.executable,

@@ -320,3 +320,12 @@ def test_a_table_in_columns_is_checked_each_time() -> None:
             return running.call("POST", "/v2/models/echo/infer", body).status
 
         assert [asked(value) for value in ("1", "2", "1.5", '"x"')] == [200, 200, 400, 400]
+
+
+def test_a_deployment_offers_no_shared_memory_unless_told_to() -> None:
+    with replica(shared_memory=False) as running:
+        asked = {"key": "/of_somebody_else", "byte_size": 8}
+        refused = running.call("POST", "/v2/systemsharedmemory/region/mine/register", json.dumps(asked))
+        assert (refused.status, "limits.shared_memory" in refused.json["error"]) == (403, True)
+        assert "system_shared_memory" not in running.call("GET", "/v2").json["extensions"]
+        assert running.call("GET", "/v2/systemsharedmemory/status").json == []

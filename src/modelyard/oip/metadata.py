@@ -23,9 +23,10 @@ EXTENSIONS = (
 """What `GET /v2` promises; `sequence`, `schedule_policy`, `trace` and `logging` are not offered."""
 
 
-def server_metadata(name: str, version: str) -> dict[str, Any]:
+def server_metadata(name: str, version: str, *, shared_memory: bool) -> dict[str, Any]:
     """The answer of `GET /v2`."""
-    return {"name": name, "version": version, "extensions": list(EXTENSIONS)}
+    extensions = [each for each in EXTENSIONS if shared_memory or each != "system_shared_memory"]
+    return {"name": name, "version": version, "extensions": extensions}
 
 
 def model_metadata(model: ServedModel, name: str, versions: Sequence[str]) -> dict[str, Any]:

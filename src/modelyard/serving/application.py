@@ -46,10 +46,10 @@ class Status(Protocol):
 class Application:
     """Answers exchanges with the endpoints that faces offer."""
 
-    def __init__(self, catalog: Catalog, status: Status, log: Log) -> None:
+    def __init__(self, catalog: Catalog, status: Status, log: Log, *, shared_memory: bool) -> None:
         self.catalog = catalog
         self.status = status
-        self.regions = SharedRegions()
+        self.regions = SharedRegions(offered=shared_memory)
         self._log = log
         self._identity_prefix = secrets.token_hex(6)
         self._identities = 0

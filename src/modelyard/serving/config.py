@@ -117,6 +117,8 @@ class ReplicaConfig:
     listen: str
     state_path: Path
     limits: Limits
+    shared_memory: bool = False
+    """Whether clients may name shared memory of this machine, which every client could then read."""
     model_control: bool = False
     """Whether clients may unload models; a deployment's models are the platform's to start and stop."""
     models: tuple[ModelConfig, ...]
@@ -156,6 +158,7 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         listen=_text(document, "listen"),
         state_path=Path(_text(document, "state_path")),
         limits=_limits(_object(document, "limits", {})),
+        shared_memory=document.get("shared_memory") is True,
         model_control=document.get("model_control") is True,
         models=models,
     )

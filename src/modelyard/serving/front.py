@@ -41,7 +41,9 @@ class Front:
             HostedModel(model, self, self._log, settings_path=config.state_path.with_name(name))
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
-        self._application = Application(Catalog(self._models), self, self._log)
+        self._application = Application(
+            Catalog(self._models), self, self._log, shared_memory=config.shared_memory
+        )
         self._application.offer(
             all_routes(self._application, config, version=_own_version()), named_routes(self._application)
         )

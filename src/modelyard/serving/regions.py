@@ -16,6 +16,7 @@ from pathlib import Path
 
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.regions import Part
+from modelyard.serving.errors import Problem
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 MOST_REGIONS = 1024
@@ -40,12 +41,20 @@ class Region:
 class SharedRegions:
     """The regions of one front, for all its models; raises Rejected for every mistake of a client."""
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
+    def __init__(self, directory: Path = DIRECTORY, *, offered: bool = True) -> None:
         self._directory = directory
+        self.offered = offered
         self._regions: dict[str, Region] = {}
 
     def register(self, name: str, key: str, *, offset: int, byte_size: int) -> None:
-        """Make a part of a shared memory object known under a name."""
+        """Make a part of a shared memory object known by a name; raises Problem 403 where none is offered."""
+        if not self.offered:
+            raise Problem(
+                403,
+                "forbidden",
+                "shared memory is not offered here: send tensors in the request, or let an administrator set "
+                "limits.shared_memory",
+            )
         if name in self._regions:
             raise Rejected(
                 "name", f"shared memory region '{name}' is registered already: unregister it first"

@@ -59,6 +59,7 @@ async def _serve(options: Options, home: Path, say: Say) -> int:
         "state_path": str(state),
         "limits": {"max_body_bytes": options.max_body_bytes},
         "model_control": True,
+        "shared_memory": options.host in _LOOPBACK,
         "models": [document_of(options, home, node, model) for model in models],
     }
     config = home / "replica.json"

@@ -29,6 +29,7 @@ class Start:
     threads: int
     """Of each worker."""
     max_body_bytes: int
+    shared_memory: bool = False
 
 
 def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
         "platform": launch.guest.artifact.format.value,
         "task": launch.guest.artifact.task.value,
         "state_path": start.state_path,
+        "shared_memory": start.shared_memory,
         "variant": launch.guest.variant.value,
         "inline": _inline(launch.guest),
         "worker": {

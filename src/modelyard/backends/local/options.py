@@ -25,6 +25,8 @@ class Options:
     """For how long after its last line a dead replica's log is kept."""
     max_body_bytes: int = 64 << 20
     """The largest inference request."""
+    shared_memory: bool = False
+    """Let clients name shared memory of this machine."""
     output_bytes: int = 1 << 20
     """How much a task's stdout and stderr may each say."""
     isolate_tasks: bool = True

@@ -135,6 +135,7 @@ class Replicas:
             env=environment.of_replica(launch, place),
             threads=threads,
             max_body_bytes=self._options.max_body_bytes,
+            shared_memory=self._options.shared_memory,
         )
         files.write_json(home / "replica.json", documents.of_replica(launch, start))
         return spawn.Program(

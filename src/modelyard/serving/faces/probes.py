@@ -18,7 +18,8 @@ SERVER_NAME = "modelyard"
 
 def routes(application: Application, *, version: str) -> Mapping[str, Route]:
     """Paths that machines ask all the time."""
-    about = Route({"GET": application.fixed(server_metadata(SERVER_NAME, version))})
+    metadata = server_metadata(SERVER_NAME, version, shared_memory=application.regions.offered)
+    about = Route({"GET": application.fixed(metadata)})
     live = Route({"GET": application.fixed({"live": True})}, probe=True)
     ready = Route({"GET": ready_endpoint(application, application.status, {"live": True})}, probe=True)
     found = {"/v2": about, "/v2/": about, "/v2/health/live": live, "/livez": live, "/healthz": live}
