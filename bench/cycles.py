@@ -13,7 +13,8 @@ from tests.serving.replicas import Replica, replica
 
 CYCLES = 200
 SETTLING = 50
-"""By then the allocator has taken its last step of half a MiB; 650 further cycles add 24 KiB."""
+"""Chosen after looking at one run of 700 cycles: the allocator took a step of half a MiB between the 30th and
+the 50th, and the 650 after that added 24 KiB. With 10 settling cycles the drift of 200 was 1.17 %."""
 
 
 async def measure(rounds: int) -> list[Table]:
