@@ -6,7 +6,14 @@ import sys
 from collections.abc import Iterator
 
 from modelyard.cli import context, output
-from modelyard.domain.planning import Plan
+from modelyard.domain.planning import Act, Plan
+
+_DOES = {
+    Act.CREATE: "creates",
+    Act.REPLACE: "replaces",
+    Act.CHANGE: "changes",
+    Act.NOTHING: "changes nothing of",
+}
 
 
 def show(plan: Plan) -> None:
@@ -17,7 +24,8 @@ def show(plan: Plan) -> None:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"{plan.act} {plan.service}: revision {plan.revision} runs {plan.model} in runtime {plan.runtime}"
+    runs = f"revision {plan.revision} runs {plan.model} in runtime {plan.runtime}"
+    yield f"{_DOES[plan.act]} {plan.service}: {runs}"
     for change in plan.changes:
         yield f"  ~ {change}"
     for total in plan.totals:

@@ -25,8 +25,8 @@ async def promote(
     what it ran is in its history. With `clear` the stage that was promoted goes offline. Raises Conflict
     while this stage is not ready, Refused when requests to production would break.
     """
+    await allowed(platform, actor, Verb.DEPLOY, key)
     target = stages.promoted_to(key)
-    await allowed(platform, actor, Verb.DEPLOY, target)
     async with platform.database.read() as tx:
         source = await found(tx, key)
         before = await deployments.get(tx, target)
@@ -47,8 +47,8 @@ async def promote(
 
 async def plan_promotion(platform: Platform, actor: Actor, key: Key) -> Plan:
     """What `promote` would do; nothing is changed."""
+    await allowed(platform, actor, Verb.DEPLOY, key)
     target = stages.promoted_to(key)
-    await allowed(platform, actor, Verb.DEPLOY, target)
     async with platform.database.read() as tx:
         source = await found(tx, key)
         before = await deployments.get(tx, target)
