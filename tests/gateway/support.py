@@ -15,7 +15,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
 from modelyard.domain.deployment import Key, Stage
-from modelyard.domain.endpoint import AccessKey, Route, Target
+from modelyard.domain.endpoint import AccessKey, Route, Share, Target
 from modelyard.gateway.routes import addresses
 
 TOKEN = "mys_a-token-that-opens-the-service"
@@ -47,11 +47,17 @@ def route(name: str, *upstreams: Upstream, public: bool = True, timeout: float =
         name=name,
         service=key(name).service,
         addresses=addresses(key(name), domain="localhost"),
-        targets=tuple(Target(replica=u.name, address=u.address) for u in upstreams),
+        shares=(share(name, *upstreams),),
         keys=(access(),),
         public=public,
         timeout_seconds=timeout,
     )
+
+
+def share(name: str, *upstreams: Upstream, weight: int = 100) -> Share:
+    """These upstreams as the replicas of a service, or of one revision `project/name#3`."""
+    targets = tuple(Target(replica=u.name, address=u.address) for u in upstreams)
+    return Share(name=name, targets=targets, weight=weight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.domain.endpoint import Target
+from modelyard.domain.endpoint import Share, Target
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place
 from tests.gateway.support import TOKEN, Route, route
@@ -33,7 +33,7 @@ def running() -> Iterator[Replica]:
 
 def to(name: str, *replicas: Replica, public: bool = True) -> Route:
     targets = tuple(Target(replica=f"r{n}", address=each.listen) for n, each in enumerate(replicas))
-    return dataclasses.replace(route(name, public=public), targets=targets)
+    return dataclasses.replace(route(name, public=public), shares=(Share(name=name, targets=targets),))
 
 
 async def told(call: Any) -> Any:

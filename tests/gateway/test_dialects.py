@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from modelyard.domain.endpoint import Target
+from modelyard.domain.endpoint import Share, Target
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place
 from tests.gateway.support import TOKEN, route
@@ -48,9 +48,8 @@ def shouter() -> Iterator[Replica]:
 @pytest.fixture
 async def guarded(gateway: EnvoyGateway, shouter: Replica) -> EnvoyGateway:
     service = route("default/shouter", public=False)
-    await gateway.publish(
-        [dataclasses.replace(service, targets=(Target(replica="r1", address=shouter.listen),))]
-    )
+    share = Share(name=service.name, targets=(Target(replica="r1", address=shouter.listen),))
+    await gateway.publish([dataclasses.replace(service, shares=(share,))])
     return gateway
 
 

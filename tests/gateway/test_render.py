@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import envoy
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.deployment import Key, Stage
-from modelyard.domain.endpoint import AccessKey, Route, Target
+from modelyard.domain.endpoint import AccessKey, Mirror, Pin, Route, Share, Target
 from modelyard.domain.errors import Invalid
 from modelyard.gateway.base import Door
 from modelyard.gateway.envoy import render
@@ -31,14 +34,24 @@ _KEYS = st.builds(
 )
 
 
+def some_share(draw: st.DrawFn, name: str) -> Share:
+    targets = tuple(draw(st.lists(_TARGETS, max_size=4)))
+    return Share(name=name, targets=targets, weight=draw(st.integers(0, 100)))
+
+
 @st.composite
 def some_route(draw: st.DrawFn) -> Route:
     key = Key(draw(_LABELS), draw(_LABELS), draw(st.sampled_from(Stage)))
+    revisions = range(1, draw(st.integers(2, 4)))
+    names = [str(key)] if draw(st.booleans()) else [f"{key}#{revision}" for revision in revisions]
+    shares = tuple(some_share(draw, name) for name in names)
     return Route(
         name=str(key),
         service=key.service,
         addresses=addresses(key, domain="localhost"),
-        targets=tuple(draw(st.lists(_TARGETS, max_size=4))),
+        shares=shares,
+        mirrors=tuple(Mirror(share=s, percent=draw(st.integers(0, 100))) for s in shares[1:]),
+        pins=tuple(Pin(share=s.name, header="x-arm", value=s.name) for s in shares[:-1]),
         keys=tuple(draw(st.lists(_KEYS, max_size=3))),
         public=draw(st.booleans()),
         timeout_seconds=draw(st.floats(0.01, 86_400)),
@@ -46,6 +59,15 @@ def some_route(draw: st.DrawFn) -> Route:
 
 
 _ROUTES = st.lists(some_route(), max_size=12)
+
+
+def clusters_of(action: dict[str, Any]) -> Iterator[str]:
+    """Every cluster that an entry of the table names."""
+    yield from (policy["cluster"] for policy in action.get("request_mirror_policies", ()))
+    if "cluster" in action:
+        yield action["cluster"]
+    else:
+        yield from (cluster["name"] for cluster in action["weighted_clusters"]["clusters"])
 
 
 def a_layout(directory: Path, *, host: str = "127.0.0.1") -> Layout:
@@ -57,7 +79,7 @@ def a_layout(directory: Path, *, host: str = "127.0.0.1") -> Layout:
 
 @settings(deadline=None, max_examples=40)
 @given(_ROUTES)
-def test_any_set_of_routes_has_distinct_hosts_and_a_cluster_for_each_route(routes: list[Route]) -> None:
+def test_any_set_of_routes_has_distinct_hosts_and_a_cluster_for_each_share(routes: list[Route]) -> None:
     place = a_layout(Path("/run/gateway"))
     table = json.loads(json.dumps(render.table(routes, place)))["resources"][0]
     clusters = json.loads(json.dumps(render.clusters(routes, place)))["resources"]
@@ -67,8 +89,10 @@ def test_any_set_of_routes_has_distinct_hosts_and_a_cluster_for_each_route(route
     assert len(names) == len(set(names))
     known = [cluster["name"] for cluster in clusters]
     assert len(known) == len(set(known))
-    used = {r["route"]["cluster"] for host in table["virtual_hosts"] for r in host["routes"] if "route" in r}
-    assert used == set(known)
+    entries = [r["route"] for host in table["virtual_hosts"] for r in host["routes"] if "route" in r]
+    used = set(chain.from_iterable(map(clusters_of, entries)))
+    assert used <= set(known)
+    assert set(known) == {"control-plane", *(s.name for r in render.unique(routes) for s in r.everywhere)}
 
 
 @settings(deadline=None, max_examples=40)
@@ -100,7 +124,7 @@ def test_a_production_service_keeps_its_host_when_a_test_stage_wants_the_same() 
             name=str(k),
             service=k.service,
             addresses=addresses(k, domain="localhost"),
-            targets=(),
+            shares=(Share(name=str(k), targets=()),),
             keys=(),
         )
         for k in both
@@ -148,7 +172,9 @@ def _rich() -> list[Route]:
             name=str(k),
             service=k.service,
             addresses=addresses(k, domain="localhost"),
-            targets=targets[:i],
+            shares=tuple(Share(name=f"{k}#{n}", targets=targets[:i], weight=20 * n) for n in (1, 4)),
+            mirrors=(Mirror(share=Share(name=f"{k}#5", targets=targets), percent=30),),
+            pins=(Pin(share=f"{k}#1", header="x-arm", value="1"), Pin(share=f"{k}#4", cookie="a", value="4")),
             keys=(AccessKey(sha256="0" * 64, subject="ann|x", expires_at=9),),
             public=i == 2,
         )

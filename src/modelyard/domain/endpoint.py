@@ -56,6 +56,43 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Ready replicas that requests are divided among, and their part of a route's requests."""
+
+    name: str
+    """`project/service` for every revision together, `project/service#3` for one of them."""
+    targets: tuple[Target, ...]
+    """Ready replicas only. Shares of one name have the same targets in every route."""
+    weight: int = 100
+    """Percent. Those of a route sum to 100; without any ready replica all are 0."""
+
+    @property
+    def service(self) -> str:
+        """`project/service` of the deployment whose replicas these are."""
+        return self.name.partition("#")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Replicas that are sent a copy of some of a route's requests; nobody waits for their answers."""
+
+    share: Share
+    """Its weight counts for nothing."""
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Requests with this header, or else this cookie, go to one share whatever its weight."""
+
+    share: str
+    """Name of one of the route's shares."""
+    value: str
+    header: str = ""
+    cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One service as the gateway should serve it."""
 
@@ -64,9 +101,23 @@ class Route:
     service: str
     """The model name a replica answers to."""
     addresses: Addresses
-    targets: tuple[Target, ...]
-    """Ready replicas only; empty means 503 with a reason."""
+    shares: tuple[Share, ...]
+    """Without any ready replica the answer is 503 with a reason."""
     keys: tuple[AccessKey, ...]
+    mirrors: tuple[Mirror, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    """The first that fits a request counts."""
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0
+
+    @property
+    def everywhere(self) -> tuple[Share, ...]:
+        """The shares that requests or their copies may reach."""
+        return (*self.shares, *(mirror.share for mirror in self.mirrors))
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The replicas that requests or their copies may reach, each once."""
+        found = {target.replica: target for share in self.everywhere for target in share.targets}
+        return tuple(found.values())

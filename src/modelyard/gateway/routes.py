@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
-from modelyard.domain.endpoint import AccessKey, Addresses, Route, Target
+from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
 
 DEFAULT_PROJECT = "default"
 """The project whose services are named without it."""
@@ -43,13 +43,19 @@ def serves(replica: Replica) -> bool:
 
 
 def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
-    replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
     return Route(
         name=str(deployment.key),
         service=deployment.key.service,
         addresses=addresses(deployment.key, domain=domain),
-        targets=tuple(Target(replica=r.name, address=r.address) for r in replicas),
+        shares=(_everything(deployment),),
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,
     )
+
+
+def _everything(deployment: Deployment) -> Share:
+    """The ready replicas of every revision."""
+    replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
+    targets = tuple(Target(replica=r.name, address=r.address) for r in replicas)
+    return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

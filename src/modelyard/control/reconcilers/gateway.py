@@ -98,7 +98,8 @@ class Routes:
 
     def _tell(self, routes: tuple[Route, ...], routed: frozenset[str]) -> None:
         """Hint at the deployments whose replicas the gateway has taken up or let go."""
-        owners = {target.replica: route.name for route in routes for target in route.targets}
+        shares = (share for route in routes for share in route.everywhere)
+        owners = {target.replica: share.service for share in shares for target in share.targets}
         changed = self._routed.keys() ^ routed
         owners |= {name: owner for name, owner in self._routed.items() if name in changed}
         for key in sorted({owners[name] for name in changed if name in owners}):

@@ -72,5 +72,10 @@ def replicas(clusters: Json | None) -> Iterator[str]:
                     yield entry["endpoint"]["hostname"]
 
 
+def has_replicas(cluster: Json) -> bool:
+    """Whether a cluster has anyone to send requests to."""
+    return any(locality["lb_endpoints"] for locality in cluster["load_assignment"]["endpoints"])
+
+
 def _unwritable(path: Path, error: OSError) -> Unavailable:
     return Unavailable(f"the gateway's configuration {path.name} cannot be written: {error.strerror}")

@@ -76,7 +76,8 @@ class EnvoyGateway:
 
         A request in flight counts when it ends. Quantiles follow within a second.
         """
-        names = sorted(files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE})
+        clusters = files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE}
+        names = sorted({name.partition("#")[0] for name in clusters})
         try:
             counters, quantiles = await self._admin.numbers(rf"^({REQUESTS}|{DURATIONS}|cluster)\.")
         except Unavailable:

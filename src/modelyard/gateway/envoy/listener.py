@@ -6,7 +6,8 @@ from typing import Any
 
 from modelyard.gateway.base import Door
 from modelyard.gateway.envoy import statistics
-from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER, LUA
+from modelyard.gateway.envoy.forwarding import LUA
+from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER
 
 Json = dict[str, Any]
 

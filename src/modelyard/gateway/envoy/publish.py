@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, Target
 from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.gateway.envoy import files, render
 from modelyard.gateway.envoy.admin import Admin
@@ -16,6 +16,7 @@ from modelyard.gateway.envoy.layout import Layout
 
 _CONFIRM_SECONDS = 5.0
 _POLL_SECONDS = 0.005
+_ANY = Target(replica="", address="")
 
 
 class Documents:
@@ -28,11 +29,21 @@ class Documents:
 
     def of(self, routes: Sequence[Route]) -> tuple[Json, Json]:
         """Clusters and table of these routes."""
-        without_replicas = tuple(dataclasses.replace(r, targets=()) for r in render.unique(routes))
+        without_replicas = tuple(map(_without_replicas, render.unique(routes)))
         if without_replicas != self._routes:
             self._table = render.table(without_replicas, self._layout)
             self._routes = without_replicas
         return render.clusters(routes, self._layout), self._table
+
+
+def _without_replicas(route: Route) -> Route:
+    """The route as the table sees it: which replicas a share has says nothing there, but that it has any."""
+    one = len(route.shares) == 1
+    shares = tuple(replace(s, targets=(), weight=100 if one else s.weight) for s in route.shares)
+    mirrors = tuple(
+        replace(m, share=replace(m.share, targets=m.share.targets and (_ANY,))) for m in route.mirrors
+    )
+    return replace(route, shares=shares, mirrors=mirrors)
 
 
 def write(layout: Layout, clusters: Json, table: Json) -> None:
@@ -52,7 +63,10 @@ async def publish(layout: Layout, admin: Admin, clusters: Json, table: Json) -> 
     """
     versions = await admin.versions()
     if not _current(layout.routes, table, versions["routes"]):
-        both = files.named(files.read(layout.clusters)) | files.named(clusters)
+        before, after = files.named(files.read(layout.clusters)), files.named(clusters)
+        # A share that loses its last replica has them until no route sends it requests.
+        emptied = {n for n, c in after.items() if n in before and not files.has_replicas(c)}
+        both = before | {name: c for name, c in after.items() if name not in emptied}
         await step(admin, layout.clusters, render.document(clusters["type_url"], list(both.values())))
         await step(admin, layout.routes, table)
     await step(admin, layout.clusters, clusters)

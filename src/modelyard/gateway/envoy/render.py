@@ -69,10 +69,11 @@ def door_address(listeners: Json | None) -> Json | None:
 
 
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
-    """One cluster per route, and the control plane's."""
+    """One cluster for each share of a route, though several name it, and the control plane's."""
     api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
     control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
-    services = [_cluster(r.name, _endpoints(r.targets), "30s", _AS_CLIENTS) for r in unique(routes)]
+    shares = {share.name: share for route in unique(routes) for share in route.everywhere}
+    services = [_cluster(n, _endpoints(s.targets), "30s", _AS_CLIENTS) for n, s in shares.items()]
     return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services])
 
 

@@ -61,8 +61,13 @@ def from_stats(
         responses=tuple(sorted(classes.items())),
         p50_seconds=_seconds(times, 50),
         p99_seconds=_seconds(times, 99),
-        active=int(stats.get(f"cluster.{name}.upstream_rq_active", 0)),
+        active=sum(int(n) for s, n in stats.items() if _is_active(s, name)),
     )
+
+
+def _is_active(stat: str, name: str) -> bool:
+    cluster = stat.removeprefix("cluster.").removesuffix(".upstream_rq_active")
+    return stat.endswith(".upstream_rq_active") and cluster.partition("#")[0] == name
 
 
 def _seconds(times: Mapping[float, float], percentile: float) -> float | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Route
-from modelyard.gateway.routes import DEFAULT_PROJECT
+from modelyard.gateway.envoy.forwarding import calls, forward, without_token
 
 Json = dict[str, Any]
 
@@ -16,16 +15,6 @@ CONTROL_PLANE = "control-plane"
 """Name of the control plane's cluster; no route can have it, since theirs contain a slash."""
 DOOR_HEADER = "x-modelyard-door"
 """Tells the control plane, and the gateway's own replies, that a request was meant for it."""
-SERVICE_HEADER = "x-modelyard-service"
-"""Metadata with which a gRPC call names its service at the front door's own host."""
-LUA = "envoy.filters.http.lua"
-
-_LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
-_PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-_MARGIN_SECONDS = 2.0
-"""The replica itself answers 504 at the deadline; the gateway only if even that fails."""
-_LONGEST_CALL = "3600s"
-"""A call may be a conversation: it ends with its own deadline, or when nothing was said for so long."""
 _UNNAMED = (
     "no such service: name it with the metadata x-modelyard-service: [PROJECT/]NAME[@STAGE], "
     "or call NAME.service.DOMAIN; `modelyard status` lists what is deployed"
@@ -70,7 +59,7 @@ def _service_hosts(routes: Iterable[Route]) -> list[Json]:
     for route in sorted(routes, key=lambda r: ("@" in r.service, r.name)):
         owners.setdefault(route.addresses.host.lower(), route)
     return [
-        {"name": route.name, "domains": [host], "routes": [_calls(route), _forward(route, {"prefix": "/"})]}
+        {"name": route.name, "domains": [host], "routes": [*calls(route), *forward(route, {"prefix": "/"})]}
         for host, route in sorted(owners.items())
     ]
 
@@ -85,7 +74,8 @@ def _front_routes(routes: Iterable[Route], version: str) -> list[Json]:
     ]
     for route in routes:
         rendered += _by_path(route)
-    rendered += [_calls(route, named=True) for route in routes]
+    for route in routes:
+        rendered += calls(route, named=True)
     rendered += [
         _direct({"prefix": "/", "grpc": {}}, 404, _UNNAMED),
         _direct({"prefix": "/v2/models/"}, 404, _UNKNOWN),
@@ -99,69 +89,8 @@ def _by_path(route: Route) -> list[Json]:
     path, alias = route.addresses.path, route.addresses.alias
     # Some clients quote the `@` of a stage; both spellings are the same address.
     paths = [path, path.replace("@", "%40")] if "@" in path else [path]
-    rendered = [_forward(route, {"path_separated_prefix": p}, strip=p) for p in paths]
-    if alias:
-        rendered.append(_forward(route, {"path_separated_prefix": alias}))
-    return rendered
-
-
-def _forward(route: Route, match: Json, *, strip: str = "") -> Json:
-    timeout = f"{route.timeout_seconds + _MARGIN_SECONDS:.3f}s"
-    action: Json = {
-        "cluster": route.name,
-        "timeout": timeout,
-        "idle_timeout": timeout,
-        "retry_policy": _elsewhere(),
-    }
-    if strip:
-        # One route does for `/path` and `/path/…`, which matters since Envoy tries them one by one.
-        pattern = {"regex": f"^{re.escape(strip)}/?"}
-        action["regex_rewrite"] = {"pattern": pattern, "substitution": "/"}
-    forward: Json = {
-        "name": route.name,
-        "match": match,
-        "route": action,
-        "request_headers_to_remove": ["authorization", "x-api-key", "cookie", SERVICE_HEADER],
-        "response_headers_to_remove": ["x-modelyard-retry"],
-    }
-    if route.public:
-        forward["typed_per_filter_config"] = _without_token()
-    else:
-        keys = {key.sha256: f"{key.subject}|{key.expires_at}" for key in route.keys}
-        forward["metadata"] = {"filter_metadata": {LUA: keys}}
-    return forward
-
-
-def _calls(route: Route, *, named: bool = False) -> Json:
-    """gRPC to a service, which is the host's or `named` in the call's metadata."""
-    match: Json = {"prefix": "/", "grpc": {}}
-    if named:
-        # Of many services one is asked for, so a pattern for every spelling costs less than a route for each.
-        project, _, service = route.name.partition("/")
-        optional = "?" if project == DEFAULT_PROJECT else ""
-        stage = "" if "@" in service else "(@production)?"
-        pattern = f"({re.escape(project)}/){optional}{re.escape(service)}{stage}"
-        match["headers"] = [{"name": SERVICE_HEADER, "string_match": {"safe_regex": {"regex": pattern}}}]
-    forward = _forward(route, match)
-    forward["route"] |= {"timeout": "0s", "idle_timeout": _LONGEST_CALL}
-    return forward
-
-
-def _elsewhere() -> Json:
-    """Try another replica, but only with what no replica has begun."""
-    return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
-        "num_retries": 2,
-        "retriable_headers": [{"name": "x-modelyard-retry", "string_match": {"exact": "safe"}}],
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {"@type": f"type.googleapis.com/{_PREVIOUS_HOSTS}"},
-            }
-        ],
-        "host_selection_retry_max_attempts": 5,
-        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
-    }
+    rendered = [entry for p in paths for entry in forward(route, {"path_separated_prefix": p}, strip=p)]
+    return rendered + (forward(route, {"path_separated_prefix": alias}) if alias else [])
 
 
 def _to_control_plane() -> Json:
@@ -180,7 +109,7 @@ def _to_control_plane() -> Json:
             },
         },
         "request_headers_to_add": [{**door, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
-        "typed_per_filter_config": _without_token(),
+        "typed_per_filter_config": without_token(),
     }
 
 
@@ -188,17 +117,13 @@ def _direct(match: Json, status: int, body: str) -> Json:
     direct: Json = {
         "match": match,
         "direct_response": {"status": status, "body": {"inline_string": body}},
-        "typed_per_filter_config": _without_token(),
+        "typed_per_filter_config": without_token(),
     }
     if status == 200:
         content_type = {"header": {"key": "content-type", "value": "application/json"}}
         overwrite = {**content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         direct["response_headers_to_add"] = [overwrite]
     return direct
-
-
-def _without_token() -> Json:
-    return {LUA: {"@type": _LUA_PER_ROUTE, "disabled": True}}
 
 
 def _text(value: Json) -> str:
