@@ -106,27 +106,39 @@ class Sample:
     """`project/service`."""
     replica: str
     revision: int
+    started_at: float
+    """Seconds since the epoch."""
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     """Process to the processor time that it has used since it started."""
     memory_bytes: int = 0
+    inflight: int = 0
+    """Requests that it has and has not answered, as it says itself."""
     queue: int = 0
     """Requests that wait for the model."""
     gpu_ratio: float | None = None
     """The part of its GPUs' time in which they compute now; None when nobody can tell."""
 
 
-def load(before: Sample | None, now: Sample, *, inflight: int, requests: int, seconds: float) -> Load:
-    """What a replica used in the last so many seconds, taking what is true now as true all the while."""
+def load(
+    before: Sample | None, now: Sample, *, inflight: int, requests: int, since: float, until: float
+) -> Load:
+    """What a replica used in (since, until], taking what is true at its end as true all the while.
+
+    Of one that ran before anybody looked it is not known how much of its processor time is new.
+    """
+    begun = max(since, now.started_at)
     known = before.cpu_seconds if before else {}
-    spent = math.fsum(max(used - known.get(process, 0.0), 0.0) for process, used in now.cpu_seconds.items())
+    fresh = before is not None or now.started_at >= since
+    used = math.fsum(max(spent - known.get(each, 0.0), 0.0) for each, spent in now.cpu_seconds.items())
+    seconds = max(until - begun, 0.0)
     return Load(
         revision=now.revision,
         seconds=seconds,
-        cpu_seconds=spent,
+        cpu_seconds=used if fresh else 0.0,
         memory_byte_seconds=now.memory_bytes * seconds,
         memory_peak_bytes=now.memory_bytes,
         gpu_seconds=None if now.gpu_ratio is None else now.gpu_ratio * seconds,
-        inflight_seconds=max(inflight, now.queue) * seconds,
+        inflight_seconds=max(inflight, now.inflight) * seconds,
         queue_seconds=now.queue * seconds,
         requests=requests,
     )
