@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-from modelyard.gateway.base import RouteStatistics
+from modelyard.domain.tallies import Reading
 
 
 class MemoryGateway:
@@ -23,6 +23,8 @@ class MemoryGateway:
         self.starts = 0
         self.failure: Failure | None = None
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
+        self.counted = Reading(epoch="1")
+        """What it says that it counted."""
         self.lag = lag
         self.delay = delay
 
@@ -42,8 +44,8 @@ class MemoryGateway:
         routes = (*self.applied, *(() if self.alive else self.published))
         return frozenset(target.replica for route in routes for target in route.targets)
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        return tuple(RouteStatistics(name=route.name) for route in self.applied)
+    async def statistics(self) -> Reading | None:
+        return self.counted if self.alive else None
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

@@ -9,7 +9,15 @@ from functools import partial
 from modelyard.control import kinds, projects, users, watching
 from modelyard.control.loop import Again, Loop, Observe, Pace, Reconcile
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import deployments, gateway, orphans, retention, runtimes, validation
+from modelyard.control.reconcilers import (
+    deployments,
+    gateway,
+    orphans,
+    retention,
+    runtimes,
+    sampling,
+    validation,
+)
 from modelyard.domain.runtime import RuntimeState
 from modelyard.store import deployments as deployment_store
 from modelyard.store import runtimes as runtime_store
@@ -27,6 +35,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
         kinds.GATEWAY: gateway.Routes(platform).reconcile,
+        kinds.SAMPLING: sampling.Sampler(platform).reconcile,
         **{kind: partial(reconcile, platform) for kind, reconcile in functions.items()},
     }
 
@@ -40,7 +49,7 @@ async def prepare(platform: Platform) -> None:
     await users.ensure_administrator(platform)
     now = platform.clock()
     async with platform.database.begin() as tx:
-        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION):
+        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING):
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)

@@ -10,6 +10,7 @@ VALIDATION = "validation"
 GATEWAY = "gateway"
 ORPHANS = "orphans"
 RETENTION = "retention"
+SAMPLING = "sampling"
 
 ALL = "all"
 """Key of the kinds that exist once."""

@@ -42,6 +42,8 @@ class Target:
     replica: str
     address: str
     weight: int = 1
+    revision: int = 0
+    """What its requests are counted under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,7 @@ from typing import Protocol
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteStatistics:
-    """Counters of one route since the gateway started."""
-
-    name: str
-    requests: int = 0
-    responses: tuple[tuple[str, int], ...] = ()
-    """Class such as `2xx` to count."""
-    p50_seconds: float | None = None
-    p99_seconds: float | None = None
-    active: int = 0
+from modelyard.domain.tallies import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +32,8 @@ class Gateway(Protocol):
         Asked of the gateway itself; while it cannot be asked, the last published ones.
         """
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        """Per-route counters, empty while the gateway is away."""
+    async def statistics(self) -> Reading | None:
+        """What it counted since it started; None while it is away."""
 
     async def ensure(self) -> Failure | None:
         """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""

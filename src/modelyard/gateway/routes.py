@@ -57,5 +57,5 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
 def _everything(deployment: Deployment) -> Share:
     """The ready replicas of every revision."""
     replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
-    targets = tuple(Target(replica=r.name, address=r.address) for r in replicas)
+    targets = tuple(Target(replica=r.name, address=r.address, revision=r.revision) for r in replicas)
     return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

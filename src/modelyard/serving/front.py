@@ -185,6 +185,8 @@ class Front:
             "variant": self._models[0].config.variant,
             "inline": any(supervisor.is_inline for supervisor in supervisors),
             "device": next((hosted.device for hosted in self._models if hosted.device), ""),
+            "inflight": self._unsettled,
+            "queue": sum(hosted.dispatcher.waiting for hosted in self._models),
             "models": [hosted.as_json() for hosted in self._models],
             "workers": [{"pid": supervisor.pid} for supervisor in supervisors if supervisor.pid],
         }

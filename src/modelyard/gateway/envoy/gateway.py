@@ -11,14 +11,14 @@ from pathlib import Path
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
-from modelyard.gateway.base import Door, RouteStatistics
+from modelyard.domain.tallies import Reading
+from modelyard.gateway.base import Door
 from modelyard.gateway.envoy import files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.door import problem as door_problem
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
-from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS, from_stats
-from modelyard.gateway.envoy.table import CONTROL_PLANE
+from modelyard.gateway.envoy.statistics import PREFIX, tallies
 
 
 class EnvoyGateway:
@@ -71,18 +71,21 @@ class EnvoyGateway:
         except Unavailable:
             return frozenset(files.replicas(files.read(self._layout.clusters)))
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        """Counters per route since Envoy's start, those turned away included; empty while it is away.
+    async def statistics(self) -> Reading | None:
+        """What was counted since Envoy's start, those turned away included; None while it is away.
 
-        A request in flight counts when it ends. Quantiles follow within a second.
+        A request in flight counts when it ends; its time follows within a second.
         """
-        clusters = files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE}
-        names = sorted({name.partition("#")[0] for name in clusters})
+        running = process.find(self._layout)
+        if running is None:
+            return None
         try:
-            counters, quantiles = await self._admin.numbers(rf"^({REQUESTS}|{DURATIONS}|cluster)\.")
+            counters, bins = await self._admin.numbers(rf"^{PREFIX}\.")
+            inflight = await self._admin.active()
         except Unavailable:
-            return ()
-        return tuple(from_stats(name, counters, quantiles) for name in names)
+            return None
+        epoch = f"{running.pid} {running.started}"
+        return Reading(epoch=epoch, tallies=tallies(counters, bins), inflight=inflight)
 
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""

@@ -15,7 +15,7 @@ from typing import Any
 from modelyard.domain.endpoint import Route, Target
 from modelyard.gateway.envoy.layout import Layout
 from modelyard.gateway.envoy.listener import ROUTES, listener
-from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS
+from modelyard.gateway.envoy.statistics import METADATA, PREFIX, REVISION
 from modelyard.gateway.envoy.table import CONTROL_PLANE, route_table
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ _AS_CLIENTS: Json = {"use_downstream_protocol_config": {**_HTTP1, "http2_protoco
 _WITHOUT_BOUND = 1_000_000
 """Queues are bounded by the replicas themselves, who know what their model bears."""
 _STATISTICS = (
-    rf"^({REQUESTS}\..*|{DURATIONS}\..*|cluster\.[^.]+\.upstream_rq_active"
+    rf"^({PREFIX}\..*"
     r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.front)\.(version_text|update_rejected)"
     r"|http\.front\.downstream_rq_active)$"
 )
@@ -48,6 +48,7 @@ def bootstrap(layout: Layout) -> Json:
             "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": _STATISTICS}}]}},
         },
         "stats_flush_interval": "1s",
+        "stats_eviction_interval": "3600s",
     }
 
 
@@ -124,7 +125,14 @@ def _cluster(name: str, endpoints: Sequence[Json], idle: str, protocol: Json) ->
 
 def _endpoints(targets: Sequence[Target]) -> list[Json]:
     by_address = {t.address: t for t in targets if t.weight > 0}
-    return [_endpoint(t.replica, a, t.weight) for a, t in sorted(by_address.items())]
+    return [_replica(address, target) for address, target in sorted(by_address.items())]
+
+
+def _replica(address: str, target: Target) -> Json:
+    endpoint = _endpoint(target.replica, address, target.weight)
+    # Answers are counted by what their replica says here.
+    endpoint["metadata"] = {"filter_metadata": {METADATA: {REVISION: target.revision}}}
+    return endpoint
 
 
 def _endpoint(replica: str, address: str, weight: int) -> Json:
