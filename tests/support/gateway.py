@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-from modelyard.gateway.base import RouteStatistics
+from modelyard.gateway.base import Copies, RouteStatistics
 
 
 class MemoryGateway:
@@ -44,6 +44,10 @@ class MemoryGateway:
 
     async def statistics(self) -> tuple[RouteStatistics, ...]:
         return tuple(RouteStatistics(name=route.name) for route in self.applied)
+
+    async def copies(self) -> tuple[Copies, ...]:
+        mirrors = ((route.name, mirror.share.name) for route in self.applied for mirror in route.mirrors)
+        return tuple(Copies(route=route, share=share) for route, share in mirrors)
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

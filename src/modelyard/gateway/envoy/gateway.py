@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
-from modelyard.gateway.base import Door, RouteStatistics
-from modelyard.gateway.envoy import files, lifecycle, process, publish, render
+from modelyard.gateway.base import Copies, Door, RouteStatistics
+from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.door import problem as door_problem
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
+from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS, from_stats
 from modelyard.gateway.envoy.table import CONTROL_PLANE
 
@@ -47,8 +47,7 @@ class EnvoyGateway:
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
-        script = importlib.resources.files("modelyard.gateway.envoy").joinpath("authorize.lua")
-        self._listeners = render.listeners(self._layout, script.read_text(encoding="utf-8"))
+        self._listeners = render.listeners(self._layout, Scripts.installed())
         self._bootstrap = render.bootstrap(self._layout)
 
     async def publish(self, routes: Sequence[Route]) -> None:
@@ -77,12 +76,19 @@ class EnvoyGateway:
         A request in flight counts when it ends. Quantiles follow within a second.
         """
         clusters = files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE}
-        names = sorted({name.partition("#")[0] for name in clusters})
+        names = sorted({name.partition("#")[0] for name in clusters if not copies.leads(name)})
         try:
             counters, quantiles = await self._admin.numbers(rf"^({REQUESTS}|{DURATIONS}|cluster)\.")
         except Unavailable:
             return ()
         return tuple(from_stats(name, counters, quantiles) for name in names)
+
+    async def copies(self) -> tuple[Copies, ...]:
+        """What each mirror was sent since Envoy's start; empty while it is away."""
+        try:
+            return copies.counted(await self._admin.stats(f"^{copies.STATISTICS}$"))
+        except Unavailable:
+            return ()
 
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""
