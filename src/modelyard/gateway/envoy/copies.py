@@ -75,8 +75,13 @@ def leads(cluster: str) -> bool:
 
 def thresholds() -> Json:
     """Of such a cluster."""
-    most = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), _MOST_WAITING)
-    return {**most, "max_retries": 0}
+    connections = _MOST_WAITING * 3 // 4
+    return {
+        "max_connections": connections,
+        "max_pending_requests": _MOST_WAITING - connections,
+        "max_requests": _MOST_WAITING,
+        "max_retries": 0,
+    }
 
 
 def listener(socket: str) -> Json:

@@ -80,7 +80,8 @@ def _entry(route: Route, match: Json, action: Json, shares: Sequence[Share]) -> 
         clusters = [{"name": s.name, "weight": s.weight, **_named(route, s)} for s in shares]
         entry["route"] = {**action, **chosen, "weighted_clusters": {"clusters": clusters, **weighing}}
         entry["request_headers_to_remove"].append(sticky.CLIENT_HEADER)
-        filters |= sticky.cookie(route.sticky)
+        filters, known = sticky.cookie(route.sticky)
+        metadata |= known
     filters |= without_token() if route.public else {}
     if filters:
         entry["typed_per_filter_config"] = filters

@@ -160,7 +160,7 @@ def _local_replies() -> list[Json]:
     return [
         *_call_replies(),
         _control_plane_away(),
-        {**_reply(_flags("RL"), "rate_limited", _TOO_OFTEN), **_LATER},
+        {**_reply(_status(429), "rate_limited", _TOO_OFTEN), **_LATER},
         _reply(_flags("UO"), "overloaded", _TOO_MANY, retry=True),
         _reply(_flags("UH"), "unavailable", "no replica of this service is ready; try again", retry=True),
         _reply(_flags(*_GONE), "unavailable", "the replica went away; try again shortly", retry=True),
@@ -180,7 +180,7 @@ def _local_replies() -> list[Json]:
 def _call_replies() -> list[Json]:
     """What callers over gRPC read as the message of a status, which Envoy makes of the HTTP one."""
     return [
-        {**_call_reply(_flags("RL"), _TOO_OFTEN), **_LATER},
+        {**_call_reply(_status(429), _TOO_OFTEN), **_LATER},
         _call_reply(_flags("UO"), _TOO_MANY),
         _call_reply(_flags("UH"), "no replica of this service is ready; try again"),
         _call_reply(_flags(*_GONE), "the replica went away; try again shortly"),

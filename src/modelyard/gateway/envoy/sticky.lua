@@ -1,6 +1,6 @@
 -- Knows a client by a cookie, and gives one to a client that has none.
 --
--- The route's context names the cookie and how long it is kept. Its value becomes a header of the
+-- The route's metadata names the cookie and how long it is kept. Its value becomes a header of the
 -- request, by which the route then chooses among its weighted clusters; it says nothing else.
 
 local urandom = io.open("/dev/urandom", "rb")
@@ -20,11 +20,14 @@ local function value_of(headers, name)
 end
 
 function envoy_on_request(handle)
-  local headers, context = handle:headers(), handle:filterContext()
-  local value = value_of(headers, context["name"])
+  local headers, route = handle:headers(), handle:metadata()
+  local value = value_of(headers, route:get("name"))
   if not value then
     value = fresh()
-    handle:streamInfo():dynamicMetadata():set("modelyard.sticky", "new", value)
+    local kept = handle:streamInfo():dynamicMetadata()
+    kept:set("modelyard.sticky", "new", value)
+    kept:set("modelyard.sticky", "name", route:get("name"))
+    kept:set("modelyard.sticky", "ttl", route:get("ttl"))
   end
   headers:replace(CLIENT, value)
   handle:clearRouteCache()
@@ -33,7 +36,6 @@ end
 function envoy_on_response(handle)
   local kept = handle:streamInfo():dynamicMetadata():get("modelyard.sticky")
   if not kept or not kept["new"] then return end
-  local context = handle:filterContext()
-  local attributes = "; Path=/; HttpOnly; SameSite=Lax; Max-Age=" .. context["ttl"]
-  handle:headers():add("set-cookie", context["name"] .. "=" .. kept["new"] .. attributes)
+  local attributes = "; Path=/; HttpOnly; SameSite=Lax; Max-Age=" .. kept["ttl"]
+  handle:headers():add("set-cookie", kept["name"] .. "=" .. kept["new"] .. attributes)
 end

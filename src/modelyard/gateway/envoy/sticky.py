@@ -25,12 +25,12 @@ def cookie_filter(source: str) -> Json:
     return {"name": COOKIE, "disabled": True, "typed_config": configured}
 
 
-def cookie(sticky: Sticky | None) -> Json:
-    """What a route says of that filter."""
+def cookie(sticky: Sticky | None) -> tuple[Json, Json]:
+    """What a route says so that this filter runs, and its metadata for it."""
     if sticky is None or sticky.by is not StickyBy.COOKIE:
-        return {}
-    context = {"name": sticky.key, "ttl": str(sticky.ttl_seconds)}
-    return {COOKIE: {"@type": f"{_LUA}.LuaPerRoute", "filter_context": context}}
+        return {}, {}
+    runs = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+    return {COOKIE: runs}, {COOKIE: {"name": sticky.key, "ttl": str(sticky.ttl_seconds)}}
 
 
 def choice(sticky: Sticky | None) -> tuple[Json, Json]:
