@@ -8,6 +8,7 @@ import pytest
 
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.limits import Limits
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
 from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
@@ -35,6 +36,7 @@ OTHER = {
     "cache": "1Mi",
     "retry": False,
     "warmup": "zero",
+    "limits": Limits(concurrency=4),
 }
 
 

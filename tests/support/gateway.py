@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.tallies import Reading
+from modelyard.gateway.base import Copies
 
 
 class MemoryGateway:
@@ -46,6 +47,10 @@ class MemoryGateway:
 
     async def statistics(self) -> Reading | None:
         return self.counted if self.alive else None
+
+    async def copies(self) -> tuple[Copies, ...]:
+        mirrors = ((route.name, mirror.share.name) for route in self.applied for mirror in route.mirrors)
+        return tuple(Copies(route=route, share=share) for route, share in mirrors)
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from modelyard.domain import naming, quantity, wire
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.limits import Limits
 from modelyard.domain.runtime import AUTO
 from modelyard.domain.variant import Serve
 
@@ -121,6 +122,8 @@ class DeploymentSpec:
     """Give a request whose worker died to another one, once."""
     warmup: str = "sample"
     """What a loaded model answers before it counts as ready: its `sample`, `zero`, `random`, or `none`."""
+    limits: Limits = field(default_factory=Limits)
+    """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -157,6 +160,7 @@ class DeploymentSpec:
             if not ok
         ]
         quantity.parse_memory(self.cache, "spec.cache")
+        wrong += self.limits.wrong("spec.limits")
         wrong += naming.env_errors(self.env, "spec.env")
         wrong += naming.file_name_errors(self.config_files, "spec.config_files")
         if wrong:

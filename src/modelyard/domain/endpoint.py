@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.limits import Limits
+from modelyard.domain.traffic_spec import Sticky
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class Share:
     """Ready replicas only. Shares of one name have the same targets in every route."""
     weight: int = 100
     """Percent. Those of a route sum to 100; without any ready replica all are 0."""
+    limits: Limits = field(default_factory=Limits)
+    """Of the deployment whose replicas these are; its concurrency is this share's part of it."""
 
     @property
     def service(self) -> str:
@@ -109,6 +113,8 @@ class Route:
     mirrors: tuple[Mirror, ...] = ()
     pins: tuple[Pin, ...] = ()
     """The first that fits a request counts."""
+    sticky: Sticky | None = None
+    limits: Limits = field(default_factory=Limits)
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0

@@ -12,6 +12,17 @@ from modelyard.domain.tallies import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """What one mirror of a route was sent since the gateway started."""
+
+    route: str
+    share: str
+    sent: int = 0
+    dropped: int = 0
+    """Because too many were waiting for its answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """Where the gateway listens for clients."""
 
@@ -34,6 +45,9 @@ class Gateway(Protocol):
 
     async def statistics(self) -> Reading | None:
         """What it counted since it started; None while it is away."""
+
+    async def copies(self) -> tuple[Copies, ...]:
+        """What each mirror was sent, empty while the gateway is away."""
 
     async def ensure(self) -> Failure | None:
         """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""

@@ -42,10 +42,17 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(
-            Catalog(self._models), self, self._log, shared_memory=config.shared_memory
+            Catalog(self._models),
+            self,
+            self._log,
+            shared_memory=config.shared_memory,
+            aliases=config.listen.startswith("unix:"),
         )
         self._application.offer(
-            all_routes(self._application, config, version=_own_version()), named_routes(self._application)
+            lambda: (
+                all_routes(self._application, config, version=_own_version()),
+                named_routes(self._application),
+            )
         )
         self._server = Server(
             self._application,

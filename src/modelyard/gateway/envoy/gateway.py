@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.domain.tallies import Reading
-from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import files, lifecycle, process, publish, render
+from modelyard.gateway.base import Copies, Door
+from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.door import problem as door_problem
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
+from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.envoy.statistics import PREFIX, tallies
 
 
@@ -47,8 +47,7 @@ class EnvoyGateway:
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
-        script = importlib.resources.files("modelyard.gateway.envoy").joinpath("authorize.lua")
-        self._listeners = render.listeners(self._layout, script.read_text(encoding="utf-8"))
+        self._listeners = render.listeners(self._layout, Scripts.installed())
         self._bootstrap = render.bootstrap(self._layout)
 
     async def publish(self, routes: Sequence[Route]) -> None:
@@ -86,6 +85,13 @@ class EnvoyGateway:
             return None
         epoch = f"{running.pid} {running.started}"
         return Reading(epoch=epoch, tallies=tallies(counters, bins), inflight=inflight)
+
+    async def copies(self) -> tuple[Copies, ...]:
+        """What each mirror was sent since Envoy's start; empty while it is away."""
+        try:
+            return copies.counted(await self._admin.stats(f"^{copies.STATISTICS}$"))
+        except Unavailable:
+            return ()
 
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""

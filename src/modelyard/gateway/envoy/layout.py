@@ -21,6 +21,8 @@ class Layout:
     directory: Path
     """Configuration, log and the record of the running process."""
     admin_socket: Path
+    copies_socket: Path
+    """Where copies of requests come by, from the gateway itself."""
     api_socket: Path
     """Where the control plane listens."""
     door: Door
@@ -66,11 +68,13 @@ def layout(
     directory = directory.absolute()
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
     admin_socket = sockets.absolute() / f"envoy-{digest}.sock"
-    _short("gateway.socket_directory", admin_socket)
+    copies_socket = sockets.absolute() / f"copies-{digest}.sock"
+    _short("gateway.socket_directory", copies_socket)
     _short("gateway.api_socket", api_socket)
     return Layout(
         directory=directory,
         admin_socket=admin_socket,
+        copies_socket=copies_socket,
         api_socket=api_socket.absolute(),
         door=Door(host=_ip(door.host), port=_port(door.port)),
         domain=domain.lower(),
