@@ -37,6 +37,8 @@ REASONS = [
     "StartFailed",
     "GatewayUnavailable",
     "GatewayPortInUse",
+    "OwnPortInUse",
+    "HostKept",
     "DiskFull",
     "PermissionDenied",
     "UnsafeContent",

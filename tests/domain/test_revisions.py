@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from modelyard.domain.address import Address
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.limits import Limits
@@ -37,6 +38,7 @@ OTHER = {
     "retry": False,
     "warmup": "zero",
     "limits": Limits(concurrency=4),
+    "address": Address(host="churn.example.com", own_port=True),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard import Client
-from modelyard.cli import apply_file, context, files, output, plans, spec_options
+from modelyard.cli import apply_file, context, files, output, plans, reach, spec_options
 from modelyard.cli.metrics import metrics
 from modelyard.domain import variant
 from modelyard.domain.views import DeploymentView
@@ -31,7 +31,7 @@ STATUS: list[output.Column] = [
     ("revision", lambda v: v.revision),
     ("replicas", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas} ready"),
     ("url", lambda v: v.url),
-    ("host", lambda v: v.addresses.host),
+    *reach.COLUMNS,
     ("warnings", lambda v: "; ".join(v.status.warnings)),
 ]
 ROW: list[output.Column] = [

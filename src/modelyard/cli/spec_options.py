@@ -71,7 +71,16 @@ def answers(
     }
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers)
+def reached(
+    host: Annotated[str | None, typer.Option(help="Domain, URL or path; stages stand in front")] = None,
+    own_port: Annotated[bool | None, typer.Option(help="Listen on a port for this service alone")] = None,
+    second_port: Annotated[bool | None, typer.Option(help="And on one for its second port")] = None,
+) -> Fields:
+    """Where it answers beside its path."""
+    return {"host": host, "own_port": own_port, "second_port": second_port}
+
+
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached)
 
 
 def fields(given: Fields) -> Fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.control import authorise, kinds, missing, models, secrets, views
+from modelyard.control import addressing, authorise, kinds, missing, models, secrets, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
@@ -25,6 +25,7 @@ async def scale(
         before = await changeable(tx, key)
         after = replace(before, spec=replace(before.spec, replicas=replicas))
         after = await deployments.update(tx, after, expected=_generation(before, expected))
+        after = await addressing.settle(platform, tx, after)
         message = rules.changed(before.spec, after.spec)
         await announce(platform, tx, actor, key, reason="Scaled", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
@@ -140,7 +141,7 @@ async def create(  # noqa: PLR0913 - who makes what of which, and why
         created_at=platform.at(),
         created_by=actor.name,
     )
-    made = await deployments.insert(tx, fresh)
+    made = await addressing.settle(platform, tx, await deployments.insert(tx, fresh))
     await revisions.insert(tx, snapshot(platform, actor, made, run, reason=reason))
     return made
 
@@ -158,6 +159,7 @@ async def rerun(  # noqa: PLR0913 - who makes what of which, and why
     """Store the deployment with a new revision that runs `run`."""
     newer = replace(before, revision=before.revision + 1)
     after = await deployments.update(tx, newer, expected=_generation(before, expected))
+    after = await addressing.settle(platform, tx, after)
     await revisions.insert(tx, snapshot(platform, actor, after, run, reason=reason))
     return after
 

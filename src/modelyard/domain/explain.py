@@ -66,6 +66,11 @@ def explain(
         running += f", answering with {compiled}"
     if deployment.deleting:
         summary = f"{service} is being removed"
+    elif deployment.claim.yielded_to:
+        taker = deployment.claim.yielded_to
+        summary = (
+            f"{service} is offline: {taker} has taken its host; `modelyard restart {service}` takes it back"
+        )
     elif want == 0:
         summary = f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
     elif found:
@@ -98,7 +103,7 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type == "Scheduled" and condition.ok is False:
+        if condition.type in ("Scheduled", "Addressed") and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
     whole = status.ready_replicas >= deployment.spec.replicas
     known = status.failed or status.crashes.failure or (None if whole else last)

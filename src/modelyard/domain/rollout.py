@@ -104,7 +104,7 @@ def look_again_seconds(deployment: Deployment, observed: Sequence[Replica], *, n
 
 def wanted_replicas(deployment: Deployment) -> int:
     """How many replicas there should be."""
-    return 0 if deployment.deleting else deployment.spec.replicas
+    return 0 if deployment.deleting or deployment.claim.yielded_to else deployment.spec.replicas
 
 
 @dataclass(frozen=True, slots=True)
