@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from modelyard.oip.tensor import total_bytes
-from modelyard.serving.batching.merging import PAD, merge, rows_of, split
+from modelyard.serving.batching.merging import PAD, Pieces, gather, rows_of, split
 from modelyard.serving.batching.policy import Policy
 from modelyard.serving.caching import COLLAPSED, HIT, MISS, Flight, ResponseCache
 from modelyard.serving.errors import Failure, Problem, expired, unavailable
@@ -241,7 +241,7 @@ class Dispatcher:
             if runner is None or (runner.load and self._holds_back()):
                 return
             most = self.policy.max_rows if self.policy.merges else 1
-            self._drop_late(self.policy.pace.least(min(most, len(self._line))))
+            self._drop_late(self.policy.paces.least(min(most, len(self._line))))
             if not self._line:
                 return
             jobs = tuple(job for job in self._line.take(self.policy.rows_for, most) if not job.settled)
@@ -255,15 +255,20 @@ class Dispatcher:
         if isinstance(outcome, Problem):
             self._failed(work, outcome)
             return
-        rows = sum(work.rows)
-        self.policy.observe(rows, outcome.infer_seconds)
         self._flow.observe(len(work.jobs), outcome.infer_seconds)
         if self.on_call is not None:
             self.on_call(work, outcome.infer_seconds)
+        shared = 0.0
         if len(work.jobs) == 1:
             self._finish(work.jobs[0], outcome)
         else:
+            shared = work.jobs[0].merge_seconds
             self._share_out(work, outcome)
+            shared = max(shared, work.jobs[0].merge_seconds)
+        # Joining and carrying belong to what a call costs: it may be all that large tensors cost.
+        rows = sum(work.rows)
+        seconds = outcome.infer_seconds + work.moving_seconds + shared
+        self.policy.observe(rows, seconds, work.size // rows)
 
     def part(self, work: Work, prediction: Prediction) -> None:
         """A part of a streamed answer came."""
@@ -276,19 +281,18 @@ class Dispatcher:
     def _begin(self, runner: Runner, jobs: tuple[Job, ...]) -> None:
         now = self._clock()
         first = jobs[0]
-        if len(jobs) == 1:
-            inputs = first.inputs
-        else:
-            inputs = merge([job.inputs for job in jobs], first.parameters.get(PAD))
+        pieces: tuple[Pieces, ...] = ()
+        if len(jobs) > 1:
+            pieces = gather([job.inputs for job in jobs], first.parameters.get(PAD))
         work = Work(
             jobs=jobs,
-            inputs=inputs,
             rows=tuple(max(rows_of(job.inputs), 1) for job in jobs),
             parameters=first.parameters,
             deadline=max(job.deadline for job in jobs),
             begun_at=now,
             streams=first.on_part is not None,
             runner=runner,
+            pieces=pieces,
         )
         seconds = self._clock() - now
         for job in jobs:
@@ -340,7 +344,7 @@ class Dispatcher:
     def _drop_late(self, seconds: float) -> None:
         """Turn away who cannot be done in time by the quickest call, so that those behind them can."""
         while (job := self._line.next_single) is not None and job.deadline - self._clock() < seconds:
-            self._line.take(lambda first, _: first, 1)
+            self._line.take(lambda first, *_: first, 1)
             if not job.settled:
                 self._finish(job, self._too_late(job))
 

@@ -1,4 +1,4 @@
-"""What calls to a model cost, learned from the calls themselves, by how many rows they had."""
+"""What calls to a model cost, learned from the calls themselves, by how many rows they had and how heavy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ LEAST_STALE_CALLS = 512
 """A size is forgotten after so many other calls, and as many for each of its rows: models and rows change."""
 OVERHEAD_SECONDS = 0.0001
 """What a message to a worker and back costs both sides, whatever is in it."""
+LIGHT_STEPS = 6
+"""Rows of up to 4 to this power, 4 KiB, are alike."""
+HEAVIEST = 8
+"""Rows beyond 64 MiB are alike too."""
 
 
 @dataclass(slots=True)
@@ -108,6 +112,39 @@ class Pace:
         return min(cost.recent) - OVERHEAD_SECONDS if cost is not None else 0.0
 
 
+class Paces:
+    """A pace for rows of each weight: what joining them saves is the same, what copying them costs is not."""
+
+    def __init__(self) -> None:
+        self._paces: dict[int, Pace] = {}
+
+    def __iter__(self) -> Iterator[Pace]:
+        return iter(self._paces.values())
+
+    def of(self, row_bytes: int) -> Pace:
+        """The pace of calls whose rows have about so many bytes."""
+        weight = weight_of(row_bytes)
+        pace = self._paces.get(weight)
+        if pace is None:
+            pace = self._paces[weight] = Pace()
+        return pace
+
+    @property
+    def busiest(self) -> Pace:
+        """That of most calls."""
+        return max(self, key=lambda pace: pace.calls, default=Pace())
+
+    def least(self, rows: int) -> float:
+        """The quickest of the latest calls of that size, whatever its rows weigh; 0 if unknown."""
+        return min((pace.least(rows) for pace in self), default=0.0)
+
+
 def size_of(rows: int) -> int:
     """The power of two that a number of rows is counted under."""
     return 1 << (max(rows, 1) - 1).bit_length()
+
+
+def weight_of(row_bytes: int) -> int:
+    """The power of four that the bytes of a row are counted under; 0 while copying them costs next to nothing."""
+    steps = ((max(row_bytes, 1) - 1).bit_length() + 1) // 2 - LIGHT_STEPS
+    return max(0, min(steps, HEAVIEST))

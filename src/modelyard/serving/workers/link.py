@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, cast
 
-from modelyard.oip.tensor import total_bytes
+from modelyard.oip.tensor import Raw, Tensor, total_bytes
 from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Failure, Problem, expired, unavailable
 from modelyard.serving.jobs import Prediction, Work
@@ -38,6 +38,8 @@ class _Sent:
 
     work: Work
     slot: int
+    is_lent: bool = False
+    """Whether the slot is given back by whoever looks into it last."""
 
 
 class Link(asyncio.Protocol):
@@ -73,7 +75,7 @@ class Link(asyncio.Protocol):
     @property
     def has_room(self) -> bool:
         """Whether it takes another call: one at a time, more when waiting would cost more than they."""
-        return len(self._sent) < self._depth
+        return len(self._sent) < self._depth and self._slots.has_free
 
     @property
     def oldest(self) -> Work | None:
@@ -104,16 +106,22 @@ class Link(asyncio.Protocol):
         self._number += 1
         slot = self._slots.take()
         self._sent[self._number] = _Sent(work, slot)
-        layout = self._layouts.of(work.inputs)
+        if work.pieces:
+            described = tuple((each.name, each.datatype, each.shape, each.size) for each in work.pieces)
+            layout = self._layouts.laid(described)
+        else:
+            layout = self._layouts.of(work.inputs)
         header: dict[str, Any] = {"op": "infer", "parameters": work.parameters}
         if work.streams:
             header["stream"] = True
-        data = [tensor.data for tensor in work.inputs]
         if layout.end > INLINE_BYTES:
-            self._slots.write(slot, layout.places, data, layout.end)
+            began = monotonic()
+            self._slots.write(slot, layout.places, _parts(work), layout.end)
             self._write(request_frame(Fixed(self._number, slot, work.deadline, in_slot=True), header, layout))
+            work.moving_seconds += monotonic() - began
         else:
             fixed = Fixed(self._number, slot, work.deadline)
+            data = [tensor.data for tensor in work.inputs]
             self._write(request_frame(fixed, header, layout, padded(layout.places, data)))
 
     def ping(self) -> None:
@@ -169,11 +177,7 @@ class Link(asyncio.Protocol):
         if header.get("shm") is None:
             outputs = read_tensors(described, message.body)
         else:
-            view = self._slots.read(sent.slot, needed(described))
-            if view is None:
-                raise NotAFrame("tensors beyond the end of their slot")
-            with view:
-                outputs = read_tensors(described, view)
+            outputs = self._read(sent, described)
         seconds = header.get("seconds")
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
         prepared = header.get("preprocess")
@@ -182,6 +186,17 @@ class Link(asyncio.Protocol):
         self._settle(
             sent, Prediction(outputs, seconds, float(prepared) if isinstance(prepared, (int, float)) else 0.0)
         )
+
+    def _read(self, sent: _Sent, described: Any) -> tuple[Tensor, ...]:
+        """The outputs in a slot, which is free again when nobody looks at large ones any more."""
+        began = monotonic()
+        view = self._slots.lend(sent.slot, needed(described))
+        if view is None:
+            raise NotAFrame("tensors beyond the end of their slot")
+        outputs = read_tensors(described, view, lent=self._slots.may_lend)
+        sent.is_lent = True
+        sent.work.moving_seconds += monotonic() - began
+        return outputs
 
     def _part(self, message: Frame) -> None:
         number = message.header.get("id")
@@ -213,7 +228,8 @@ class Link(asyncio.Protocol):
         return sent
 
     def _settle(self, sent: _Sent, outcome: Prediction | Problem) -> None:
-        self._slots.give(sent.slot)
+        if not sent.is_lent:
+            self._slots.give(sent.slot)
         self._dispatcher.completed(sent.work, outcome)
 
     def _adapt(self, seconds: float) -> None:
@@ -233,3 +249,9 @@ class Link(asyncio.Protocol):
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(outgoing))
+
+
+def _parts(work: Work) -> list[tuple[Raw, ...]]:
+    if work.pieces:
+        return [each.parts for each in work.pieces]
+    return [(tensor.data,) for tensor in work.inputs]
