@@ -10,6 +10,7 @@ import numpy as np
 
 from modelyard_worker import requests
 from modelyard_worker.arrays import DTYPES
+from modelyard_worker.channel import raw
 from modelyard_worker.config import published
 from modelyard_worker.failures import Failure
 from modelyard_worker.samples import LARGEST, first_row
@@ -29,7 +30,7 @@ SEED = 7
 def warm_up(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
     """Answer warm-up requests; returns what was done, for the front.
 
-    `kind` is what was sent, `costs` are `[rows, seconds]` of calls, `obstacle` says why rows of several
+    `kind` is what was sent, `costs` are `[rows, seconds]` of calls with rows of `row_bytes`, `obstacle` says why rows of several
     requests must not share a call, `failure` names the request that failed; a model is ready nevertheless,
     unless `warmup_required` is set, which makes it Failure(PredictionFailed).
     """
@@ -99,6 +100,7 @@ def _has_rows(signature: Mapping[str, Any]) -> bool:
 def _measure(loaded: Loaded, row: Arrays, said: Dict[str, Any]) -> None:
     """Time calls with 1, 8 and 32 rows, and see whether rows are answered alike in company."""
     costs: List[List[float]] = said["costs"]
+    said["row_bytes"] = sum(raw(array)[2].nbytes for array in row.values())
     begun = time.perf_counter()
     alone: Arrays = {}
     for size in SIZES:

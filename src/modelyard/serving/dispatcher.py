@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from modelyard.oip.tensor import total_bytes
 from modelyard.serving.batching.merging import PAD, Pieces, gather, rows_of, split
+from modelyard.serving.batching.pace import Spent, seconds_of
 from modelyard.serving.batching.policy import Policy
 from modelyard.serving.caching import COLLAPSED, HIT, MISS, Flight, ResponseCache
 from modelyard.serving.errors import Failure, Problem, expired, unavailable
@@ -258,17 +259,15 @@ class Dispatcher:
         self._flow.observe(len(work.jobs), outcome.infer_seconds)
         if self.on_call is not None:
             self.on_call(work, outcome.infer_seconds)
-        shared = 0.0
+        joining = 0.0
         if len(work.jobs) == 1:
             self._finish(work.jobs[0], outcome)
         else:
-            shared = work.jobs[0].merge_seconds
             self._share_out(work, outcome)
-            shared = max(shared, work.jobs[0].merge_seconds)
-        # Joining and carrying belong to what a call costs: it may be all that large tensors cost.
+            joining = work.jobs[0].merge_seconds
         rows = sum(work.rows)
-        seconds = outcome.infer_seconds + work.moving_seconds + shared
-        self.policy.observe(rows, seconds, work.size // rows)
+        spent = Spent(outcome.infer_seconds, work.worker_seconds, work.front_seconds + joining)
+        self.policy.observe(rows, seconds_of(spent, shared=len(work.jobs) > 1), work.size // rows)
 
     def part(self, work: Work, prediction: Prediction) -> None:
         """A part of a streamed answer came."""

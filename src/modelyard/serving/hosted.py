@@ -323,8 +323,9 @@ class HostedModel:
             obstacle = "the model's code says batchable = False, or yields its answers"
         policy.allow(obstacle)
         with contextlib.suppress(TypeError, ValueError):
+            row_bytes = int(said.get("row_bytes") or 0)
             for rows, seconds in said.get("costs") or ():
-                policy.observe(int(rows), float(seconds))
+                policy.observe(int(rows), float(seconds), row_bytes)
         if said.get("failure"):
             self._log.error("warmup_failed", model=self.config.name, message=str(said["failure"]))
 

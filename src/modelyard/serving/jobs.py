@@ -88,8 +88,10 @@ class Work:
     runner: Any = field(default=None, repr=False)
     pieces: tuple[Pieces, ...] = ()
     """The rows of several jobs, where they lie; empty for one job."""
-    moving_seconds: float = 0.0
+    front_seconds: float = 0.0
     """What the front spent on bringing large tensors to the worker and the answer back."""
+    worker_seconds: float = 0.0
+    """What the worker spent on that."""
     _joined: tuple[Tensor, ...] = ()
 
     @property

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from modelyard.serving.batching.pace import KNOWN, Cost, Pace, Paces, size_of
 
 GAIN = 0.95
 """Calls with more rows must cost less than this share for each row, or they are not worth the company."""
-SHARE_OF_TIME = 0.5
-"""A request may just miss a call and wait for it before its own: each may take half the time allowed."""
 USUAL_SECONDS = 0.5
 """The time allowed where nobody said one, unless a single row takes longer than a quarter of it."""
 AUTO, OFF, ON = MODES = ("auto", "off", "on")
@@ -57,8 +56,8 @@ class Policy:
         unsure = _unsure(pace, first, possible)
         if unsure is not None:
             return unsure
-        best = min(_known(pace, first, possible), key=lambda cost: cost.per_row, default=None)
-        if best is None or best.per_row > GAIN * alone.per_row:
+        best = min(_known(pace, first, possible), key=lambda cost: cost.hoped_per_row, default=None)
+        if best is None or best.hoped_per_row > GAIN * alone.per_row:
             return first
         return max(first, min(possible, best.rows))
 
@@ -107,14 +106,21 @@ class Policy:
         With more waiting than two such calls take, the wait costs the time: then a call may use all of it.
         """
         allowed = self._slo_seconds or max(USUAL_SECONDS, 8 * pace.bound(first))
-        bounded = _within(pace, SHARE_OF_TIME * allowed, first, possible)
-        return bounded if possible <= 2 * bounded else _within(pace, allowed, first, possible)
+        bounded = _within(partial(_missed_and_own, pace), allowed, first, possible)
+        if possible <= 2 * bounded:
+            return bounded
+        return _within(partial(_hardly_exceeded, pace), allowed, first, possible)
 
 
-def _within(pace: Pace, seconds: float, first: int, possible: int) -> int:
-    while possible > first and _hardly_exceeded(pace, possible) > seconds:
+def _within(taken: Callable[[int], float], seconds: float, first: int, possible: int) -> int:
+    while possible > first and taken(possible) > seconds:
         possible = max(first, min(possible - 1, size_of(possible) // 2))
     return possible
+
+
+def _missed_and_own(pace: Pace, rows: int) -> float:
+    """Seconds of a request that just misses a call and waits for it before its own: both are rarely slow."""
+    return _hardly_exceeded(pace, rows) + pace.expected(rows)
 
 
 def _hardly_exceeded(pace: Pace, rows: int) -> float:

@@ -24,9 +24,9 @@ PREFIX = struct.Struct("<II")
 INLINE_BYTES = 65536
 MOST_HEADER_BYTES = 1 << 20
 MOST_BODY_BYTES = 1 << 30
-COMPACT = struct.Struct("<BBHQdd")
-"""The mark, flags, slot, number of the request; its deadline on the way out, seconds in all and of
-preprocessing on the way back."""
+COMPACT = struct.Struct("<BBHQddd")
+"""The mark, flags, slot, number of the request; its deadline on the way out; on the way back seconds in all and
+of preprocessing, and what putting the answer into the slot took beside them."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
@@ -143,8 +143,8 @@ class Splitter:
         return Frame(header, memoryview(data)[middle : middle + body] if body else b"")
 
     def _compact(self, data: bytes, start: int, end: int) -> Mapping[str, Any]:
-        _, flags, slot, number, seconds, prepared = COMPACT.unpack_from(data, start)
-        if not (0.0 <= seconds < inf and 0.0 <= prepared < inf):
+        _, flags, slot, number, seconds, prepared, moved = COMPACT.unpack_from(data, start)
+        if not (0.0 <= seconds < inf and 0.0 <= prepared < inf and 0.0 <= moved < inf):
             raise NotAFrame(f"{seconds} seconds, {prepared} of them before")
         text = data[start + COMPACT.size : end]
         said = self._known.get(text)
@@ -159,7 +159,8 @@ class Splitter:
                     self._known.clear()
                 self._known[text] = said
         shm = slot if flags & IN_SLOT else None
-        return {**said, "id": number, "seconds": seconds, "preprocess": prepared, "shm": shm}
+        fixed = {"id": number, "seconds": seconds, "preprocess": prepared, "moved": moved, "shm": shm}
+        return {**said, **fixed}
 
 
 def frame(header: Mapping[str, Any], body: Sequence[Raw] = ()) -> bytes:
@@ -183,7 +184,7 @@ def request_frame(fixed: Fixed, header: Mapping[str, Any], given: Given, body: S
     """A request for the worker."""
     number, slot, deadline, in_slot = fixed
     flags = HAS_SLOT | HAS_TIME | IN_SLOT if in_slot else HAS_SLOT | HAS_TIME
-    apart = COMPACT.pack(MARK, flags, slot, number, deadline, 0.0)
+    apart = COMPACT.pack(MARK, flags, slot, number, deadline, 0.0, 0.0)
     text = b'%b,"tensors":%b}' % (orjson.dumps(header)[:-1], given.text)
     prefix = PREFIX.pack(len(apart) + len(text), sum(map(len, body)))
     return b"".join((prefix, apart, text, *body))

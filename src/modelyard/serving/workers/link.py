@@ -118,7 +118,7 @@ class Link(asyncio.Protocol):
             began = monotonic()
             self._slots.write(slot, layout.places, _parts(work), layout.end)
             self._write(request_frame(Fixed(self._number, slot, work.deadline, in_slot=True), header, layout))
-            work.moving_seconds += monotonic() - began
+            work.front_seconds += monotonic() - began
         else:
             fixed = Fixed(self._number, slot, work.deadline)
             data = [tensor.data for tensor in work.inputs]
@@ -177,7 +177,7 @@ class Link(asyncio.Protocol):
         if header.get("shm") is None:
             outputs = read_tensors(described, message.body)
         else:
-            outputs = self._read(sent, described)
+            outputs = self._read(sent, described, float(header.get("moved") or 0.0))
         seconds = header.get("seconds")
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
         prepared = header.get("preprocess")
@@ -187,7 +187,7 @@ class Link(asyncio.Protocol):
             sent, Prediction(outputs, seconds, float(prepared) if isinstance(prepared, (int, float)) else 0.0)
         )
 
-    def _read(self, sent: _Sent, described: Any) -> tuple[Tensor, ...]:
+    def _read(self, sent: _Sent, described: Any, moved: float) -> tuple[Tensor, ...]:
         """The outputs in a slot, which is free again when nobody looks at large ones any more."""
         began = monotonic()
         view = self._slots.lend(sent.slot, needed(described))
@@ -195,7 +195,8 @@ class Link(asyncio.Protocol):
             raise NotAFrame("tensors beyond the end of their slot")
         outputs = read_tensors(described, view, lent=self._slots.may_lend)
         sent.is_lent = True
-        sent.work.moving_seconds += monotonic() - began
+        sent.work.worker_seconds = moved
+        sent.work.front_seconds += monotonic() - began
         return outputs
 
     def _part(self, message: Frame) -> None:
