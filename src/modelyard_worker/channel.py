@@ -30,8 +30,8 @@ INLINE_BYTES = 65536
 """Tensors that need more than this travel in a slot."""
 ALIGNMENT = 64
 COMPACT = struct.Struct("<BBHQddd")
-"""The mark, flags, slot, number of the request; its deadline on the way here; on the way back seconds in all and
-of preprocessing, and what putting the answer into the slot took beside them."""
+"""The mark, flags, slot, number of the request; its deadline on the way here;
+on the way back seconds in all and of preprocessing, and beside them of putting the answer into the slot."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4

@@ -30,9 +30,9 @@ SEED = 7
 def warm_up(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
     """Answer warm-up requests; returns what was done, for the front.
 
-    `kind` is what was sent, `costs` are `[rows, seconds]` of calls with rows of `row_bytes`, `obstacle` says why rows of several
-    requests must not share a call, `failure` names the request that failed; a model is ready nevertheless,
-    unless `warmup_required` is set, which makes it Failure(PredictionFailed).
+    `kind` is what was sent, `costs` are `[rows, seconds]` of calls with rows of `row_bytes`, `obstacle` says
+    why rows of several requests must not share a call, `failure` names the request that failed; a model is
+    ready nevertheless, unless `warmup_required` is set, which makes it Failure(PredictionFailed).
     """
     kind = str(config.get("warmup") or "sample")
     said: Dict[str, Any] = {"kind": kind, "costs": [], "obstacle": "", "failure": ""}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from modelyard.oip.tensor import to_array
 from modelyard.serving.errors import Problem
 from modelyard.serving.jobs import Prediction
-from tests.serving.hosting import hosting, job
+from tests.serving.hosting import hosting, job, until
 
 SYNC = """
 import time
@@ -74,13 +73,6 @@ async def predict(inputs):
 
 def numbers(predictions: list[Prediction]) -> list[float]:
     return [float(value) for each in predictions for value in to_array(each.outputs[0]).ravel()]
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = monotonic() + seconds
-    while not condition():
-        assert monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [SYNC, ASYNC], ids=["sync", "async"])

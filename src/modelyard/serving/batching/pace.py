@@ -1,4 +1,4 @@
-"""What calls to a model cost, learned from the calls themselves, by how many rows they had and how heavy."""
+"""What calls to a model cost, learned from the calls themselves: by how many rows, and how heavy ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_STALE_CALLS = 512
 OVERHEAD_SECONDS = 0.0001
 """What a message to a worker and back costs both sides, whatever is in it."""
 HEAVY = 3
-"""From this weight on, 64 KiB, messages cost nothing of their own: meanwhile the front carries other requests."""
+"""From this weight on, 64 KiB, messages cost nothing of their own: meanwhile the front carries others."""
 LIGHT_STEPS = 6
 """Rows of up to 4 to this power, 4 KiB, are alike."""
 HEAVIEST = 8
@@ -40,9 +40,9 @@ class Spent(NamedTuple):
 def seconds_of(spent: Spent, *, shared: bool) -> float:
     """What a call costs the requests behind it.
 
-    While one request is in the worker the front brings the next, so that only the slower of both counts. A call
-    that is shared begins when all its rows are there and is answered when all of them are: there is nothing to
-    do meanwhile.
+    While one request is in the worker the front brings the next, so that only the slower of both counts. A
+    call that is shared begins when all its rows are there and is answered when all of them are: there is
+    nothing to do meanwhile.
     """
     inside, worker, front = spent
     return inside + worker + front if shared else max(inside + worker, front)
@@ -190,6 +190,6 @@ def size_of(rows: int) -> int:
 
 
 def weight_of(row_bytes: int) -> int:
-    """The power of four that the bytes of a row are counted under; 0 while copying them costs next to nothing."""
+    """The power of four that the bytes of a row are counted under; 0 while copying them costs little."""
     steps = ((max(row_bytes, 1) - 1).bit_length() + 1) // 2 - LIGHT_STEPS
     return max(0, min(steps, HEAVIEST))

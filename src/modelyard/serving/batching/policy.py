@@ -39,9 +39,9 @@ class Policy:
     def rows_for(self, first: int, waiting: int, row_bytes: int = 0) -> int:
         """How many rows to call the model with, when `first` must go and `waiting` could, `first` included.
 
-        A row has `row_bytes`, which what is known of calls goes by as well: rows that are heavy may cost more
-        to join than a call does. Until the cost of a size is known, that size is tried; afterwards the size that is cheapest for each
-        row is taken, of those that keep to the time allowed.
+        A row has `row_bytes`; what is known of calls goes by that too, as heavy rows may cost more to join
+        than a call does. Until the cost of a size is known, that size is tried; afterwards the size that is
+        cheapest for each row is taken, of those that keep to the time allowed.
         """
         possible = min(waiting, self.max_rows)
         if not self.merges or possible <= first:

@@ -25,8 +25,8 @@ INLINE_BYTES = 65536
 MOST_HEADER_BYTES = 1 << 20
 MOST_BODY_BYTES = 1 << 30
 COMPACT = struct.Struct("<BBHQddd")
-"""The mark, flags, slot, number of the request; its deadline on the way out; on the way back seconds in all and
-of preprocessing, and what putting the answer into the slot took beside them."""
+"""The mark, flags, slot, number of the request; its deadline on the way out;
+on the way back seconds in all and of preprocessing, and beside them of putting the answer into the slot."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
