@@ -118,6 +118,19 @@ class Channel:
                 return None
             self._pending += chunk
 
+    def arrived(self) -> Optional[List[Frame]]:
+        """The frames that are complete after one more look at the socket; None when the front is gone."""
+        chunk = self._socket.recv(262144)
+        if not chunk:
+            return None
+        self._pending += chunk
+        frames: List[Frame] = []
+        while True:
+            frame = self._next()
+            if frame is None:
+                return frames
+            frames.append(frame)
+
     @property
     def has_frame(self) -> bool:
         """Whether the next frame is here already."""

@@ -70,6 +70,8 @@ class Worker:
         self.calls: list[int] = []
         self.abandoned: list[Work] = []
 
+    parallel = 1
+
     @property
     def has_room(self) -> bool:
         return self.load == 0

@@ -385,6 +385,8 @@ class _Deep:
         self._depth = depth
         self.load = 0
 
+    parallel = 1
+
     @property
     def has_room(self) -> bool:
         return self.load < self._depth

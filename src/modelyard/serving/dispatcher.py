@@ -33,6 +33,10 @@ class Runner(Protocol):
         """Calls it has now."""
 
     @property
+    def parallel(self) -> int:
+        """Calls that it works on at a time."""
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes another one."""
 
@@ -241,6 +245,8 @@ class Dispatcher:
             runner = self._freest()
             if runner is None or (runner.load and self._holds_back()):
                 return
+            if runner.load and runner.parallel > 1 and self._line.next_is_suspect:
+                return  # what may kill a worker gets one for itself, so that no other is blamed
             most = self.policy.max_rows if self.policy.merges else 1
             self._drop_late(self.policy.paces.least(min(most, len(self._line))))
             if not self._line:
@@ -349,7 +355,7 @@ class Dispatcher:
 
     def _is_late(self, job: Job, ahead: int) -> bool:
         left = job.deadline - self._clock()
-        return self._flow.is_late(left, ahead=ahead, workers=len(self._runners))
+        return self._flow.is_late(left, ahead=ahead, workers=self._hands)
 
     def _too_late(self, job: Job) -> Problem:
         message = (
@@ -372,7 +378,12 @@ class Dispatcher:
         self._finish(least, full)
 
     def _retry_after(self) -> int:
-        return self._flow.retry_after(ahead=len(self._line), workers=len(self._runners))
+        return self._flow.retry_after(ahead=len(self._line), workers=self._hands)
+
+    @property
+    def _hands(self) -> int:
+        """Calls that all workers together work on at a time."""
+        return sum(runner.parallel for runner in self._runners)
 
     def _freest(self) -> Runner | None:
         most = MOST_AHEAD if self.policy.merges else self._rules.limit + 1

@@ -17,7 +17,7 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.model import ServedModel
 from modelyard.oip.signature import compile_signature
 from modelyard.serving.batching.merging import obstacle_in
-from modelyard.serving.batching.policy import Policy
+from modelyard.serving.batching.policy import ON, Policy
 from modelyard.serving.caching import ResponseCache
 from modelyard.serving.config import Limits, ModelConfig
 from modelyard.serving.dispatcher import Dispatcher, Rules
@@ -335,8 +335,11 @@ class HostedModel:
         warmup = loaded.get("warmup")
         said: Mapping[str, Any] = warmup if isinstance(warmup, dict) else {}
         obstacle = obstacle_in(self.model.signature) or str(said.get("obstacle") or "")
-        if loaded.get("batchable") is False:
-            obstacle = "the model's code says batchable = False, or yields its answers"
+        match loaded.get("batchable", True):
+            case False:
+                obstacle = "the model's code says batchable = False, or yields its answers"
+            case None if policy.mode != ON:
+                obstacle = "the model's code is async: its requests are answered side by side"
         policy.allow(obstacle)
         with contextlib.suppress(TypeError, ValueError):
             row_bytes = int(said.get("row_bytes") or 0)

@@ -109,6 +109,11 @@ class Work:
         return sum(total_bytes(job.inputs) for job in self.jobs)
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether a worker died with one of its jobs inside."""
+        return any(job.crashes for job in self.jobs)
+
+    @property
     def is_wanted(self) -> bool:
         """Whether anybody still waits for it."""
         return any(not job.settled for job in self.jobs)

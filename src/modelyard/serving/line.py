@@ -77,6 +77,11 @@ class Line:
         """The job that is next, unless it belongs to a group."""
         return None if self._groups else self.oldest
 
+    @property
+    def next_is_suspect(self) -> bool:
+        """Whether a worker died with the next job inside."""
+        return bool(self._groups) and any(job.crashes for job in self._groups[0])
+
     def least(self, than: int) -> Job | None:
         """The youngest job of the lowest class below a priority; None when all are at least that high."""
         lower = [priority for priority, jobs in self._classes.items() if priority > than and jobs]

@@ -56,6 +56,7 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._number = 0
         self._depth = 1
+        self._parallel = 1
         self._pace = 1.0
         """Seconds that a prediction takes, smoothed."""
         self.news = asyncio.Event()
@@ -73,9 +74,15 @@ class Link(asyncio.Protocol):
         return len(self._sent)
 
     @property
+    def parallel(self) -> int:
+        """Calls that it works on at a time: one, but for code that is async."""
+        return self._parallel
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes another call: one at a time, more when waiting would cost more than they."""
-        return len(self._sent) < self._depth and self._slots.has_free
+        most = self._parallel if self._parallel > 1 else self._depth
+        return len(self._sent) < most and self._slots.has_free and not self._has_suspect
 
     @property
     def oldest(self) -> Work | None:
@@ -161,6 +168,7 @@ class Link(asyncio.Protocol):
                 self.ping_sent_at = 0.0
             case "loaded":
                 self.loaded = header
+                self._parallel = _concurrency(header)
                 self.news.set()
                 if self.on_loaded is not None:
                     self.on_loaded(self)
@@ -221,6 +229,11 @@ class Link(asyncio.Protocol):
             problem = Problem(500, "prediction_failed", message, reason=reason)
         self._settle(sent, problem)
 
+    @property
+    def _has_suspect(self) -> bool:
+        """Whether a call is inside that may have killed a worker: it must be alone when it does so again."""
+        return self._parallel > 1 and any(sent.work.is_suspect for sent in self._sent.values())
+
     def _answered(self, header: Mapping[str, Any]) -> _Sent:
         number = header.get("id")
         sent = self._sent.pop(number, None) if isinstance(number, int) else None
@@ -256,3 +269,8 @@ def _parts(work: Work) -> list[tuple[Raw, ...]]:
     if work.pieces:
         return [each.parts for each in work.pieces]
     return [(tensor.data,) for tensor in work.inputs]
+
+
+def _concurrency(header: Mapping[str, Any]) -> int:
+    said = header.get("concurrency")
+    return max(1, min(said, COUNT)) if type(said) is int else 1
