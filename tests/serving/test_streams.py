@@ -151,7 +151,7 @@ async def test_code_sees_that_its_request_is_cancelled_and_what_waited_behind_it
         await until(lambda: bool(outcomes))
         assert monotonic() - begun < 2
         assert isinstance(outcomes[0], Prediction)
-        # Async code has answered the second one beside the first, so that it may hear of the end a little later.
+        # Async code has answered the second beside the first, and may hear of the end a little later.
         await until((tmp_path / "seen").exists)
         if code is COOPERATIVE:
             assert "'user': 'me'" in (tmp_path / "seen").read_text()
