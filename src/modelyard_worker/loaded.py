@@ -52,5 +52,7 @@ class Loaded:
     """The same in parts, for models whose code yields them; raises only Failure. None for all others."""
     batchable: Optional[bool] = True
     """Whether rows of several requests may be predicted together; None when it need not, unless asked to."""
+    set_threads: Optional[Callable[[int], None]] = None
+    """Sets with how many threads it computes; None where that cannot be changed once it is loaded."""
     aside: Optional[Aside] = None
     """How several requests are answered at a time, for models whose code is async. None for all others."""

@@ -86,6 +86,8 @@ class HostedModel:
         """Memory of a worker that had just loaded it, as measured; 0 before it ever was."""
         self.peak_bytes = 0
         """The most memory that one worker was seen to use."""
+        self.threads: Mapping[str, Any] = {}
+        """With how many threads a worker computes and why, where there was a choice."""
         self.explanation: Mapping[str, Any] = {}
         self.supervisors: tuple[Supervisor, ...] = ()
         self._owner = owner
@@ -136,6 +138,7 @@ class HostedModel:
             "phase": self.phase,
             "memory_bytes": self.loaded_bytes,
             "peak_bytes": self.peak_bytes,
+            "threads": self.threads,
             "batch": self.explanation,
         }
 
@@ -334,6 +337,8 @@ class HostedModel:
         policy = self.dispatcher.policy
         warmup = loaded.get("warmup")
         said: Mapping[str, Any] = warmup if isinstance(warmup, dict) else {}
+        tried = said.get("threads")
+        self.threads = tried if isinstance(tried, dict) else {}
         obstacle = obstacle_in(self.model.signature) or str(said.get("obstacle") or "")
         match loaded.get("batchable", True):
             case False:

@@ -140,7 +140,7 @@ class Reader:
         announced = exchange.headers.get(b"content-length", b"")
         if not announced.isdigit() or _FRAMING.intersection(exchange.headers) or not exchange.keep_alive:
             return
-        # Binary tensors are looked at where they lie; other bodies are read as text, for which they are copied.
+        # Binary tensors are looked at where they lie; other bodies are read as text, which copies them.
         if BINARY not in exchange.headers or not exchange.target.partition(b"?")[0].endswith(b"/infer"):
             return
         size = int(announced)
