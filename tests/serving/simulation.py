@@ -119,13 +119,14 @@ class Service:
         policy: Policy | None = None,
         workers: int = 1,
         limit: int = 10_000,
+        limit_bytes: int = 1 << 30,
         joining: float = 0.0,
         row: Tensor = ROW,
     ) -> None:
         self._row = row
         self.world = World()
         self.dispatcher = Dispatcher(
-            self.world, Rules(limit=limit, limit_bytes=1 << 30), policy, clock=self.world.clock
+            self.world, Rules(limit=limit, limit_bytes=limit_bytes), policy, clock=self.world.clock
         )
         self.dispatcher.obstacle = None
         self.workers = [Worker(self.world, self.dispatcher, cost, joining) for _ in range(workers)]

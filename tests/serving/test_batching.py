@@ -91,12 +91,14 @@ def test_at_one_request_a_second_nothing_is_added(cost: Cost) -> None:
     assert waited[int(0.97 * len(waited))] < 0.0002
 
 
-def test_a_model_that_is_slower_in_company_is_left_alone_after_a_few_tries() -> None:
+@pytest.mark.parametrize("row_bytes", [8, 602_112], ids=["light", "heavy"])
+def test_a_model_that_is_slower_in_company_is_left_alone_after_a_few_tries(row_bytes: int) -> None:
     def convolution(rows: int) -> float:
         return 0.01 * rows * (1.25 if rows > 1 else 1.0)
 
     policy = Policy(mode=AUTO)
-    service = Service(convolution, policy=policy)
+    row = Tensor("x", "UINT8", (1, row_bytes), bytes(row_bytes))
+    service = Service(convolution, policy=policy, row=row, limit_bytes=1 << 40)
     for _ in range(8000):
         service.ask(timeout=1e6)
     service.world.run(60.0)
