@@ -387,7 +387,7 @@ class Dispatcher:
 
     def _freest(self) -> Runner | None:
         most = MOST_AHEAD if self.policy.merges else self._rules.limit + 1
-        free = [runner for runner in self._runners if runner.has_room and runner.load < most]
+        free = [each for each in self._runners if each.has_room and each.load < max(most, each.parallel)]
         if len(free) < 2:
             return free[0] if free else None
         return min(free, key=lambda runner: runner.load)
