@@ -100,7 +100,7 @@ def _findings(
     for condition in status.conditions:
         if condition.type == "Scheduled" and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
-    whole = status.ready_replicas >= deployment.spec.replicas
+    whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)
     if known:
         yield _finding(known, words, before=_consequence(deployment))

@@ -7,11 +7,17 @@ from dataclasses import fields, replace
 from typing import Any
 
 from modelyard.domain import naming
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Resources, Revision
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.placement import Request
+from modelyard.domain.priority import Priority
 
-STEADY = frozenset({"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public"})
+STEADY = frozenset(
+    {
+        "replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "autoscaling", "priority",
+    }
+)  # fmt: skip
 """Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""
 
 
@@ -76,6 +82,9 @@ def _changes(before: DeploymentSpec, after: DeploymentSpec) -> Iterator[str]:
             continue
         if isinstance(old, dict):
             yield from _keys(f.name, old, new)
+        elif isinstance(old, Autoscaling | Priority):
+            for part in fields(old):
+                yield from _pair(f"{f.name}.{part.name}", getattr(old, part.name), getattr(new, part.name))
         elif isinstance(old, Resources):
             for part in fields(Resources):
                 yield from _pair(part.name, getattr(old, part.name), getattr(new, part.name))

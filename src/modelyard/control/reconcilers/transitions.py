@@ -40,7 +40,7 @@ def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
         and status.good_revision == deployment.wanted_revision == deployment.revision
         and bool(routed and said.get("Ready") and said.get("Progressing"))
         and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
-        and len(observed) == deployment.spec.replicas
+        and len(observed) == rollout.wanted_replicas(deployment)
         and all(is_ready(r) and r.revision == deployment.wanted_revision for r in observed)
     )
 

@@ -1,0 +1,64 @@
+"""How many replicas a deployment wants now: what its user says, what load and clock decided, what is granted."""
+
+from __future__ import annotations
+
+from modelyard.domain.deployment import Deployment, Stage
+
+
+def honoured(deployment: Deployment) -> bool:
+    """Whether load or clock decide: only in production, and not for a service that was taken offline."""
+    spec = deployment.spec
+    return deployment.stage is Stage.PRODUCTION and spec.autoscaling.declared and spec.replicas > 0
+
+
+def wanted(deployment: Deployment) -> int:
+    """How many replicas there should be."""
+    count = asked(deployment)
+    granted = deployment.status.scaling.granted
+    return count if granted < 0 else min(count, max(granted, guaranteed(deployment)))
+
+
+def asked(deployment: Deployment) -> int:
+    """How many there should be if there were room for all."""
+    if deployment.deleting:
+        return 0
+    spec, decided = deployment.spec, deployment.status.scaling
+    if not honoured(deployment):
+        return spec.replicas
+    if decided.desired >= 0 and decided.reason == "Clock":
+        return decided.desired
+    count = decided.desired if decided.desired >= 0 else spec.replicas
+    # Bounds that were edited count at once, before anything was decided anew.
+    return min(max(count, spec.autoscaling.min), spec.autoscaling.max) if spec.autoscaling.by_load else count
+
+
+def guaranteed(deployment: Deployment) -> int:
+    """How many of them nobody may take away."""
+    spec = deployment.spec
+    if spec.priority.guaranteed >= 0:
+        return spec.priority.guaranteed
+    by_load = honoured(deployment) and spec.autoscaling.by_load
+    return spec.autoscaling.min if by_load else asked(deployment)
+
+
+def wakes(deployment: Deployment) -> bool:
+    """Whether a request starts a replica when there is none: it may sleep, and not by the clock."""
+    decided = deployment.status.scaling
+    may_sleep = honoured(deployment) and deployment.spec.autoscaling.by_load
+    by_clock = decided.reason == "Clock" and decided.desired == 0
+    return may_sleep and deployment.spec.autoscaling.min == 0 and not by_clock and not deployment.deleting
+
+
+def sleeps(deployment: Deployment) -> bool:
+    """Whether it has no replica because nobody asks it, and would wake."""
+    return wakes(deployment) and wanted(deployment) == 0
+
+
+def ignored(deployment: Deployment) -> str:
+    """Why what is said about autoscaling does not count here; empty when it does."""
+    spec = deployment.spec
+    if spec.autoscaling.declared and deployment.stage is not Stage.PRODUCTION:
+        return (
+            f"autoscaling counts only in production; {deployment.key.service} keeps {spec.replicas} replicas"
+        )
+    return ""
