@@ -43,6 +43,8 @@ BODIES: dict[str, Any] = {
     "scale_deployment": {"replicas": 2},
     "roll_back_deployment": {},
     "copy_deployment": {"name": "other"},
+    "plan_deployment": {"model": "churn@1"},
+    "promote_deployment": {},
     "create_user": {"name": "eve"},
     "update_user": {"disabled": True},
     "create_token": {"user": "admin"},

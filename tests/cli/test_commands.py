@@ -108,6 +108,25 @@ def test_a_file_is_validated_without_being_published(run: Run, source: Path) -> 
     run("validate", str(source), "--format", "excel", code=2)
 
 
+def test_a_service_is_planned_promoted_and_cleared(run: Run, published: str) -> None:
+    run("deploy", published, "--name", "sums@test", "--cpu", "0.25")
+    planned = run("promote", "sums@test", "--dry-run").out
+    assert "creates sums: revision 1 runs sums@1" in planned
+    assert "cpu: 0 → 0.25" in planned
+    run("status", "sums", code=3)
+    assert "Running" in run("promote", "sums@test", "--clear").out
+    assert run("history", "sums", "-o", "json").json()["items"][0]["reason"] == "promote sums@test revision 1"
+    assert (
+        "~ replicas 1 → 2" in run("plan", published, "--name", "sums", "--replicas", "2", "--cpu", "250m").out
+    )
+    assert "is offline" in run("promote", "sums@test", code=7).err
+    assert "is in production" in run("promote", "sums", code=2).err
+    states = {
+        each["stage"]: each["spec"]["replicas"] for each in run("clear", "sums", "-o", "json").json()["items"]
+    }
+    assert states == {"production": 0, "test": 0}
+
+
 def test_a_file_of_deployments_is_applied(run: Run, published: str, tmp_path: Path) -> None:
     file = tmp_path / "services.yaml"
     file.write_text(

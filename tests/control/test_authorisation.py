@@ -14,6 +14,7 @@ from modelyard.control import (
     downloads,
     endpoints,
     journal,
+    lifecycle,
     login,
     members,
     models,
@@ -31,7 +32,7 @@ from modelyard.control import (
 )
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Role
-from modelyard.domain.deployment import DeploymentSpec, Key
+from modelyard.domain.deployment import DeploymentSpec, Key, Stage
 from modelyard.domain.errors import Forbidden, NotFound, Unauthenticated
 from modelyard.domain.model import PublishSpec
 from modelyard.domain.naming import ModelRef
@@ -43,6 +44,7 @@ from tests.support.virtual import on_virtual_time
 
 P = "default"
 KEY = Key(P, "churn")
+TESTED = Key(P, "churn", Stage.TEST)
 REF = ModelRef("churn", "1")
 SPEC = DeploymentSpec(model="churn@1")
 Verb = Callable[[Platform, Actor], Awaitable[object]]
@@ -80,6 +82,7 @@ OPERATING: dict[str, Verb] = {
     "operations.restart": lambda p, a: operations.restart(p, a, KEY),
     "operations.roll_back": lambda p, a: operations.roll_back(p, a, KEY, to=1),
     "operations.rotate_token": lambda p, a: operations.rotate_token(p, a, KEY),
+    "lifecycle.clear": lambda p, a: lifecycle.clear(p, a, KEY, every_stage=True),
 }
 DEVELOPING: dict[str, Verb] = {
     "models.describe": lambda p, a: models.describe(p, a, P, "churn", description="x"),
@@ -101,6 +104,9 @@ DEVELOPING: dict[str, Verb] = {
     "applying.publish_service": lambda p, a: applying.publish_service(p, a, P, REF, name="s"),
     "operations.delete": lambda p, a: operations.delete(p, a, KEY),
     "operations.copy": lambda p, a: operations.copy(p, a, KEY, "copied"),
+    "applying.plan": lambda p, a: applying.plan(p, a, KEY, SPEC),
+    "lifecycle.promote": lambda p, a: lifecycle.promote(p, a, TESTED),
+    "lifecycle.plan_promotion": lambda p, a: lifecycle.plan_promotion(p, a, TESTED),
 }
 GRANTING: dict[str, Verb] = {
     "projects.apply": lambda p, a: projects.apply(p, a, P, ProjectSpec()),

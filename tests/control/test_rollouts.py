@@ -340,7 +340,9 @@ async def test_a_stale_generation_is_refused_with_the_current_one() -> None:
         spec = DeploymentSpec(model="churn@2")
         for expected in (0, 7):
             with pytest.raises(Conflict) as refused:
-                await applying.apply(world.platform, ADMIN, CHURN, spec, expected=expected)
+                await applying.apply(
+                    world.platform, ADMIN, CHURN, spec, applying.Condition(expected=expected)
+                )
             assert refused.value.generation == 1
 
 

@@ -14,6 +14,7 @@ from modelyard.api import (
     descriptions,
     docs,
     endpoints,
+    lifecycle,
     models,
     problems,
     projects,
@@ -49,7 +50,7 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     # the small ones stand first, so that the start waits for no other.
     for router in (system.health, console.router, docs.router, repository.router):
         app.include_router(router)
-    for module in (projects, models, uploads, runtimes, deployments, endpoints, accounts, system):
+    for module in (projects, models, uploads, runtimes, deployments, lifecycle, endpoints, accounts, system):
         app.include_router(module.router, prefix=PREFIX)
     problems.add_to(app)
     app.add_middleware(Envelope, new_id=platform.new_id, observe=observe)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from modelyard.api import merge, sse
 from modelyard.api.answers import Items, Secret, everything, page
@@ -32,6 +33,13 @@ def _key(project: str, deployment: str) -> Key:
 
 
 KeyDep = Annotated[Key, Depends(_key)]
+
+
+class Options(BaseModel):
+    """How to apply a spec."""
+
+    dry_run: bool = False
+    allow_breaking: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +91,16 @@ async def apply_deployment(
     body: DeploymentSpec,
     expected: ExpectedDep,
     response: Response,
-    dry_run: Annotated[bool, Query()] = False,
+    options: Annotated[Options, Query()],
 ) -> DeploymentView:
-    """Create or replace; the answer carries the service's token. With `dry_run` nothing changes."""
-    if dry_run:
+    """Create or replace; the answer carries the service's token. With `dry_run` nothing changes.
+
+    A production service whose callers would break is refused unless `allow_breaking`.
+    """
+    if options.dry_run:
         return await applying.preview(platform, actor, key, body, expected=expected)
-    applied = await applying.apply(platform, actor, key, body, expected=expected)
+    condition = applying.Condition(expected=expected, allow_breaking=options.allow_breaking)
+    applied = await applying.apply(platform, actor, key, body, condition)
     response.status_code = 201 if applied.created else 200
     return applied.view
 
@@ -100,12 +112,14 @@ async def patch_deployment(
     key: KeyDep,
     body: Annotated[dict[str, Any], Body()],
     expected: ExpectedDep,
+    allow_breaking: Annotated[bool, Query()] = False,
 ) -> DeploymentView:
     """Merge changes into the spec (RFC 7396)."""
     current = await deployments.get(platform, actor, key)
     spec = merge.patched(current.spec, body)
     generation = current.generation if expected is None else expected
-    return (await applying.apply(platform, actor, key, spec, expected=generation)).view
+    condition = applying.Condition(expected=generation, allow_breaking=allow_breaking)
+    return (await applying.apply(platform, actor, key, spec, condition)).view
 
 
 @router.delete("/{deployment}", status_code=202, openapi_extra=states(Verb.DEPLOY))

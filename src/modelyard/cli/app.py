@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from modelyard.cli import access, config, context, deployments, models, resources, serve, services, up
+from modelyard.cli import (
+    access,
+    config,
+    context,
+    deployments,
+    lifecycle,
+    models,
+    resources,
+    serve,
+    services,
+    up,
+)
 from modelyard.client.problems import Unreachable
 from modelyard.domain import errors
 
@@ -34,7 +45,7 @@ app = typer.Typer(
     help="Turn a trained model into a dependable service.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, serve, models, services, config, access, deployments, resources):
+for module in (up, serve, models, services, lifecycle, config, access, deployments, resources):
     module.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""deploy, predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy."""
+"""deploy, plan, predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from modelyard import Client
-from modelyard.cli import apply_file, context, files, output
+from modelyard.cli import apply_file, context, files, output, plans, spec_options
 from modelyard.domain import variant
 from modelyard.domain.views import DeploymentView
 
+Ref = Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")]
+SpecFile = Annotated[Path | None, typer.Option("--file", "-f", help="YAML with kind: Deployment")]
+ServiceName = Annotated[str, typer.Option(help="Name of the service")]
 Name = Annotated[str, typer.Argument(help="NAME or NAME@STAGE")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done")]
 Timeout = Annotated[str, typer.Option(help="How long to wait, such as 60s")]
@@ -42,70 +45,40 @@ ROW: list[output.Column] = [
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    commands = (deploy, predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy)
+    app.command()(spec_options.accepting(deploy))
+    app.command()(spec_options.accepting(plan))
+    commands = (predict, status, explain, logs, history, metrics, rollback, restart, scale, undeploy)
     for command in commands:
         app.command()(command)
 
 
 def deploy(
-    ref: Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")] = "",
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="YAML with kind: Deployment")] = None,
-    name: Annotated[str, typer.Option(help="Name of the service")] = "",
-    replicas: Annotated[int | None, typer.Option(help="How many; 0 is offline")] = None,
-    cpu: Annotated[str | None, typer.Option(help="Cores per replica, such as 0.5")] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory per replica, such as 512Mi")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Whole GPUs per replica")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime, host, or auto")] = None,
-    artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
-    serve: Annotated[
-        str | None, typer.Option("--variant", help="auto, or original: never the compiled variant")
-    ] = None,
-    env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
-    config_file: Annotated[
-        list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
-    ] = None,
-    public: Annotated[bool | None, typer.Option(help="Answer without a token")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the model per replica")] = None,
-    batch: Annotated[str | None, typer.Option(help="Share calls to the model: auto, on or off")] = None,
-    latency_slo_ms: Annotated[float | None, typer.Option(help="Time a request may take, in ms")] = None,
-    cache: Annotated[str | None, typer.Option(help="Keep answers for equal requests, such as 64Mi")] = None,
-    warmup: Annotated[str | None, typer.Option(help="sample, zero, random or none")] = None,
-    start_timeout: Annotated[str | None, typer.Option(help="How long it may load, such as 120s")] = None,
+    ref: Ref = "",
+    file: SpecFile = None,
+    name: ServiceName = "",
+    allow_breaking: Annotated[
+        bool, typer.Option(help="Also when requests that it answers today would break")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would change and change nothing")] = False,
     wait: Wait = True,
     timeout: Timeout = "180s",
+    **options: Any,
 ) -> None:
     """Make a version answer as a service; deploying again replaces it without losing a request."""
-    configs = {
-        key: files.read(Path(path)) for key, path in files.pairs(config_file or [], "--config-file").items()
-    }
-    wanted: dict[str, Any] = {
-        "replicas": replicas,
-        "cpu": cpu,
-        "memory": memory,
-        "gpu": gpu,
-        "runtime": runtime,
-        "artifact": artifact,
-        "variant": serve,
-        "env": files.pairs(env or [], "--env") or None,
-        "config_files": configs or None,
-        "public": public,
-        "workers": workers,
-        "batch": batch,
-        "latency_slo_ms": latency_slo_ms,
-        "cache": cache,
-        "warmup": warmup,
-        "start_timeout_seconds": None
-        if start_timeout is None
-        else files.seconds(start_timeout, "--start-timeout"),
-    }
+    if dry_run:
+        return plan(ref, file, name, **options)
     seconds = files.seconds(timeout, "--timeout")
     with context.client() as client:
-        for service, spec in apply_file.wanted(ref, name, file, wanted):
-            view = client.deployments.apply(service, spec, dry_run=dry_run)
-            if wait and not dry_run:
-                view = _waited(client, view, seconds)
-            _announce(view)
+        for service, spec in apply_file.wanted(ref, name, file, spec_options.fields(options)):
+            view = client.deployments.apply(service, spec, allow_breaking=allow_breaking)
+            _announce(_waited(client, view, seconds) if wait else view)
+
+
+def plan(ref: Ref = "", file: SpecFile = None, name: ServiceName = "", **options: Any) -> None:
+    """Say what `deploy` with the same options would change, cost and break; change nothing."""
+    with context.client() as client:
+        for service, spec in apply_file.wanted(ref, name, file, spec_options.fields(options)):
+            plans.show(client.deployments.plan(service, spec))
 
 
 def predict(
@@ -196,13 +169,13 @@ def rollback(
 ) -> None:
     """Run what an earlier revision ran."""
     with context.client() as client:
-        _changed(client, client.deployments.roll_back(name, revision=revision), wait, timeout)
+        changed(client, client.deployments.roll_back(name, revision=revision), wait, timeout)
 
 
 def restart(name: Name, wait: Wait = True, timeout: Timeout = "180s") -> None:
     """Replace every replica without losing a request."""
     with context.client() as client:
-        _changed(client, client.deployments.restart(name), wait, timeout)
+        changed(client, client.deployments.restart(name), wait, timeout)
 
 
 def scale(
@@ -213,7 +186,7 @@ def scale(
 ) -> None:
     """Change the number of replicas; nothing is restarted."""
     with context.client() as client:
-        _changed(client, client.deployments.scale(name, replicas), wait, timeout)
+        changed(client, client.deployments.scale(name, replicas), wait, timeout)
 
 
 def undeploy(name: Name, wait: Wait = True, timeout: Timeout = "60s") -> None:
@@ -223,7 +196,8 @@ def undeploy(name: Name, wait: Wait = True, timeout: Timeout = "60s") -> None:
     context.notes().print(f"undeployed {name}" if wait else f"undeploying {name}")
 
 
-def _changed(client: Client, view: DeploymentView, wait: bool, timeout: str) -> None:
+def changed(client: Client, view: DeploymentView, wait: bool, timeout: str) -> None:
+    """Show what came of a change, once it is done or at once."""
     _announce(_waited(client, view, files.seconds(timeout, "--timeout")) if wait else view)
 
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from modelyard.control import downloads, environments, kinds, missing, models, operations, secrets, views
+from modelyard.control import (
+    downloads,
+    environments,
+    kinds,
+    missing,
+    models,
+    operations,
+    planning,
+    secrets,
+    views,
+)
 from modelyard.control.deployments import allowed
 from modelyard.control.platform import Platform
 from modelyard.domain import access, naming
+from modelyard.domain import planning as plans
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Resource, Verb
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision, Stage
 from modelyard.domain.errors import Conflict
+from modelyard.domain.planning import Plan
 from modelyard.domain.runtime import Runtime, RuntimeStatus
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Snapshot, Transaction, deployments, projects, revisions
@@ -40,6 +52,8 @@ class _Draft:
     """With the runtime resolved as well."""
     build: Runtime | None
     warnings: tuple[str, ...]
+    breaking: tuple[str, ...]
+    """What requests of today would break on."""
 
     @property
     def reruns(self) -> bool:
@@ -52,26 +66,39 @@ class _Draft:
         return self.before is None or self.reruns or self.before.spec != self.spec
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Under which circumstances a deploy may be carried out, and what the history says of it."""
+
+    expected: int | None = None
+    """Conflict unless the generation is that (0: it must not exist)."""
+    allow_breaking: bool = False
+    """Also when requests of today would break; else such a deploy raises Refused."""
+    reason: str = "deploy"
+
+
 async def apply(
-    platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec, *, expected: int | None = None
+    platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec, condition: Condition | None = None
 ) -> Applied:
     """Create or replace a deployment. The same spec again changes nothing.
 
     The model is pinned to a version and the runtime chosen now; a revision is made only when what runs
-    changes. With `expected`, raises Conflict unless the generation is that (0: it must not exist).
+    changes.
     """
+    condition = condition or Condition()
     await allowed(platform, actor, Verb.DEPLOY, key)
     naming.require_name(key.name, "name")
     host = await platform.environments.host()
     async with platform.database.begin() as tx:
         draft = await _draft(platform, tx, key, spec, host)
-        _require_generation(draft.before, expected)
+        _require_generation(draft.before, condition.expected)
+        planning.require_compatible(key.service, draft.breaking, allow_breaking=condition.allow_breaking)
         if draft.before is None:
             after = await operations.create(
-                platform, tx, actor, key, draft.spec, run=draft.run, reason="deploy"
+                platform, tx, actor, key, draft.spec, run=draft.run, reason=condition.reason
             )
         elif draft.changes:
-            after = await _replace(platform, tx, actor, draft, draft.before)
+            after = await _replace(platform, tx, actor, draft, draft.before, reason=condition.reason)
         else:
             after = draft.before
         if draft.changes:
@@ -115,6 +142,32 @@ async def preview(
     return replace(views.view(platform, after), message="; ".join(_steps(draft, after)))
 
 
+async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec) -> Plan:
+    """What `apply` would do with this spec; nothing is changed."""
+    await allowed(platform, actor, Verb.DEPLOY, key)
+    naming.require_name(key.name, "name")
+    host = await platform.environments.host()
+    async with platform.database.read() as tx:
+        draft = await _draft(platform, tx, key, spec, host)
+    before, old = draft.before, draft.before.spec if draft.before else None
+    kind = plans.act(before, reruns=draft.reruns, changes=draft.changes)
+    return Plan(
+        project=key.project,
+        service=key.service,
+        act=kind,
+        revision=(before.revision if before else 0) + draft.reruns,
+        model=draft.run.model,
+        runtime=draft.run.runtime,
+        changes=plans.changes(old, draft.spec),
+        breaking=draft.breaking,
+        totals=plans.totals(old, draft.spec, kind),
+        fits=await planning.room(platform, before, draft.run, kind),
+        traffic=plans.traffic(old, draft.spec, kind, key.stage),
+        builds=draft.build.name if draft.build else "",
+        warnings=draft.warnings,
+    )
+
+
 async def publish_service(
     platform: Platform, actor: Actor, project: str, ref: naming.ModelRef, *, name: str = ""
 ) -> DeploymentView:
@@ -124,7 +177,9 @@ async def publish_service(
     async with platform.database.read() as tx:
         if await deployments.get(tx, key) is not None:
             raise Conflict(f"service {key.service!r} already exists; deploy to it, or choose another name")
-    applied = await apply(platform, actor, key, DeploymentSpec(model=str(ref), replicas=0), expected=0)
+    applied = await apply(
+        platform, actor, key, DeploymentSpec(model=str(ref), replicas=0), Condition(expected=0)
+    )
     return applied.view
 
 
@@ -142,22 +197,24 @@ async def _draft(
     spec = replace(spec, model=version.ref)
     choice = await environments.choose(platform, tx, version, artifact, wanted=spec.runtime, host=host)
     current = await revisions.get(tx, key, before.revision) if before else None
+    run = rules.pin(spec, version=version.version, runtime=choice.name)
     return _Draft(
         before=before,
         current=current,
         spec=spec,
-        run=rules.pin(spec, version=version.version, runtime=choice.name),
+        run=run,
         build=choice.build,
         warnings=choice.warnings,
+        breaking=await planning.breaking(tx, before, run),
     )
 
 
 async def _replace(
-    platform: Platform, tx: Transaction, actor: Actor, draft: _Draft, before: Deployment
+    platform: Platform, tx: Transaction, actor: Actor, draft: _Draft, before: Deployment, *, reason: str
 ) -> Deployment:
     changed = replace(before, spec=draft.spec)
     if draft.reruns:
-        return await operations.rerun(platform, tx, actor, changed, draft.run, reason="deploy")
+        return await operations.rerun(platform, tx, actor, changed, draft.run, reason=reason)
     return await deployments.update(tx, changed, expected=before.generation)
 
 

@@ -158,7 +158,7 @@ def said(metric: Metric, value: float) -> str:
 
 
 def _target(text: str, path: str) -> Target:
-    name, colon, value = (part.strip() for part in text.partition(":"))
+    name, _, value = (part.strip() for part in text.partition(":"))
     try:
         metric = Metric(_SPELLINGS.get(name.lower(), name.lower()))
     except ValueError:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 from modelyard.domain import naming
-from modelyard.domain.autoscaling import Autoscaling
-from modelyard.domain.deployment import Deployment, DeploymentSpec, Resources, Revision
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Revision
+from modelyard.domain.differences import differences, same
 from modelyard.domain.errors import Conflict, NotFound
-from modelyard.domain.placement import Request
-from modelyard.domain.priority import Priority
 
 STEADY = frozenset(
-    {
-        "replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "autoscaling", "priority",
-    }
-)  # fmt: skip
+    {"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "autoscaling", "priority"}
+)
 """Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""
 
 
 def needs_revision(before: DeploymentSpec, after: DeploymentSpec) -> bool:
     """Whether replicas have to be replaced to get from one pinned spec to the other."""
     return any(
-        not _same(getattr(before, f.name), getattr(after, f.name))
+        not same(getattr(before, f.name), getattr(after, f.name))
         for f in fields(DeploymentSpec)
         if f.name not in STEADY
     )
@@ -65,7 +60,7 @@ def changed(before: DeploymentSpec, after: DeploymentSpec) -> str:
 
     Values of variables and files are not shown, as they may be secrets.
     """
-    return ", ".join(_changes(before, after))
+    return ", ".join(str(change) for change in differences(before, after))
 
 
 def _previous(deployment: Deployment, by_number: dict[int, Revision]) -> int | None:
@@ -73,43 +68,3 @@ def _previous(deployment: Deployment, by_number: dict[int, Revision]) -> int | N
     if deployment.wanted_revision != deployment.revision:
         return deployment.wanted_revision
     return max((n for n in by_number if n < deployment.revision), default=None)
-
-
-def _changes(before: DeploymentSpec, after: DeploymentSpec) -> Iterator[str]:
-    for f in fields(DeploymentSpec):
-        old, new = getattr(before, f.name), getattr(after, f.name)
-        if _same(old, new):
-            continue
-        if isinstance(old, dict):
-            yield from _keys(f.name, old, new)
-        elif isinstance(old, Autoscaling | Priority):
-            for part in fields(old):
-                yield from _pair(f"{f.name}.{part.name}", getattr(old, part.name), getattr(new, part.name))
-        elif isinstance(old, Resources):
-            for part in fields(Resources):
-                yield from _pair(part.name, getattr(old, part.name), getattr(new, part.name))
-        else:
-            yield from _pair(f.name, old, new)
-
-
-def _keys(field: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
-    for key in sorted(old.keys() | new.keys()):
-        if key not in old:
-            yield f"{field}.{key} added"
-        elif key not in new:
-            yield f"{field}.{key} removed"
-        elif old[key] != new[key]:
-            yield f"{field}.{key} changed"
-
-
-def _pair(name: str, old: Any, new: Any) -> Iterator[str]:
-    if old != new:
-        shown = (str(value).lower() if isinstance(value, bool) else str(value) for value in (old, new))
-        yield f"{name} {' → '.join(text or 'none' for text in shown)}"
-
-
-def _same(old: Any, new: Any) -> bool:
-    """Equal, also when amounts are written in another way."""
-    if isinstance(old, Resources) and isinstance(new, Resources):
-        return Request.of(old) == Request.of(new)
-    return bool(old == new)

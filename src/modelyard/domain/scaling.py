@@ -1,4 +1,4 @@
-"""How many replicas a deployment wants now: what its user says, what load and clock decided, what is granted."""
+"""How many replicas a deployment wants now: what its user says, load and clock decided, and is granted."""
 
 from __future__ import annotations
 

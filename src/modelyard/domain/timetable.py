@@ -1,4 +1,4 @@
-"""How many replicas there should be by the clock: `9~21:3,21~9:0` is three from 9 to 21 h and none at night."""
+"""How many replicas there should be by the clock: `9~21:3,21~9:0` is three by day and none at night."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parse(text: str, path: str = "spec.autoscaling.cron") -> tuple[Range, ...]:
 def at(ranges: tuple[Range, ...], hour: int) -> Range | None:
     """The range that counts in this hour; None when the clock says nothing.
 
-    It depends on the hour alone: asked twice it says the same, and a clock that jumps skips or repeats nothing.
+    It depends on the hour alone: asked twice it says the same, and a clock that jumps repeats nothing.
     """
     return next((each for each in ranges if each.holds(hour)), None)
 

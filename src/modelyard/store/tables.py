@@ -232,3 +232,39 @@ idempotency = sa.Table(
 )
 
 meta = sa.Table("meta", metadata, _key("name"), sa.Column("value", sa.Text, nullable=False))
+
+
+def _interval() -> tuple[sa.Column[int], sa.Column[int]]:
+    return (
+        sa.Column("at", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
+    )
+
+
+windows = sa.Table(
+    "windows",
+    metadata,
+    _key("project"),
+    _key("service"),
+    *_interval(),
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    _key("via"),
+    _document(),
+    sa.Index(None, "step", "at"),
+)
+"""What services answered, by interval; `at` is its start in seconds since the epoch, `step` its length."""
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    _key("project"),
+    _key("service"),
+    *_interval(),
+    _key("replica"),
+    _document(),
+    sa.Index(None, "step", "at"),
+)
+"""What replicas used, by interval."""
+
+readings = sa.Table("readings", metadata, _key("source"), _key("name"), _document())
+"""Counters as they were last read, so that whoever reads them next knows what is new."""

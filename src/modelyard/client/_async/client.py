@@ -88,19 +88,31 @@ class AsyncClient:
         name: str,
         wait: bool = True,
         timeout_seconds: float = 180.0,
+        allow_breaking: bool = False,
         **wanted: Any,
     ) -> AsyncService:
         """Make a version answer as a service, and wait until it does.
 
         `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, variant, cpu, memory, gpu,
-        env, config_files, … Raises Refused with cause and remedy when it does not come up.
+        env, config_files, … Raises Refused with cause and remedy when it does not come up, and when requests
+        that the service answers today would break, unless that is allowed.
         """
-        view = await self.deployments.apply(name, options.deployment_spec(ref, wanted))
+        spec = options.deployment_spec(ref, wanted)
+        view = await self.deployments.apply(name, spec, allow_breaking=allow_breaking)
         if wait:
             token = view.token
             view = await self.deployments.wait(name, timeout_seconds=timeout_seconds)
             return AsyncService(self._transport, self.deployments, view, token)
         return AsyncService(self._transport, self.deployments, view, view.token)
+
+    async def promote(
+        self, name: str, *, wait: bool = True, timeout_seconds: float = 180.0, **how: bool
+    ) -> AsyncService:
+        """Make the next stage run what `NAME@STAGE` runs, and wait until it does; `how` as its verb takes."""
+        view = await self.deployments.promote(name, **how)
+        if wait:
+            view = await self.deployments.wait(view.service, timeout_seconds=timeout_seconds)
+        return await self.service(view.service)
 
     async def service(self, name: str) -> AsyncService:
         """A handle on a deployment that exists."""

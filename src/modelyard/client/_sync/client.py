@@ -88,19 +88,31 @@ class Client:
         name: str,
         wait: bool = True,
         timeout_seconds: float = 180.0,
+        allow_breaking: bool = False,
         **wanted: Any,
     ) -> Service:
         """Make a version answer as a service, and wait until it does.
 
         `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, variant, cpu, memory, gpu,
-        env, config_files, … Raises Refused with cause and remedy when it does not come up.
+        env, config_files, … Raises Refused with cause and remedy when it does not come up, and when requests
+        that the service answers today would break, unless that is allowed.
         """
-        view = self.deployments.apply(name, options.deployment_spec(ref, wanted))
+        spec = options.deployment_spec(ref, wanted)
+        view = self.deployments.apply(name, spec, allow_breaking=allow_breaking)
         if wait:
             token = view.token
             view = self.deployments.wait(name, timeout_seconds=timeout_seconds)
             return Service(self._transport, self.deployments, view, token)
         return Service(self._transport, self.deployments, view, view.token)
+
+    def promote(
+        self, name: str, *, wait: bool = True, timeout_seconds: float = 180.0, **how: bool
+    ) -> Service:
+        """Make the next stage run what `NAME@STAGE` runs, and wait until it does; `how` as its verb takes."""
+        view = self.deployments.promote(name, **how)
+        if wait:
+            view = self.deployments.wait(view.service, timeout_seconds=timeout_seconds)
+        return self.service(view.service)
 
     def service(self, name: str) -> Service:
         """A handle on a deployment that exists."""

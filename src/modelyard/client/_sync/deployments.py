@@ -13,6 +13,7 @@ from modelyard.domain.deployment import DeploymentSpec, Revision
 from modelyard.domain.endpoint import Endpoint
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
+from modelyard.domain.planning import Plan
 from modelyard.domain.views import DeploymentView
 
 
@@ -33,14 +34,47 @@ class Deployments:
         return self._view("GET", name)
 
     def apply(
-        self, name: str, spec: DeploymentSpec, *, generation: int | None = None, dry_run: bool = False
+        self,
+        name: str,
+        spec: DeploymentSpec,
+        *,
+        generation: int | None = None,
+        dry_run: bool = False,
+        allow_breaking: bool = False,
     ) -> DeploymentView:
-        """Create or replace; with `generation`, only if nobody changed it since. Answers with the token."""
+        """Create or replace; with `generation`, only if nobody changed it since. Answers with the token.
+
+        Raises Refused when requests that the production service answers today would break, unless allowed.
+        """
         headers = {"if-match": f'"{generation}"'} if generation is not None else None
-        params = {"dry_run": "true"} if dry_run else None
+        said = {"dry_run": dry_run, "allow_breaking": allow_breaking}
+        params = {option: "true" for option, on in said.items() if on} or None
         path = f"{self._path}/{name}"
         document = self._transport.call("PUT", path, json=decode.plain(spec), headers=headers, params=params)
         return decode.one(DeploymentView, document)
+
+    def plan(self, name: str, spec: DeploymentSpec) -> Plan:
+        """What `apply` would do: replicas, resources, traffic, and what it would break."""
+        document = self._transport.call("POST", f"{self._path}/{name}/plan", json=decode.plain(spec))
+        return decode.one(Plan, document)
+
+    def promote(self, name: str, *, allow_breaking: bool = False, clear: bool = False) -> DeploymentView:
+        """Make the next stage (debug → test → production) run what `NAME@STAGE` runs; answers with the next.
+
+        With `clear` the promoted stage goes offline. Raises Conflict while it is not ready.
+        """
+        body = {"allow_breaking": allow_breaking, "clear": clear}
+        return self._view("POST", f"{name}/promote", json=body)
+
+    def plan_promotion(self, name: str) -> Plan:
+        """What `promote` would do."""
+        return decode.one(Plan, self._transport.call("POST", f"{self._path}/{name}/promote/plan"))
+
+    def clear(self, name: str, *, every_stage: bool = False) -> tuple[DeploymentView, ...]:
+        """Take it offline, or all stages of the name; specs and history stay."""
+        params = {"every_stage": "true"} if every_stage else None
+        document = self._transport.call("POST", f"{self._path}/{name}/clear", params=params)
+        return decode.items(DeploymentView, document)
 
     def patch(self, name: str, changes: dict[str, Any]) -> DeploymentView:
         """Merge changes into the spec."""

@@ -50,8 +50,8 @@ async def places(
         if not _is_ready(runtimes.get(number)):
             continue
         request = Request.of(revision.spec.resources)
-        held = await _held(platform) if request != Request() else ()
-        found[number], reason = place_all(request, nodes, held, count=most)
+        taken = await held(platform) if request != Request() else ()
+        found[number], reason = place_all(request, nodes, taken, count=most)
         if number == deployment.wanted_revision and not found[number]:
             unfit = reason
     return found, unfit
@@ -109,7 +109,7 @@ async def _launch(
     )
 
 
-async def _held(platform: Platform) -> tuple[Claim, ...]:
+async def held(platform: Platform) -> tuple[Claim, ...]:
     """What all running replicas hold, as the backend sees them."""
     running = [r for key in await platform.backend.keys() for r in await platform.backend.observe(key)]
     return claims(running)

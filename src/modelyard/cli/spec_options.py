@@ -1,0 +1,105 @@
+"""The options of `deploy` and `plan` that become fields of the spec, in groups.
+
+A group is a function whose parameters are options and which gives the fields they mean; None is not said.
+`accepting` gives a command the options of all groups, and `fields` reads them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelyard.cli import files
+
+Fields = dict[str, Any]
+Group = Callable[..., Fields]
+
+
+def size(
+    replicas: Annotated[int | None, typer.Option(help="How many; 0 is offline")] = None,
+    cpu: Annotated[str | None, typer.Option(help="Cores per replica, such as 0.5")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory per replica, such as 512Mi")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Whole GPUs per replica")] = None,
+) -> Fields:
+    """How many, and how much each may use."""
+    return {"replicas": replicas, "cpu": cpu, "memory": memory, "gpu": gpu}
+
+
+def runs(
+    runtime: Annotated[str | None, typer.Option(help="Runtime, host, or auto")] = None,
+    artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
+    variant: Annotated[str | None, typer.Option(help="auto, or original: never the compiled variant")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
+    config_file: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
+    ] = None,
+) -> Fields:
+    """What runs, and with what around it."""
+    named = files.pairs(config_file or [], "--config-file")
+    return {
+        "runtime": runtime,
+        "artifact": artifact,
+        "variant": variant,
+        "env": files.pairs(env or [], "--env") or None,
+        "config_files": {key: files.read(Path(path)) for key, path in named.items()} or None,
+    }
+
+
+def answers(
+    public: Annotated[bool | None, typer.Option(help="Answer without a token")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the model per replica")] = None,
+    batch: Annotated[str | None, typer.Option(help="Share calls to the model: auto, on or off")] = None,
+    latency_slo_ms: Annotated[float | None, typer.Option(help="Time a request may take, in ms")] = None,
+    cache: Annotated[str | None, typer.Option(help="Keep answers for equal requests, such as 64Mi")] = None,
+    warmup: Annotated[str | None, typer.Option(help="sample, zero, random or none")] = None,
+    start_timeout: Annotated[str | None, typer.Option(help="How long it may load, such as 120s")] = None,
+) -> Fields:
+    """How requests are answered."""
+    loading = None if start_timeout is None else files.seconds(start_timeout, "--start-timeout")
+    return {
+        "public": public,
+        "workers": workers,
+        "batch": batch,
+        "latency_slo_ms": latency_slo_ms,
+        "cache": cache,
+        "warmup": warmup,
+        "start_timeout_seconds": loading,
+    }
+
+
+GROUPS: tuple[Group, ...] = (size, runs, answers)
+
+
+def fields(given: Fields) -> Fields:
+    """The fields of the spec that these options mean, None for what was not said. Raises Invalid."""
+    found: Fields = {}
+    for group in GROUPS:
+        found |= group(**{name: given[name] for name in _options(group) if name in given})
+    return found
+
+
+def accepting(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, known to Typer with the options of all groups in place of its `**options`."""
+    own = [p for p in _options(command).values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    before, after = own[:3], own[3:]
+    chosen = [*before, *_all_groups(), *after]
+    command.__signature__ = inspect.Signature(chosen)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in chosen}
+    return command
+
+
+def _all_groups() -> Iterator[inspect.Parameter]:
+    for group in GROUPS:
+        yield from _options(group).values()
+
+
+def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    found = inspect.signature(function, eval_str=True).parameters
+    return {
+        name: p if p.kind is inspect.Parameter.VAR_KEYWORD else p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, p in found.items()
+    }
