@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from modelyard.gateway import process
 from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import files, process
+from modelyard.gateway.envoy import files
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from tests.gateway.conftest import Place, StartUpstream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,13 @@ class Gateway(Protocol):
 
     async def statistics(self) -> tuple[RouteStatistics, ...]:
         """Per-route counters, empty while the gateway is away."""
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many requests wait for each service that sleeps."""
+
+    async def asked(self) -> frozenset[str]:
+        """Wait until services are asked for that sleep: which. For one caller at a time."""
 
     async def ensure(self) -> Failure | None:
         """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""

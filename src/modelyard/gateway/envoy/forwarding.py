@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Mirror, Pin, Route, Share
+from modelyard.gateway.envoy.holding import patient
 from modelyard.gateway.routes import DEFAULT_PROJECT
 
 Json = dict[str, Any]
@@ -74,7 +75,7 @@ def _entry(route: Route, match: Json, action: Json) -> Json:
     else:
         keys = {key.sha256: f"{key.subject}|{key.expires_at}" for key in route.keys}
         entry["metadata"] = {"filter_metadata": {LUA: keys}}
-    return entry
+    return patient(entry, route.waking)
 
 
 def _divided(shares: Sequence[Share]) -> Json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
+from modelyard.gateway.activator.keeper import Keeper, Place
 from modelyard.gateway.base import Door, RouteStatistics
 from modelyard.gateway.envoy import files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
@@ -44,6 +45,14 @@ class EnvoyGateway:
             directory, socket_directory, door=door, api_socket=api_socket, domain=domain, version=version
         )
         self._tuning = tuning or Tuning()
+        self._activator = Keeper(
+            Place(
+                requests=self._layout.hold_socket,
+                reports=self._layout.wake_socket,
+                record=self._layout.directory / "activator.json",
+                log=self._layout.directory / "activator.log",
+            )
+        )
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
@@ -58,11 +67,14 @@ class EnvoyGateway:
         Unavailable when that could not be confirmed.
         """
         async with self._lock:
+            await self._hold(routes)
             clusters, table = self._documents.of(routes)
             if process.find(self._layout) is None:
                 publish.write(self._layout, clusters, table)
             else:
                 await publish.publish(self._layout, self._admin, clusters, table)
+            shares = (share for route in routes for share in route.shares if share.targets)
+            self._activator.tell(frozenset(share.service for share in shares if share.waking))
 
     async def routed(self) -> frozenset[str]:
         """Names of the replicas the running Envoy may choose; of those on disk while it cannot be asked."""
@@ -84,6 +96,15 @@ class EnvoyGateway:
             return ()
         return tuple(from_stats(name, counters, quantiles) for name in names)
 
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many requests wait for each service that sleeps."""
+        return self._activator.waiting
+
+    async def asked(self) -> frozenset[str]:
+        """Wait until services are asked for that sleep: which."""
+        return await self._activator.asked()
+
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""
         async with self._lock:
@@ -102,10 +123,21 @@ class EnvoyGateway:
                 await lifecycle.end(
                     self._layout, self._admin, running, drain_seconds=self._tuning.drain_seconds
                 )
+            await self._activator.close(stop=stop)
             await self._admin.close()
+
+    async def _hold(self, routes: Sequence[Route]) -> None:
+        """Have somebody hold requests before any are sent there; raises Unavailable."""
+        try:
+            files.prepare(self._layout.directory)
+            files.prepare(self._layout.hold_socket.parent)
+            await self._activator.ensure(needed=any(route.waking for route in routes))
+        except OSError as error:
+            raise Unavailable(f"the activator cannot be started: {error.strerror}") from error
 
     async def _ensured(self) -> Failure | None:
         place, tuning = self._layout, self._tuning
+        await self._activator.ensure()
         running = process.find(place)
         if running is not None and files.read(place.bootstrap) != self._bootstrap:
             await lifecycle.end(place, self._admin, running, drain_seconds=tuning.drain_seconds)

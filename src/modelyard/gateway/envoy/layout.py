@@ -23,6 +23,10 @@ class Layout:
     admin_socket: Path
     api_socket: Path
     """Where the control plane listens."""
+    hold_socket: Path
+    """Where requests for services that sleep go."""
+    wake_socket: Path
+    """Where it is told for whom they are."""
     door: Door
     domain: str
     version: str
@@ -66,12 +70,15 @@ def layout(
     directory = directory.absolute()
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
     admin_socket = sockets.absolute() / f"envoy-{digest}.sock"
+    hold_socket, wake_socket = (admin_socket.with_name(f"{name}-{digest}.sock") for name in ("hold", "wake"))
     _short("gateway.socket_directory", admin_socket)
     _short("gateway.api_socket", api_socket)
     return Layout(
         directory=directory,
         admin_socket=admin_socket,
         api_socket=api_socket.absolute(),
+        hold_socket=hold_socket,
+        wake_socket=wake_socket,
         door=Door(host=_ip(door.host), port=_port(door.port)),
         domain=domain.lower(),
         version=version,

@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from modelyard.domain.endpoint import Route, Target
+from modelyard.domain.endpoint import Route, Share, Target
+from modelyard.gateway.envoy.holding import held_by
 from modelyard.gateway.envoy.layout import Layout
 from modelyard.gateway.envoy.listener import ROUTES, listener
 from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS
@@ -73,7 +74,7 @@ def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
     control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
     shares = {share.name: share for route in unique(routes) for share in route.everywhere}
-    services = [_cluster(n, _endpoints(s.targets), "30s", _AS_CLIENTS) for n, s in shares.items()]
+    services = [_share(share, layout) for share in shares.values()]
     return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services])
 
 
@@ -93,6 +94,19 @@ def document(type_url: str, resources: Sequence[Json]) -> Json:
     typed = [{"@type": type_url, **r} for r in sorted(resources, key=lambda r: str(r["name"]))]
     digest = hashlib.sha256(json.dumps(typed, sort_keys=True).encode()).hexdigest()[:16]
     return {"version_info": digest, "type_url": type_url, "resources": typed}
+
+
+def _share(share: Share, layout: Layout) -> Json:
+    """The share's replicas; in their place who holds requests, while there are none and one may come.
+
+    The gateway looks a cluster up anew for each try, so that a request which is sent back from there goes to
+    the replicas that the cluster has by then.
+    """
+    endpoints = _endpoints(share.targets)
+    if endpoints or share.waking is None:
+        return _cluster(share.name, endpoints, "30s", _AS_CLIENTS)
+    held = held_by(share, share.waking)
+    return _cluster(share.name, [_endpoint("", f"unix:{layout.hold_socket}", 1)], "30s", held)
 
 
 def _cluster(name: str, endpoints: Sequence[Json], idle: str, protocol: Json) -> Json:
