@@ -40,7 +40,9 @@ def spawn(arguments: Sequence[str], *, log: Path, record: Path) -> Running:
     )
     running = Running(pid, _started(pid) or 0)
     beside = record.with_name(f".{record.name}.new")
-    beside.write_text(json.dumps({"pid": running.pid, "started": running.started}))
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"pid": running.pid, "started": running.started}, file)
     beside.replace(record)
     return running
 
