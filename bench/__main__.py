@@ -6,7 +6,19 @@ import argparse
 import asyncio
 import sys
 
-from bench import cold, cycles, grpc_unary, machine, memory, overload, predict, report, rollout, start
+from bench import (
+    cold,
+    cycles,
+    grpc_unary,
+    lossless,
+    machine,
+    memory,
+    overload,
+    predict,
+    report,
+    rollout,
+    start,
+)
 from bench.peers import environments
 from bench.peers import measure as peers
 
@@ -16,6 +28,7 @@ WORKLOADS = {
     "memory": memory.measure,
     "predict": predict.measure,
     "rollout": rollout.measure,
+    "lossless": lossless.measure,
     "grpc": grpc_unary.measure,
     "overload": overload.measure,
     "cycles": cycles.measure,

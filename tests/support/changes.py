@@ -1,0 +1,155 @@
+"""Everything that may happen to a service while it is asked over HTTP and gRPC without a pause."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+import grpc
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from modelyard import Client
+from modelyard.oip.grpc import inference_pb2 as pb
+from tests.support.load import Load, Outcome
+from tests.support.platform import Running
+
+SERVICE = "busy"
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@dataclass
+class Calls:
+    """What came of gRPC calls: codes to count, and when which failed."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.answers.values())
+
+    @property
+    def failed(self) -> int:
+        return self.total - self.answers["OK"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Both loads on one service."""
+
+    http: Outcome
+    grpc: Calls
+
+    def require_none_failed(self) -> None:
+        """Nothing when every request and call succeeded, and there were some."""
+        assert self.http.total > 0
+        assert self.grpc.total > 0
+        failures = [*self.http.failures, *self.grpc.failures]
+        assert not failures, f"{len(failures)} of {self.http.total + self.grpc.total}: {failures[:20]}"
+
+
+def publish(client: Client) -> str:
+    """Two versions of a model and a service of the first with two replicas; the service's token."""
+    x, y = load_iris(return_X_y=True)
+    for strength in (0.1, 1.0):
+        client.publish(LogisticRegression(C=strength, max_iter=1000).fit(x, y), SERVICE, x_test=x)
+    token: str = client.deploy(f"{SERVICE}@1", name=SERVICE, replicas=2).token
+    return token
+
+
+@contextlib.asynccontextmanager
+async def asked(running: Running, token: str, *, rate: float, callers: int) -> AsyncIterator[Asked]:
+    """`rate` HTTP requests a second and `callers` gRPC clients, each with a connection of its own."""
+    row = load_iris(return_X_y=True)[0][0].tolist()
+    tensor = {"name": "input", "datatype": "FP64", "shape": [1, 4], "data": row}
+    load = Load(
+        running.port,
+        f"/services/default/{SERVICE}/v2/models/{SERVICE}/infer",
+        json.dumps({"inputs": [tensor]}).encode(),
+        {"authorization": f"Bearer {token}"},
+        rate=rate,
+    )
+    calls, stop = Calls(), asyncio.Event()
+    tasks = [asyncio.create_task(_call(running.port, token, row, calls, stop)) for _ in range(callers)]
+    try:
+        async with load.running() as outcome:
+            yield Asked(outcome, calls)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def _call(port: int, token: str, row: list[float], calls: Calls, stop: asyncio.Event) -> None:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP64", shape=[1, 4])
+    tensor.contents.fp64_contents.extend(row)
+    request = pb.ModelInferRequest(model_name=SERVICE, inputs=[tensor])
+    metadata = (("authorization", f"Bearer {token}"), ("x-modelyard-service", SERVICE))
+    began = time.monotonic()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        infer = channel.unary_unary(
+            METHOD,
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+        while not stop.is_set():
+            try:
+                await infer(request, metadata=metadata, timeout=30)
+                calls.answers["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                calls.answers[error.code().name] += 1
+                said = f"{error.code().name}: {error.details()}"
+                calls.failures.append((round(time.monotonic() - began, 3), said))
+            await asyncio.sleep(0.02)
+
+
+Change = Callable[[Client, int], None]
+
+
+def updated(client: Client, number: int) -> None:
+    """The other version takes over, one replica at a time."""
+    client.deploy(f"{SERVICE}@{2 - number % 2}", name=SERVICE, replicas=2)
+
+
+def scaled(client: Client, number: int) -> None:
+    """Between one replica and three."""
+    client.deployments.scale(SERVICE, 1 + number % 3)
+    client.deployments.wait(SERVICE)
+
+
+def promoted(client: Client, number: int) -> None:
+    """The other version is tried in its own stage, and then goes to production."""
+    client.deploy(f"{SERVICE}@{2 - number % 2}", name=f"{SERVICE}@test")
+    client.promote(f"{SERVICE}@test", clear=number % 2 == 0)
+
+
+def reconfigured(client: Client, number: int) -> None:
+    """Another service comes, is opened to all, and goes: the gateway's table is new each time."""
+    name = f"passer-{number}"
+    view = client.deployments.create_offline(f"{SERVICE}@1", name=name)
+    client.deployments.apply(name, replace(view.spec, public=True))
+    client.deployments.delete(name)
+
+
+CHANGES: dict[str, Change] = {
+    "rolling update": updated,
+    "scale event": scaled,
+    "promotion": promoted,
+    "gateway reconfiguration": reconfigured,
+}
+
+
+async def happen(running: Running, change: Change, times: int) -> None:
+    """Let the change happen so often, one after the other."""
+
+    def all_of_them() -> None:
+        with running.client() as client:
+            for number in range(times):
+                change(client, number)
+
+    await asyncio.to_thread(all_of_them)
