@@ -293,5 +293,6 @@ def test_what_is_wanted() -> None:
 def test_only_production_scales_and_the_others_say_so() -> None:
     tested = replace(deployment(autoscaling=BY_CONCURRENCY, replicas=2), stage=Stage.TEST)
     assert scaling.wanted(tested) == 2
-    assert "counts only in production; churn@test keeps 2 replicas" in scaling.ignored(tested)
-    assert not scaling.ignored(replace(tested, stage=Stage.PRODUCTION))
+    said = scaling.ignored(tested.key, tested.spec)
+    assert said == "autoscaling counts only in production; churn@test keeps 2 replicas"
+    assert not scaling.ignored(replace(tested.key, stage=Stage.PRODUCTION), tested.spec)

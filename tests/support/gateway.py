@@ -23,6 +23,9 @@ class MemoryGateway:
         self.starts = 0
         self.failure: Failure | None = None
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
+        self.waiting: dict[str, int] = {}
+        self.knocks: set[str] = set()
+        self.load: dict[str, RouteStatistics] = {}
         self.lag = lag
         self.delay = delay
 
@@ -43,7 +46,19 @@ class MemoryGateway:
         return frozenset(target.replica for route in routes for target in route.targets)
 
     async def statistics(self) -> tuple[RouteStatistics, ...]:
-        return tuple(RouteStatistics(name=route.name) for route in self.applied)
+        names = [route.name for route in self.applied]
+        return tuple(self.load.get(name) or RouteStatistics(name=name) for name in names)
+
+    async def asked(self) -> frozenset[str]:
+        while not self.knocks:
+            await asyncio.sleep(0.01)
+        asked, self.knocks = frozenset(self.knocks), set()
+        return asked
+
+    def knock(self, name: str, count: int = 1) -> None:
+        """So many requests begin to wait for a service."""
+        self.waiting[name] = self.waiting.get(name, 0) + count
+        self.knocks.add(name)
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

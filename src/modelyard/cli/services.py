@@ -28,7 +28,7 @@ STATUS: list[output.Column] = [
     ("runtime", lambda v: v.spec.runtime),
     ("variant", lambda v: variant.running((r.variant, r.inline) for r in v.status.replicas)),
     ("revision", lambda v: v.revision),
-    ("replicas", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas} ready"),
+    ("replicas", lambda v: f"{v.status.ready_replicas}/{v.wanted_replicas} ready"),
     ("url", lambda v: v.url),
     ("host", lambda v: v.addresses.host),
     ("warnings", lambda v: "; ".join(v.status.warnings)),
@@ -36,7 +36,7 @@ STATUS: list[output.Column] = [
 ROW: list[output.Column] = [
     ("name", lambda v: v.service),
     ("state", lambda v: v.state),
-    ("ready", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas}"),
+    ("ready", lambda v: f"{v.status.ready_replicas}/{v.wanted_replicas}"),
     ("model", lambda v: v.spec.model),
     ("revision", lambda v: v.revision),
     ("url", lambda v: v.url),

@@ -9,7 +9,17 @@ from functools import partial
 from modelyard.control import kinds, projects, users, watching
 from modelyard.control.loop import Again, Loop, Observe, Pace, Reconcile
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import deployments, gateway, orphans, retention, runtimes, validation
+from modelyard.control.reconcilers import (
+    capacity,
+    deployments,
+    gateway,
+    orphans,
+    retention,
+    runtimes,
+    validation,
+)
+from modelyard.control.reconcilers.autoscaling import Autoscaler
+from modelyard.domain import scaling
 from modelyard.domain.runtime import RuntimeState
 from modelyard.store import deployments as deployment_store
 from modelyard.store import runtimes as runtime_store
@@ -23,6 +33,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.VALIDATION: validation.reconcile,
         kinds.ORPHANS: orphans.reconcile,
         kinds.RETENTION: retention.reconcile,
+        kinds.CAPACITY: capacity.reconcile,
     }
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
@@ -40,10 +51,12 @@ async def prepare(platform: Platform) -> None:
     await users.ensure_administrator(platform)
     now = platform.clock()
     async with platform.database.begin() as tx:
-        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION):
+        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.CAPACITY):
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)
+            if scaling.honoured(deployment):
+                await work.put(tx, kinds.SCALING, str(deployment.key), due_at=now)
         for runtime in await runtime_store.all(tx):
             if runtime.deleting or runtime.status.state is not RuntimeState.READY:
                 key = kinds.runtime_key(runtime.project, runtime.name)
@@ -62,9 +75,10 @@ class Controller:
         alive: Callable[[int], bool] = watching.is_alive,
     ) -> None:
         self._platform = platform
+        self._autoscaler = Autoscaler(platform)
         self._loop = Loop(
             platform.database,
-            reconcilers(platform),
+            {**reconcilers(platform), kinds.SCALING: self._autoscaler.reconcile},
             clock=platform.clock,
             new_token=platform.new_id,
             pace=pace,
@@ -77,6 +91,7 @@ class Controller:
         self._platform.hints.listen(self._loop.hint)
         watchers = [
             asyncio.create_task(self._watch.run(), name="watch replicas"),
+            asyncio.create_task(self._autoscaler.listen(), name="wake services"),
             asyncio.create_task(watching.keep_gateway(self._platform), name="keep gateway"),
         ]
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.domain import crashes as crash_records
-from modelyard.domain import rollout
+from modelyard.domain import rollout, scaling
 from modelyard.domain.deployment import (
     Condition,
     Crashes,
@@ -78,6 +78,7 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
         _scheduled(facts),
         _runtime_ready(facts.runtime),
         _routed(deployment, facts),
+        *filter(None, (scaling.condition(deployment),)),
     )
     return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
 
@@ -95,7 +96,7 @@ def state(deployment: Deployment) -> State:
     if deployment.deleting:
         return State.DELETING
     if want == 0:
-        return State.OFFLINE
+        return State.ASLEEP if scaling.sleeps(deployment) else State.OFFLINE
     if status.ready_replicas == 0:
         return _without_ready(refused=refused, waiting=waiting, hurt=hurt and status.good_revision != 0)
     if status.failed or refused or (hurt and status.ready_replicas < want):
@@ -176,7 +177,11 @@ def _ready(deployment: Deployment) -> Condition:
     ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
     message = f"{ready} of {want} replicas are ready"
     if want == 0:
-        return Condition(type="Ready", ok=False, reason="Offline", message="no replicas are wanted")
+        asleep = scaling.sleeps(deployment)
+        reason, message = (
+            ("Asleep", "a request wakes it") if asleep else ("Offline", "no replicas are wanted")
+        )
+        return Condition(type="Ready", ok=False, reason=reason, message=message)
     if ready >= want:
         return Condition(type="Ready", ok=True, reason="AllReady", message=message)
     return Condition(type="Ready", ok=False, reason="SomeReady" if ready else "NoneReady", message=message)

@@ -9,6 +9,7 @@ from modelyard.domain import timetable
 from modelyard.domain.autoscaling import Autoscaling, Metric, targets
 from modelyard.domain.following import Call, Load, call
 
+_ASLEEP = "asleep; a request wakes it"
 LONGEST_STEP_SECONDS = 15.0
 """So much time passes at most between two looks, whatever the clock says."""
 
@@ -55,7 +56,8 @@ class Question:
 def decide(question: Question, memory: Memory, load: Load, *, now: float) -> tuple[Decision, Memory]:
     """The decision, and what to remember until the next look. Load never takes it beyond min and max."""
     scaling = question.scaling
-    memory = _advanced(memory, now, busy=load.busy or bool(load.waiting) or question.edited)
+    busy = load.busy or bool(load.waiting) or question.edited
+    memory = _advanced(memory, now, busy=busy)
     hours = timetable.at(timetable.parse(scaling.cron), question.hour)
     if hours is not None:
         return Decision(hours.replicas, "Clock", f"from {hours.begin} to {hours.end} h"), memory
@@ -65,7 +67,7 @@ def decide(question: Question, memory: Memory, load: Load, *, now: float) -> tup
         said = f"no request for {scaling.idle_seconds:g} s"
         return Decision(0, "Idle", said), replace(memory, calls=())
     if question.current <= 0:
-        return _awake(question, memory, load)
+        return (_awake(question, load) if busy or scaling.min else Decision(0, "Idle", _ASLEEP)), memory
     return _followed(question, memory, load)
 
 
@@ -79,15 +81,13 @@ def _advanced(memory: Memory, now: float, *, busy: bool) -> Memory:
     )
 
 
-def _awake(question: Question, memory: Memory, load: Load) -> tuple[Decision, Memory]:
-    """From none: nothing changes until somebody asks."""
+def _awake(question: Question, load: Load) -> Decision:
+    """From none, because somebody asks, or the clock no longer forbids it."""
     scaling = question.scaling
-    if memory.idle_seconds > 0 and scaling.min == 0:
-        return Decision(0, "Idle", "asleep; a request wakes it"), memory
     each = next((t.value for t in targets(scaling.on) if t.metric is Metric.CONCURRENCY), 0.0)
     many = -int(-load.waiting // each) if each else 1
     message = f"{load.waiting} requests wait" if load.waiting else "it is asked for again"
-    return Decision(_within(scaling, max(many, 1)), "Woken", message), memory
+    return Decision(_within(scaling, max(many, 1)), "Woken", message)
 
 
 def _followed(question: Question, memory: Memory, load: Load) -> tuple[Decision, Memory]:

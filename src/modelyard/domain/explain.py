@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from modelyard.domain import rollout, variant, wire
+from modelyard.domain import rollout, scaling, variant, wire
 from modelyard.domain.deployment import Deployment, Failure, Phase, Revision
 from modelyard.domain.failures import CATALOGUE, Entry, Stage
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
@@ -66,6 +66,8 @@ def explain(
         running += f", answering with {compiled}"
     if deployment.deleting:
         summary = f"{service} is being removed"
+    elif scaling.sleeps(deployment):
+        summary = f"{service} is asleep: nobody asks it, and the next request wakes it"
     elif want == 0:
         summary = f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
     elif found:
@@ -74,7 +76,7 @@ def explain(
         summary = f"{service} is healthy: {running}"
     else:
         summary = f"{service} is starting: {running}"
-    healthy = not found and 0 < want <= ready and not deployment.deleting
+    healthy = not found and (0 < want <= ready or scaling.sleeps(deployment)) and not deployment.deleting
     if lately and want and lately.reason not in {finding.reason for finding in found}:
         found.append(_finding(lately, words, before="a short while ago, and started again since: "))
     return Explanation(summary=summary, healthy=healthy, findings=tuple(found))

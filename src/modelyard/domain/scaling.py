@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.domain.deployment import Deployment, Stage
+from modelyard.domain.deployment import Condition, Deployment, DeploymentSpec, Key, Stage
+from modelyard.domain.endpoint import Waking
 
 
 def honoured(deployment: Deployment) -> bool:
@@ -49,16 +50,35 @@ def wakes(deployment: Deployment) -> bool:
     return may_sleep and deployment.spec.autoscaling.min == 0 and not by_clock and not deployment.deleting
 
 
+def waking(deployment: Deployment) -> Waking | None:
+    """How requests are held while it has no replica; None for one that no request wakes."""
+    if not wakes(deployment):
+        return None
+    scaling = deployment.spec.autoscaling
+    return Waking(requests=scaling.hold_requests, seconds=scaling.hold_seconds)
+
+
 def sleeps(deployment: Deployment) -> bool:
     """Whether it has no replica because nobody asks it, and would wake."""
     return wakes(deployment) and wanted(deployment) == 0
 
 
-def ignored(deployment: Deployment) -> str:
+def condition(deployment: Deployment) -> Condition | None:
+    """What is to be said about the number of replicas; None where only `replicas` decides."""
+    decided, count, full = deployment.status.scaling, wanted(deployment), asked(deployment)
+    if count < full:
+        message = f"{count} of {full} replicas: there is no room for more, and others go before"
+        return Condition(type="Scaled", ok=False, reason="CapacityShort", message=message)
+    if not honoured(deployment):
+        return None
+    reason = decided.reason or "Replicas"
+    return Condition(
+        type="Scaled", ok=True, reason=reason, message=decided.message or f"{count} to begin with"
+    )
+
+
+def ignored(key: Key, spec: DeploymentSpec) -> str:
     """Why what is said about autoscaling does not count here; empty when it does."""
-    spec = deployment.spec
-    if spec.autoscaling.declared and deployment.stage is not Stage.PRODUCTION:
-        return (
-            f"autoscaling counts only in production; {deployment.key.service} keeps {spec.replicas} replicas"
-        )
+    if spec.autoscaling.declared and key.stage is not Stage.PRODUCTION:
+        return f"autoscaling counts only in production; {key.service} keeps {spec.replicas} replicas"
     return ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from modelyard.domain import scaling
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
 
@@ -47,7 +49,7 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
         name=str(deployment.key),
         service=deployment.key.service,
         addresses=addresses(deployment.key, domain=domain),
-        shares=(_everything(deployment),),
+        shares=(replace(_everything(deployment), waking=scaling.waking(deployment)),),
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,

@@ -71,7 +71,7 @@ function drawService(row, service, counted) {
   if (service.message) {
     state.append(Object.assign(document.createElement("span"), { className: "message", textContent: service.message }));
   }
-  cell(row, `${service.status.ready_replicas}/${service.spec.replicas}`);
+  cell(row, `${service.status.ready_replicas}/${service.wanted_replicas}`);
   cell(row, service.spec.model);
   cell(row, service.revision);
   cell(row, counted ?? "");
