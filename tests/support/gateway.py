@@ -25,6 +25,7 @@ class MemoryGateway:
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
         self.waiting: dict[str, int] = {}
         self.knocks: set[str] = set()
+        self._knocked = asyncio.Event()
         self.load: dict[str, RouteStatistics] = {}
         self.lag = lag
         self.delay = delay
@@ -50,8 +51,8 @@ class MemoryGateway:
         return tuple(self.load.get(name) or RouteStatistics(name=name) for name in names)
 
     async def asked(self) -> frozenset[str]:
-        while not self.knocks:
-            await asyncio.sleep(0.01)
+        await self._knocked.wait()
+        self._knocked.clear()
         asked, self.knocks = frozenset(self.knocks), set()
         return asked
 
@@ -59,6 +60,7 @@ class MemoryGateway:
         """So many requests begin to wait for a service."""
         self.waiting[name] = self.waiting.get(name, 0) + count
         self.knocks.add(name)
+        self._knocked.set()
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

@@ -100,7 +100,7 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type == "Scheduled" and condition.ok is False:
+        if condition.type in ("Scheduled", "Scaled") and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
     whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)
