@@ -22,7 +22,7 @@ class Layer:
 
 LAYERS = (
     Layer("domain", ("tests/domain", "tests/oip", "tests/server")),
-    Layer("rooms", ("tests/store", "tests/artifacts", "tests/formats", "tests/control")),
+    Layer("rooms", ("tests/store", "tests/artifacts", "tests/formats", "tests/control", "tests/cluster")),
     Layer("inference", ("tests/worker", "tests/serving")),
     Layer("processes", ("tests/gateway", "tests/backends")),
     Layer("faces", ("tests/api", "tests/client", "tests/cli", "tests/docs")),

@@ -1,0 +1,1 @@
+"""A Kubernetes API server in memory, driven by the published OpenAPI of each version, for tests."""

@@ -1,0 +1,96 @@
+"""Strict validation against a schema, in the words of the real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.support.cluster.schemas import Node, Schemas, list_type
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+    "null": (type(None),),
+}
+
+
+def unknown_fields(schemas: Schemas, node: Node, value: Any, path: str = "") -> Iterator[str]:
+    """`unknown field "spec.replcas"`, one for each."""
+    node = schemas.resolved(node)
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            child = schemas.child(node, key)
+            where = f"{path}.{key}" if path else key
+            if child is None:
+                yield f'unknown field "{where}"'
+            else:
+                yield from unknown_fields(schemas, child, each, where)
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from unknown_fields(schemas, schemas.items(node), each, f"{path}[{index}]")
+
+
+def invalid_values(schemas: Schemas, node: Node, value: Any, path: str = "") -> Iterator[str]:
+    """Wrong types, missing required fields, keys that occur twice in a keyed list."""
+    node = schemas.resolved(node)
+    if value is None:
+        return
+    if not _fits(node, value):
+        yield f"{path or '<root>'}: Invalid value: {value!r}: must be of type {_named(node)}"
+        return
+    if "enum" in node and value not in node["enum"]:
+        yield f"{path}: Unsupported value: {value!r}: supported values: {node['enum']}"
+    if isinstance(value, Mapping):
+        yield from _invalid_fields(schemas, node, value, path)
+    elif isinstance(value, list):
+        yield from _repeated(node, value, path)
+        for index, each in enumerate(value):
+            yield from invalid_values(schemas, schemas.items(node), each, f"{path}[{index}]")
+
+
+def _invalid_fields(schemas: Schemas, node: Node, value: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key in node.get("required", ()):
+        if value.get(key) is None:
+            yield f"{_join(path, key)}: Required value"
+    for key, each in value.items():
+        child = schemas.child(node, key)
+        if child is not None:
+            yield from invalid_values(schemas, child, each, _join(path, key))
+
+
+def _repeated(node: Node, value: list[Any], path: str) -> Iterator[str]:
+    kind, keys = list_type(node)
+    if kind != "map":
+        return
+    seen = set()
+    for index, each in enumerate(value):
+        key = tuple(each.get(k) for k in keys) if isinstance(each, Mapping) else None
+        if key in seen:
+            yield f"{path}[{index}]: Duplicate value: {dict(zip(keys, key or (), strict=False))}"
+        seen.add(key)
+
+
+def _fits(node: Node, value: Any) -> bool:
+    choices = node.get("oneOf")
+    if choices:
+        return any(_fits(choice, value) for choice in choices)
+    types = node.get("type")
+    if types is None:
+        return True
+    names = [types] if isinstance(types, str) else types
+    if isinstance(value, bool):
+        return "boolean" in names
+    return any(isinstance(value, _TYPES[name]) for name in names)
+
+
+def _named(node: Node) -> str:
+    types = node.get("type") or [t for c in node.get("oneOf", ()) for t in c["type"]]
+    return ", ".join([types] if isinstance(types, str) else [t for t in types if t != "null"])
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
