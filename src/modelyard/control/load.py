@@ -47,12 +47,17 @@ class Gauges:
         samples = await self._sampled(key, before, now)
         self._samples[str(key)] = samples
         busy = bool(before) and bool(samples) and samples[-1].requests != before[-1].requests
+        if deployment.spec.autoscaling.min == 0 and before:
+            # Requests that came through another endpoint are counted there.
+            lately = await measuring.window(self._platform, key, since=now - _USAGE_SECONDS, until=now + 1)
+            busy = busy or lately.last_at >= before[-1].at
         measured = any(target.metric in PER_REPLICA for target in targets)
         return Load(
             replicas=await self._replicas(deployment, now) if measured else (),
             totals=_totals(samples),
             waiting=self._platform.gateway.waiting.get(str(key), 0),
             busy=busy or any(sample.active for sample in samples[-1:]),
+            known=bool(samples),
         )
 
     def forget(self, key: str) -> None:

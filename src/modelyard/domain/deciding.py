@@ -57,7 +57,7 @@ def decide(question: Question, memory: Memory, load: Load, *, now: float) -> tup
     """The decision, and what to remember until the next look. Load never takes it beyond min and max."""
     scaling = question.scaling
     busy = load.busy or bool(load.waiting) or question.edited
-    memory = _advanced(memory, now, busy=busy)
+    memory = _advanced(memory, now, busy=busy, idle=load.known)
     hours = timetable.at(timetable.parse(scaling.cron), question.hour)
     if hours is not None:
         return Decision(hours.replicas, "Clock", f"from {hours.begin} to {hours.end} h"), memory
@@ -71,13 +71,13 @@ def decide(question: Question, memory: Memory, load: Load, *, now: float) -> tup
     return _followed(question, memory, load)
 
 
-def _advanced(memory: Memory, now: float, *, busy: bool) -> Memory:
+def _advanced(memory: Memory, now: float, *, busy: bool, idle: bool) -> Memory:
     step = min(max(now - memory.looked_at, 0.0), LONGEST_STEP_SECONDS)
     return replace(
         memory,
         looked_at=now,
         age=memory.age + step,
-        idle_seconds=0.0 if busy else memory.idle_seconds + step,
+        idle_seconds=0.0 if busy else memory.idle_seconds + step * idle,
     )
 
 

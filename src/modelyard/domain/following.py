@@ -34,6 +34,8 @@ class Load:
     """Requests that are held because no replica is ready."""
     busy: bool = False
     """Whether any request came or was under way since the last look."""
+    known: bool = True
+    """Whether anybody could say so: what is not known to be idle is not put to sleep."""
 
 
 @dataclass(frozen=True, slots=True)

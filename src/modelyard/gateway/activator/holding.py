@@ -12,6 +12,9 @@ LARGEST_BODY = 16 * 1024 * 1024
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes that the requests of one service may have together while they wait."""
 
+MOST_BYTES_IN_ALL = 256 * 1024 * 1024
+"""And those of all services."""
+
 
 class Outcome(Enum):
     """What becomes of a request that was sent here."""
@@ -57,6 +60,7 @@ class Hall:
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self._rooms: dict[str, _Room] = {}
         self._asked: set[str] = set()
+        self._size = 0
         self._changed = changed
 
     def enter(self, guest: Guest) -> Outcome | None:
@@ -78,9 +82,11 @@ class Hall:
             return None
         guest.size += size
         room.size += size
+        self._size += size
         if guest.size > guest.bounds.body_bytes:
             return Outcome.TOO_LARGE
-        return Outcome.FULL if room.size > guest.bounds.total_bytes else None
+        crowded = room.size > guest.bounds.total_bytes or self._size > MOST_BYTES_IN_ALL
+        return Outcome.FULL if crowded else None
 
     def leave(self, guest: Guest) -> None:
         """Forget a request: it was answered, or its client left."""
@@ -89,6 +95,7 @@ class Hall:
             return
         del room.guests[guest]
         room.size -= guest.size
+        self._size -= guest.size
         self._tidy(guest.service)
         self._changed()
 
