@@ -32,7 +32,8 @@ def test_the_story_on_the_command_line(run: Run, source: Path) -> None:
     assert "Running" in run("status", "sums").out
     assert run("explain", "sums").out
     assert "[sums-" in run("logs", "sums", "--tail", "5").out
-    assert json.loads(run("metrics", "sums").out)["requests"] == 0
+    assert json.loads(run("metrics", "sums", "--json").out)["total"]["requests"] == 0
+    assert "p99" in run("metrics", "sums", "--step", "1m", "--replicas").out.lower()
     run("publish", str(source), "--name", "sums")
     run("deploy", "sums@2", "--name", "sums", "--replicas", "2", "-o", "json")
     assert "sums@1" in run("rollback", "sums").out

@@ -183,7 +183,7 @@ def test_operations_come_back_as_what_they_did(client: modelyard.Client, iris: A
     assert {v.service for v in client.deployments.list()} == {"iris", "twin"}
     assert client.deployments.patch("iris", {"env": {"A": "1"}}).spec.env == {"A": "1"}
     assert client.deployments.explain("iris").summary
-    assert client.deployments.metrics("iris")["name"]
+    assert client.metrics("iris").service == "iris"
     assert "Deployed" in {event.reason for event in client.deployments.events("iris")}
     assert [text for _, text in client.deployments.logs("iris", tail=1)]
     before = client.deployments.get("iris")

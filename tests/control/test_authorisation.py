@@ -17,6 +17,7 @@ from modelyard.control import (
     lifecycle,
     login,
     members,
+    metrics,
     models,
     nodes,
     operations,
@@ -70,7 +71,7 @@ READING: dict[str, Verb] = {
     "deployments.get": lambda p, a: deployments.get(p, a, KEY),
     "deployments.history": lambda p, a: deployments.history(p, a, KEY),
     "deployments.explain": lambda p, a: deployments.explain(p, a, KEY),
-    "deployments.statistics": lambda p, a: deployments.statistics(p, a, KEY),
+    "metrics.of": lambda p, a: metrics.of(p, a, KEY, since=0.0, until=1.0),
     "endpoints.list": lambda p, a: endpoints.list(p, a, P),
     "journal.of_project": lambda p, a: journal.of_project(p, a, P),
 }

@@ -15,8 +15,8 @@ from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Resources, Stage
 from modelyard.domain.errors import Invalid
 from modelyard.domain.priority import Level, Priority
+from modelyard.domain.tallies import Reading, Tally
 from modelyard.domain.views import State
-from modelyard.gateway.base import RouteStatistics
 from modelyard.store import events
 from tests.control.world import ADMIN, CHURN, World, running
 from tests.support.virtual import clock, on_virtual_time
@@ -27,18 +27,23 @@ BY_LOAD = Autoscaling(min=1, max=6, on="concurrency:8", down_seconds=60)
 SLEEPER = Autoscaling(min=0, max=3, on="concurrency:8", idle_seconds=30, down_seconds=10)
 
 
-def busy(world: World, active: float, *, name: str = NAME) -> None:
+async def busy(world: World, active: int, *, key: Key = CHURN) -> None:
     """So many requests are in flight from now on, and others end all the time."""
-    before = world.gateway.load.get(name)
-    requests = (before.requests if before else 0) + (1 if active else 0)
-    world.gateway.load[name] = RouteStatistics(name=name, requests=requests, active=int(active))
+    before = world.gateway.counted
+    ended = sum(tally.requests for tally in before.tallies) + (1 if active else 0)
+    running = await world.ready(key)
+    shared = {replica.name: active // len(running) for replica in running}
+    if running:
+        shared[running[0].name] += active % len(running)
+    tally = Tally(route=str(key), share=str(key), codes={200: ended})
+    world.gateway.counted = Reading(epoch="1", tallies=(tally,), inflight=shared)
 
 
-async def curve(world: World, load: Callable[[float], float], seconds: int) -> list[int]:
+async def curve(world: World, load: Callable[[int], int], seconds: int) -> list[int]:
     """How many replicas are ready, second by second, under a load that changes with time."""
     ready = []
     for second in range(seconds):
-        busy(world, load(float(second)))
+        await busy(world, load(second))
         await asyncio.sleep(1)
         ready.append(len(await world.ready()))
     return ready
@@ -179,7 +184,7 @@ async def test_a_higher_priority_takes_what_is_not_guaranteed_and_gives_it_back(
         async def watch() -> None:
             nonlocal fewest
             while True:
-                busy(world, 32, name="default/low")
+                await busy(world, 32, key=low)
                 routed = await world.gateway.routed()
                 leaving = {r.name for r in await world.backend.observe(low) if r.phase is Phase.STOPPING}
                 assert not leaving & routed
@@ -189,9 +194,9 @@ async def test_a_higher_priority_takes_what_is_not_guaranteed_and_gives_it_back(
         async def four() -> bool:
             return len(await world.ready(low)) == 4
 
-        busy(world, 32, name="default/low")
-        await world.until(four, seconds=60)
         watcher = asyncio.create_task(watch())
+        await world.until(four, seconds=60)
+        fewest = 4
         await world.deploy(key=high, resources=core, replicas=3, priority=Priority(level=Level.HIGH))
 
         async def divided() -> bool:

@@ -9,6 +9,7 @@ import pytest
 from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.limits import Limits
 from modelyard.domain.priority import Level, Priority
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
 from modelyard.domain.variant import Serve
@@ -39,6 +40,7 @@ OTHER = {
     "warmup": "zero",
     "autoscaling": Autoscaling(max=3, on="concurrency:8"),
     "priority": Priority(level=Level.HIGH),
+    "limits": Limits(concurrency=4),
 }
 
 

@@ -56,7 +56,7 @@ def route(name: str, *upstreams: Upstream, public: bool = True, timeout: float =
 
 def share(name: str, *upstreams: Upstream, weight: int = 100) -> Share:
     """These upstreams as the replicas of a service, or of one revision `project/name#3`."""
-    targets = tuple(Target(replica=u.name, address=u.address) for u in upstreams)
+    targets = tuple(Target(replica=u.name, address=u.address, revision=7) for u in upstreams)
     return Share(name=name, targets=targets, weight=weight)
 
 

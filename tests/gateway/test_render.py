@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from modelyard.domain.deployment import Key, Stage
 from modelyard.domain.endpoint import AccessKey, Mirror, Pin, Route, Share, Target
 from modelyard.domain.errors import Invalid
+from modelyard.domain.limits import Limits
+from modelyard.domain.traffic_spec import Sticky, StickyBy
 from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import render
+from modelyard.gateway.envoy import copies, render
+from modelyard.gateway.envoy.forwarding import LUA
 from modelyard.gateway.envoy.layout import Layout, layout
+from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.routes import addresses
 
-_LUA = Path(render.__file__).with_name("authorize.lua")
 _LABELS = st.sampled_from(["default", "test", "debug", "churn", "service", "a", "x" * 63])
 _ADDRESSES = st.sampled_from(["unix:/run/a.sock", "unix:/run/b.sock", "127.0.0.1:8001", "[::1]:8002"])
 _TARGETS = st.builds(Target, replica=st.uuids().map(str), address=_ADDRESSES, weight=st.integers(0, 100))
@@ -92,7 +95,8 @@ def test_any_set_of_routes_has_distinct_hosts_and_a_cluster_for_each_share(route
     entries = [r["route"] for host in table["virtual_hosts"] for r in host["routes"] if "route" in r]
     used = set(chain.from_iterable(map(clusters_of, entries)))
     assert used <= set(known)
-    assert set(known) == {"control-plane", *(s.name for r in render.unique(routes) for s in r.everywhere)}
+    shares = {s.name for r in render.unique(routes) for s in r.everywhere}
+    assert {name for name in known if not copies.leads(name)} == {"control-plane", *shares}
 
 
 @settings(deadline=None, max_examples=40)
@@ -103,7 +107,7 @@ def test_a_route_that_is_not_public_never_skips_authorization(routes: list[Route
     for host in render.table(routes, place)["resources"][0]["virtual_hosts"]:
         for rendered in host["routes"]:
             if rendered.get("name") in public:
-                assert ("typed_per_filter_config" in rendered) == public[rendered["name"]]
+                assert (LUA in rendered.get("typed_per_filter_config", {})) == public[rendered["name"]]
 
 
 @settings(deadline=None, max_examples=40)
@@ -140,12 +144,12 @@ def test_envoy_itself_finds_the_configuration_valid(tmp_path: Path, host: str) -
     place = a_layout(Path("/tmp"), host=host)
     routes = _rich()
     table = render.table(routes, place)["resources"][0]
-    listener = render.listeners(place, _LUA.read_text())["resources"][0]
+    listener, mirror = render.listeners(place, Scripts.installed())["resources"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     del manager["rds"]
     manager["route_config"] = {k: v for k, v in table.items() if k != "@type"}
     static = {
-        "listeners": [{k: v for k, v in listener.items() if k != "@type"}],
+        "listeners": [{k: v for k, v in each.items() if k != "@type"} for each in (listener, mirror)],
         "clusters": [
             {k: v for k, v in c.items() if k != "@type"} for c in render.clusters(routes, place)["resources"]
         ],
@@ -172,13 +176,18 @@ def _rich() -> list[Route]:
             name=str(k),
             service=k.service,
             addresses=addresses(k, domain="localhost"),
-            shares=tuple(Share(name=f"{k}#{n}", targets=targets[:i], weight=20 * n) for n in (1, 4)),
+            shares=tuple(
+                Share(name=f"{k}#{n}", targets=targets[:i], weight=20 * n, limits=Limits(failures=i))
+                for n in (1, 4)
+            ),
             mirrors=(Mirror(share=Share(name=f"{k}#5", targets=targets), percent=30),),
             pins=(Pin(share=f"{k}#1", header="x-arm", value="1"), Pin(share=f"{k}#4", cookie="a", value="4")),
+            sticky=Sticky(by=by, name="x-user" if by is StickyBy.HEADER else ""),
+            limits=Limits(requests_per_second=0.25 * i, concurrency=4, pending=4, failures=2, retries=i - 1),
             keys=(AccessKey(sha256="0" * 64, subject="ann|x", expires_at=9),),
             public=i == 2,
         )
-        for i, k in enumerate(keys, start=1)
+        for i, (k, by) in enumerate(zip(keys, StickyBy, strict=True), start=1)
     ]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-from modelyard.gateway.base import RouteStatistics
+from modelyard.domain.tallies import Reading
+from modelyard.gateway.base import Copies
 
 
 class MemoryGateway:
@@ -26,7 +27,8 @@ class MemoryGateway:
         self.waiting: dict[str, int] = {}
         self.knocks: set[str] = set()
         self._knocked = asyncio.Event()
-        self.load: dict[str, RouteStatistics] = {}
+        self.counted = Reading(epoch="1")
+        """What it says that it counted."""
         self.lag = lag
         self.delay = delay
 
@@ -46,9 +48,12 @@ class MemoryGateway:
         routes = (*self.applied, *(() if self.alive else self.published))
         return frozenset(target.replica for route in routes for target in route.targets)
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        names = [route.name for route in self.applied]
-        return tuple(self.load.get(name) or RouteStatistics(name=name) for name in names)
+    async def statistics(self) -> Reading | None:
+        return self.counted if self.alive else None
+
+    async def copies(self) -> tuple[Copies, ...]:
+        mirrors = ((route.name, mirror.share.name) for route in self.applied for mirror in route.mirrors)
+        return tuple(Copies(route=route, share=share) for route, share in mirrors)
 
     async def asked(self) -> frozenset[str]:
         await self._knocked.wait()

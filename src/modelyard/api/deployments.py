@@ -13,17 +13,17 @@ from pydantic import BaseModel
 from modelyard.api import merge, sse
 from modelyard.api.answers import Items, Secret, everything, page
 from modelyard.api.idempotency import Idempotent
-from modelyard.api.request import ActorDep, ExpectedDep, PagingDep, PlatformDep
+from modelyard.api.request import ActorDep, ExpectedDep, IntervalDep, PagingDep, PlatformDep
 from modelyard.api.verbs import states
 from modelyard.backends.base import LogLine
-from modelyard.control import applying, deployments, journal, operations
+from modelyard.control import applying, deployments, journal, metrics, operations
 from modelyard.domain import wire
 from modelyard.domain.access import Verb
 from modelyard.domain.deployment import DeploymentSpec, Key, Revision
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
+from modelyard.domain.figures import Metrics
 from modelyard.domain.views import DeploymentView
-from modelyard.gateway.base import RouteStatistics
 
 router = APIRouter(prefix="/projects/{project}/deployments", tags=["deployments"], route_class=Idempotent)
 
@@ -195,9 +195,11 @@ async def explain_deployment(platform: PlatformDep, actor: ActorDep, key: KeyDep
 
 
 @router.get("/{deployment}/metrics", openapi_extra=states(Verb.READ))
-async def get_metrics(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> RouteStatistics:
-    """Requests, answers by class and latency as the gateway counted them."""
-    return await deployments.statistics(platform, actor, key)
+async def get_metrics(platform: PlatformDep, actor: ActorDep, key: KeyDep, interval: IntervalDep) -> Metrics:
+    """Requests, codes, times and resources over an interval: whole, by revision, by replica, in steps."""
+    return await metrics.of(
+        platform, actor, key, since=interval.since, until=interval.until, step=interval.step
+    )
 
 
 @router.get("/{deployment}/events", openapi_extra=states(Verb.READ))

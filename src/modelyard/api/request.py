@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Query, Request
 
 from modelyard.control import login
 from modelyard.control.platform import Platform
+from modelyard.domain import quantity
 from modelyard.domain.access import Actor
 from modelyard.domain.errors import FieldError, Forbidden, Invalid
 
@@ -71,7 +72,31 @@ class Paging:
     after: Annotated[str, Query(max_length=500)] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A time span, in seconds since the epoch."""
+
+    since: float
+    until: float
+    step: float | None
+
+
+def _interval(
+    request: Request,
+    since: Annotated[str, Query(max_length=40, description="A time, or how long ago, such as `1h`")] = "1h",
+    until: Annotated[str, Query(max_length=40, description="A time, or how long ago; else now")] = "",
+    step: Annotated[str, Query(max_length=20, description="Length of a step, such as `1m`")] = "",
+) -> Interval:
+    now = platform_of(request).clock()
+    return Interval(
+        since=quantity.parse_moment(since, "since", now=now),
+        until=quantity.parse_moment(until, "until", now=now) if until else now,
+        step=quantity.parse_seconds(step, "step") if step else None,
+    )
+
+
 PlatformDep = Annotated[Platform, Depends(platform_of)]
 ActorDep = Annotated[Actor, Depends(actor_of)]
 ExpectedDep = Annotated[int | None, Depends(_expected)]
 PagingDep = Annotated[Paging, Depends()]
+IntervalDep = Annotated[Interval, Depends(_interval)]

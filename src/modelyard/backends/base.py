@@ -11,6 +11,7 @@ from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.model import Artifact
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
+from modelyard.domain.tallies import Sample
 from modelyard.domain.variant import Optimize, Variant
 
 
@@ -109,6 +110,9 @@ class Backend(Protocol):
 
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What runs now. Asks the outside world; never a cache of intentions."""
+
+    async def samples(self) -> tuple[Sample, ...]:
+        """What every running replica uses at this moment, as far as it can be known."""
 
     async def keys(self) -> frozenset[Key]:
         """Every deployment that something runs for, wanted or not: how orphans are found."""

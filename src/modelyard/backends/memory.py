@@ -10,6 +10,7 @@ from modelyard.backends.base import Answer, Launch, LogLine, Task
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
+from modelyard.domain.tallies import Sample
 
 ONE_NODE = (Node(name="memory", cpu_millis=4000, memory_bytes=8 << 30),)
 _CRASH = Failure(reason="FrontCrashed", message="the serving process ended by itself")
@@ -66,6 +67,8 @@ class MemoryBackend:
         """Decides at the start of a replica whether its model will load."""
         self.answer: Callable[[Task], Answer] = lambda task: Answer(result={"outputs": {}})
         """What guests answer to `run`."""
+        self.use: Callable[[Sample], Sample] | None = None
+        """Says what a replica uses."""
         self._clock = clock
         self._nodes = tuple(nodes)
         self._pace = pace or Pace()
@@ -85,6 +88,17 @@ class MemoryBackend:
         """What runs now, by name."""
         self._settle()
         return tuple(self._replica(self._entries[key][name]) for name in sorted(self._entries.get(key, {})))
+
+    async def samples(self) -> tuple[Sample, ...]:
+        """What `use` says of every replica that is ready; nothing is known without it."""
+        if self.use is None:
+            return ()
+        ready = [(k, r) for k in await self.keys() for r in await self.observe(k) if r.phase is Phase.READY]
+        samples = (
+            Sample(service=str(k), replica=r.name, revision=r.revision, started_at=r.started_at)
+            for k, r in ready
+        )
+        return tuple(map(self.use, sorted(samples, key=lambda sample: sample.replica)))
 
     async def keys(self) -> frozenset[Key]:
         """Every deployment with a replica that was not killed and did not stop."""

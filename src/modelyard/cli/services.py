@@ -10,6 +10,7 @@ import typer
 
 from modelyard import Client
 from modelyard.cli import apply_file, context, files, output, plans, spec_options
+from modelyard.cli.metrics import metrics
 from modelyard.domain import variant
 from modelyard.domain.priority import Priority
 from modelyard.domain.views import DeploymentView
@@ -165,12 +166,6 @@ def history(name: Name) -> None:
     ]
     with context.client() as client:
         output.rows(client.deployments.history(name), columns)
-
-
-def metrics(name: Name) -> None:
-    """Requests, answers by class, and latency as the gateway counted them."""
-    with context.client() as client:
-        output.data(client.deployments.metrics(name))
 
 
 def rollback(

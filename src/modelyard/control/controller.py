@@ -16,6 +16,7 @@ from modelyard.control.reconcilers import (
     orphans,
     retention,
     runtimes,
+    sampling,
     validation,
 )
 from modelyard.control.reconcilers.autoscaling import Autoscaler
@@ -38,6 +39,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
         kinds.GATEWAY: gateway.Routes(platform).reconcile,
+        kinds.SAMPLING: sampling.Sampler(platform).reconcile,
         **{kind: partial(reconcile, platform) for kind, reconcile in functions.items()},
     }
 
@@ -51,7 +53,7 @@ async def prepare(platform: Platform) -> None:
     await users.ensure_administrator(platform)
     now = platform.clock()
     async with platform.database.begin() as tx:
-        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.CAPACITY):
+        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CAPACITY):
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)

@@ -16,7 +16,6 @@ from modelyard.domain.explain import Explanation
 from modelyard.domain.explain import explain as explained
 from modelyard.domain.runtime import RuntimeStatus
 from modelyard.domain.views import DeploymentView
-from modelyard.gateway.base import RouteStatistics
 from modelyard.store import Page, Snapshot, events, meta, projects, revisions
 from modelyard.store import deployments as store
 
@@ -86,15 +85,6 @@ async def logs(
     async with platform.database.read() as tx:
         await found(tx, key)
     return platform.backend.logs(key, replica=replica, tail=tail, follow=follow)
-
-
-async def statistics(platform: Platform, actor: Actor, key: Key) -> RouteStatistics:
-    """Requests, answers by class and latency as the gateway counted them since it started."""
-    await allowed(platform, actor, Verb.READ, key)
-    async with platform.database.read() as tx:
-        await found(tx, key)
-    counted = {each.name: each for each in await platform.gateway.statistics()}
-    return counted.get(str(key), RouteStatistics(name=str(key)))
 
 
 async def token(platform: Platform, actor: Actor, key: Key) -> str:

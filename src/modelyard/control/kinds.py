@@ -14,6 +14,7 @@ SCALING = "scaling"
 """How many replicas a deployment should have, by load and clock."""
 CAPACITY = "capacity"
 """Who may have how many while there is not enough for all."""
+SAMPLING = "sampling"
 
 ALL = "all"
 """Key of the kinds that exist once."""

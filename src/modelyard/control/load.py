@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.control import measuring
 from modelyard.control.platform import Platform
 from modelyard.domain.autoscaling import PER_REPLICA, Metric, Target
-from modelyard.domain.deployment import Deployment, Key, Phase, Replica
+from modelyard.domain.deployment import Deployment, Phase, Replica
 from modelyard.domain.following import Load, ReplicaLoad
-from modelyard.domain.observation import Usage
+from modelyard.domain.observation import MIRROR, Usage
 from modelyard.domain.placement import Request
-from modelyard.gateway.base import RouteStatistics
+from modelyard.domain.tallies import Reading
 
 _FRESH_SECONDS = 1.0
 """The gateway is asked once for all services that are looked at within so long."""
@@ -27,8 +27,12 @@ class Sample:
     """What the gateway had counted of a service at one moment."""
 
     at: float
+    epoch: str
+    """Another one means that counting began anew."""
     requests: int
+    """Answered, whatever address they came to."""
     active: int
+    """Under way or waiting."""
 
 
 class Gauges:
@@ -36,45 +40,34 @@ class Gauges:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._counted: Mapping[str, RouteStatistics] = {}
-        self._counted_at = float("-inf")
+        self._reading: Reading | None = None
+        self._read_at = float("-inf")
         self._samples: dict[str, tuple[Sample, ...]] = {}
 
     async def look(self, deployment: Deployment, targets: Sequence[Target], *, now: float) -> Load:
         """The load of a service at this moment."""
-        key = deployment.key
-        before = self._samples.get(str(key), ())
-        samples = await self._sampled(key, before, now)
-        self._samples[str(key)] = samples
-        busy = bool(before) and bool(samples) and samples[-1].requests != before[-1].requests
-        if deployment.spec.autoscaling.min == 0 and before:
-            # Requests that came through another endpoint are counted there.
-            lately = await measuring.window(self._platform, key, since=now - _USAGE_SECONDS, until=now + 1)
-            busy = busy or lately.last_at >= before[-1].at
+        key = str(deployment.key)
+        before = self._samples.get(key, ())
+        waiting = self._platform.gateway.waiting.get(key, 0)
+        if not 0 <= now - self._read_at < _FRESH_SECONDS:
+            self._reading, self._read_at = await self._platform.gateway.statistics(), now
+        sample = _sample(self._reading, deployment, waiting, now)
+        samples = _kept(before, sample)
+        self._samples[key] = samples
+        same = bool(before) and sample is not None and sample.epoch == before[-1].epoch
+        asked = same and sample is not None and sample.requests != before[-1].requests
         measured = any(target.metric in PER_REPLICA for target in targets)
         return Load(
             replicas=await self._replicas(deployment, now) if measured else (),
             totals=_totals(samples),
-            waiting=self._platform.gateway.waiting.get(str(key), 0),
-            busy=busy or any(sample.active for sample in samples[-1:]),
+            waiting=waiting,
+            busy=asked or any(sample.active for sample in samples[-1:]),
             known=bool(samples),
         )
 
     def forget(self, key: str) -> None:
         """The service is gone, or no longer looked at."""
         self._samples.pop(key, None)
-
-    async def _sampled(self, key: Key, before: Sequence[Sample], now: float) -> tuple[Sample, ...]:
-        if not 0 <= now - self._counted_at < _FRESH_SECONDS:
-            self._counted = {each.name: each for each in await self._platform.gateway.statistics()}
-            self._counted_at = now
-        counted = self._counted.get(str(key))
-        if counted is None:
-            return ()
-        sample = Sample(now, counted.requests, counted.active)
-        # A gateway that was started anew counts from nothing, and a clock may be set back.
-        kept = [s for s in before if s.requests <= sample.requests and 0 < now - s.at <= _MEAN_SECONDS]
-        return (*kept, sample)
 
     async def _replicas(self, deployment: Deployment, now: float) -> tuple[ReplicaLoad, ...]:
         used = await measuring.usages(
@@ -85,6 +78,23 @@ class Gauges:
             r for r in deployment.status.replicas if r.phase in (Phase.STARTING, Phase.READY, Phase.UNREADY)
         ]
         return tuple(_replica(r, asked, used.get(r.name)) for r in staying)
+
+
+def _sample(reading: Reading | None, deployment: Deployment, waiting: int, now: float) -> Sample | None:
+    if reading is None:
+        return None
+    key = str(deployment.key)
+    counted = (t for t in reading.tallies if t.part.service == key and t.route != MIRROR)
+    active = sum(reading.inflight.get(replica.name, 0) for replica in deployment.status.replicas)
+    return Sample(now, reading.epoch, sum(t.requests for t in counted), active + waiting)
+
+
+def _kept(before: Sequence[Sample], sample: Sample | None) -> tuple[Sample, ...]:
+    """The samples of lately with the newest; none while the gateway says nothing."""
+    if sample is None:
+        return ()
+    lately = (s for s in before if s.epoch == sample.epoch and 0 < sample.at - s.at <= _MEAN_SECONDS)
+    return (*lately, sample)
 
 
 def _totals(samples: Sequence[Sample]) -> dict[Metric, float]:

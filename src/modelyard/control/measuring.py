@@ -6,13 +6,14 @@ request. Times are known to ten seconds for an hour, then to a minute for a day,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from modelyard.control.platform import Platform
 from modelyard.domain import observation
 from modelyard.domain.deployment import Key
 from modelyard.domain.observation import MIRROR, Load, Usage, Window
 from modelyard.store import measures
+from modelyard.store.measures import Kept
 
 
 async def window(
@@ -43,21 +44,28 @@ async def window(
 async def usage(platform: Platform, key: Key, *, since: float, until: float) -> Usage:
     """What all replicas of the service used together, on average over the part that was watched."""
     async with platform.database.read() as tx:
-        found = await measures.read_loads(tx, str(key), since=since, until=until)
-    if not found:
-        return Usage()
-    # A service is watched for as long as the replica that was watched longest in each interval.
-    longest: dict[int, float] = {}
-    for kept in found:
-        longest[kept.at] = max(longest.get(kept.at, 0.0), kept.value.seconds)
-    return observation.together((kept.value for kept in found), seconds=sum(longest.values()))
+        return usage_of(await measures.read_loads(tx, str(key), since=since, until=until))
 
 
 async def usages(platform: Platform, key: Key, *, since: float, until: float) -> Mapping[str, Usage]:
     """What each replica used on average while it was watched, by name."""
     async with platform.database.read() as tx:
         found = await measures.read_loads(tx, str(key), since=since, until=until)
+    return {replica: load.usage() for replica, load in by_replica(found).items()}
+
+
+def usage_of(loads: Iterable[Kept[Load]]) -> Usage:
+    """All loads together, on average; in each interval the replica that was watched longest counts as all."""
+    found = tuple(loads)
+    longest: dict[int, float] = {}
+    for kept in found:
+        longest[kept.at] = max(longest.get(kept.at, 0.0), kept.value.seconds)
+    return observation.together((kept.value for kept in found), seconds=sum(longest.values()))
+
+
+def by_replica(found: Iterable[Kept[Load]]) -> dict[str, Load]:
+    """All loads of each replica, one after the other, by its name."""
     sums: dict[str, Load] = {}
     for kept in found:
         sums[kept.of] = sums.get(kept.of, Load()) + kept.value
-    return {replica: load.usage() for replica, load in sorted(sums.items())}
+    return dict(sorted(sums.items()))

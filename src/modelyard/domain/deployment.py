@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from modelyard.domain import autoscaling, naming, quantity, wire
 from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.limits import Limits
 from modelyard.domain.priority import Priority
 from modelyard.domain.runtime import AUTO
 from modelyard.domain.variant import Serve
@@ -127,6 +128,8 @@ class DeploymentSpec:
     """How many replicas there are by load and clock; counts only in production."""
     priority: Priority = field(default_factory=Priority)
     """Who gives and who gets replicas when capacity runs out."""
+    limits: Limits = field(default_factory=Limits)
+    """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -163,6 +166,7 @@ class DeploymentSpec:
             if not ok
         ]
         quantity.parse_memory(self.cache, "spec.cache")
+        wrong += self.limits.wrong("spec.limits")
         wrong += naming.env_errors(self.env, "spec.env")
         wrong += naming.file_name_errors(self.config_files, "spec.config_files")
         if wrong:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.limits import Limits
+from modelyard.domain.traffic_spec import Sticky
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class Target:
     replica: str
     address: str
     weight: int = 1
+    revision: int = 0
+    """What its requests are counted under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class Share:
     """Percent. Those of a route sum to 100; without any ready replica all are 0."""
     waking: Waking | None = None
     """For a service that a request wakes when it has no replica; None for one that answers 503 then."""
+    limits: Limits = field(default_factory=Limits)
+    """Of the deployment whose replicas these are; its concurrency is this share's part of it."""
 
     @property
     def service(self) -> str:
@@ -119,6 +125,8 @@ class Route:
     mirrors: tuple[Mirror, ...] = ()
     pins: tuple[Pin, ...] = ()
     """The first that fits a request counts."""
+    sticky: Sticky | None = None
+    limits: Limits = field(default_factory=Limits)
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0

@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add as plus
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
@@ -254,8 +256,9 @@ class Load:
 
 
 def together(loads: Iterable[Load], *, seconds: float) -> Usage:
-    """What all replicas of a service used side by side, on average over `seconds`."""
-    total = Load()
-    for each in loads:
-        total += each
-    return replace(total, seconds=seconds).usage()
+    """What all replicas of a service used side by side, on average over `seconds`; a ratio stays one."""
+    known = tuple(loads)
+    total = reduce(plus, known, Load())
+    watched = math.fsum(each.seconds for each in known if each.gpu_seconds is not None)
+    usage = replace(total, seconds=seconds).usage()
+    return replace(usage, gpu_ratio=(total.gpu_seconds or 0.0) / watched if watched else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from fractions import Fraction
 from math import ceil
 from typing import NoReturn
@@ -15,6 +16,8 @@ _BYTES: dict[str, int] = {
     **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P"), start=1)},
     **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), start=1)},
 }
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([smhd]?)")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MOST_MILLIS = 10_000 * 1000
 _MOST_BYTES = 1024**5
 _MOST_GPUS = 1024
@@ -62,6 +65,28 @@ def parse_gpus(text: str, path: str) -> int:
     if whole == number:
         _refuse(path, f"{_shown(text)} is not written as a whole number; write `{whole}`")
     _refuse(path, f"{_shown(text)} is a share of a GPU, but GPUs are given out whole here; write `{whole}`")
+
+
+def parse_seconds(text: str, path: str) -> float:
+    """A duration such as `60`, `60s`, `5m`, `1h` or `7d` in seconds; raises Invalid."""
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    if not 0 < seconds < 1e9:
+        _refuse(path, f"{_shown(text)} is not a usable duration; write it as 60s, 5m, 1h or 7d")
+    return seconds
+
+
+def parse_moment(text: str, path: str, *, now: float) -> float:
+    """A time such as `2026-03-01T12:00:00Z`, or how long ago it was; in seconds since the epoch."""
+    if _DURATION.fullmatch(text):
+        return now - parse_seconds(text, path)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        _refuse(
+            path, f"{_shown(text)} is neither a time such as 2026-03-01T12:00:00Z nor a duration such as 1h"
+        )
 
 
 def format_cpu(millis: int) -> str:

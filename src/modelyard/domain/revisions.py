@@ -11,8 +11,11 @@ from modelyard.domain.differences import differences, same
 from modelyard.domain.errors import Conflict, NotFound
 
 STEADY = frozenset(
-    {"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "autoscaling", "priority"}
-)
+    {
+        "replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "limits", "autoscaling",
+        "priority",
+    }
+)  # fmt: skip
 """Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""
 
 

@@ -8,19 +8,18 @@ from typing import Protocol
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
+from modelyard.domain.tallies import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteStatistics:
-    """Counters of one route since the gateway started."""
+class Copies:
+    """What one mirror of a route was sent since the gateway started."""
 
-    name: str
-    requests: int = 0
-    responses: tuple[tuple[str, int], ...] = ()
-    """Class such as `2xx` to count."""
-    p50_seconds: float | None = None
-    p99_seconds: float | None = None
-    active: int = 0
+    route: str
+    share: str
+    sent: int = 0
+    dropped: int = 0
+    """Because too many were waiting for its answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +43,11 @@ class Gateway(Protocol):
         Asked of the gateway itself; while it cannot be asked, the last published ones.
         """
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        """Per-route counters, empty while the gateway is away."""
+    async def statistics(self) -> Reading | None:
+        """What it counted since it started; None while it is away."""
+
+    async def copies(self) -> tuple[Copies, ...]:
+        """What each mirror was sent, empty while the gateway is away."""
 
     @property
     def waiting(self) -> Mapping[str, int]:

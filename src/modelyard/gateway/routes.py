@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from modelyard.domain import scaling
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
+from modelyard.domain.traffic_spec import EndpointSpec
+from modelyard.gateway.sharing import Surroundings, shared
 
 DEFAULT_PROJECT = "default"
 """The project whose services are named without it."""
+PLAIN = EndpointSpec()
+"""An endpoint that answers all its requests itself."""
 
 
 def addresses(key: Key, *, domain: str) -> Addresses:
@@ -26,16 +31,23 @@ def addresses(key: Key, *, domain: str) -> Addresses:
 
 
 def desired_routes(
-    deployments: Iterable[Deployment], *, keys: Mapping[Key, Sequence[AccessKey]], domain: str
+    deployments: Iterable[Deployment],
+    *,
+    keys: Mapping[Key, Sequence[AccessKey]],
+    domain: str,
+    endpoints: Mapping[str, EndpointSpec] = MappingProxyType({}),
 ) -> tuple[Route, ...]:
     """One route per deployment that is not being deleted, sorted by name.
 
     Targets are its ready replicas that are not leaving. A deployment without such a replica keeps
     its route, so that its clients hear that it is unavailable and not that it is unknown. `keys`
-    are the tokens that open each deployment; a missing entry means that none does.
+    are the tokens that open each deployment; a missing entry means that none does. `endpoints` are the
+    wishes for routes that do not just lead to their own replicas, by name.
     """
     present = sorted((d for d in deployments if not d.deleting), key=lambda d: str(d.key))
-    return tuple(_route(d, tuple(keys.get(d.key, ())), domain) for d in present)
+    routes = tuple(_route(d, tuple(keys.get(d.key, ())), domain) for d in present)
+    around = Surroundings.of(routes, present)
+    return tuple(shared(route, endpoints.get(route.name, PLAIN), around) for route in routes)
 
 
 def serves(replica: Replica) -> bool:
@@ -59,5 +71,5 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
 def _everything(deployment: Deployment) -> Share:
     """The ready replicas of every revision."""
     replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
-    targets = tuple(Target(replica=r.name, address=r.address) for r in replicas)
+    targets = tuple(Target(replica=r.name, address=r.address, revision=r.revision) for r in replicas)
     return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

@@ -14,7 +14,7 @@ import orjson
 from modelyard.oip.errors import Rejected
 from modelyard.serving.answers import identified, problem_response
 from modelyard.serving.bodies import with_body
-from modelyard.serving.catalog import Catalog
+from modelyard.serving.catalog import ALIAS, Catalog
 from modelyard.serving.errors import Failure, Problem
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, Response
@@ -22,6 +22,9 @@ from modelyard.serving.inference import Dialect, Inference
 from modelyard.serving.logs import Log
 from modelyard.serving.regions import SharedRegions
 from modelyard.serving.routing import Endpoint, Named, Route, Router
+
+Offer = Callable[[], tuple[Mapping[str, Route], Mapping[str, Named]]]
+"""The paths that are answered, and beginnings of paths that go on with a name."""
 
 CONTROL = "control"
 """Protocol under which requests that predict nothing are counted."""
@@ -46,7 +49,10 @@ class Status(Protocol):
 class Application:
     """Answers exchanges with the endpoints that faces offer."""
 
-    def __init__(self, catalog: Catalog, status: Status, log: Log, *, shared_memory: bool) -> None:
+    def __init__(
+        self, catalog: Catalog, status: Status, log: Log, *, shared_memory: bool, aliases: bool = False
+    ) -> None:
+        """`aliases` is whether only the gateway asks, which may say as which service it was asked."""
         self.catalog = catalog
         self.status = status
         self.regions = SharedRegions(offered=shared_memory)
@@ -56,6 +62,8 @@ class Application:
         self._inferences = {
             hosted: Inference(hosted, partial(self.finish, hosted)) for hosted in catalog.models
         }
+        self._aliases = aliases
+        self._offer: Offer = lambda: ({}, {})
         self._router = Router({}, nothing_at=catalog.nothing_at)
 
     @property
@@ -63,8 +71,10 @@ class Application:
         """The largest body that is taken."""
         return self.catalog.default.config.limits.max_body_bytes
 
-    def offer(self, routes: Mapping[str, Route], named: Mapping[str, Named]) -> None:
-        """Answer these paths, and those that begin so and go on with a name."""
+    def offer(self, offer: Offer) -> None:
+        """Answer these paths; they are asked for again when the models get another name."""
+        self._offer = offer
+        routes, named = offer()
         self._router = Router(routes, named=named, nothing_at=self.catalog.nothing_at)
 
     def __call__(self, exchange: Exchange) -> None:
@@ -86,8 +96,28 @@ class Application:
             fault = Problem(500, "internal", "the inference server has a fault; see its log")
             self.finish(default, exchange, CONTROL, fault)
 
+    def learn(self, exchange: Exchange) -> bool:
+        """Answer as the service that the gateway was asked for from now on; says whether that is new."""
+        alias = exchange.headers.get(ALIAS) if self._aliases else None
+        if alias is None or not self.catalog.learn(alias.decode("latin-1")):
+            return False
+        self.offer(self._offer)
+        return True
+
+    def find(self, exchange: Exchange, name: str, version: str = "") -> HostedModel:
+        """The model that a message names; raises Problem 404."""
+        if not self.catalog.versions(name):
+            self.learn(exchange)
+        return self.catalog.find(name, version)
+
     def _route(self, exchange: Exchange) -> None:
-        self._router.find(exchange)(exchange)
+        try:
+            endpoint = self._router.find(exchange)
+        except Problem:
+            if not self.learn(exchange):
+                raise
+            endpoint = self._router.find(exchange)
+        endpoint(exchange)
 
     def refuse(self, problem: Problem, exchange: Exchange) -> Response:
         """The answer to a request that was never read to its end."""
@@ -144,6 +174,7 @@ class Application:
             refuse = partial(self.finish, default, exchange, dialect.protocol)
 
             def take(body: bytes) -> None:
+                self.learn(exchange)
                 hosted = choose(body)
                 self._inferences[hosted].submit(exchange, dialect, body)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from modelyard.serving.errors import Problem, not_found
 from modelyard.serving.hosted import HostedModel
+
+ALIAS = b"x-modelyard-alias"
+"""Header in which the gateway says as which service it was asked, when that is another than this one."""
+
+_SERVICE = re.compile(r"[a-z0-9-]{1,63}(@[a-z]{1,20})?")
+_MOST_ALIASES = 64
 
 
 class Catalog:
@@ -17,6 +24,7 @@ class Catalog:
         for hosted in self.models:
             for name in hosted.config.names:
                 self._named.setdefault(name, []).append(hosted)
+        self._own = frozenset(self._named)
 
     @property
     def default(self) -> HostedModel:
@@ -26,6 +34,14 @@ class Catalog:
     def names(self) -> Iterator[str]:
         """Every name that requests may use."""
         return iter(self._named)
+
+    def learn(self, alias: str) -> bool:
+        """Let the default model answer as another service too; says whether that is new."""
+        if not _SERVICE.fullmatch(alias) or len(self._named) >= len(self._own) + _MOST_ALIASES:
+            return False
+        new = {alias, alias.partition("@")[0]} - self._named.keys()
+        self._named.update({name: self._named[self.default.config.names[0]] for name in new})
+        return bool(new)
 
     def versions(self, name: str) -> Sequence[HostedModel]:
         """Every version of a model, the default one first; empty for an unknown name."""

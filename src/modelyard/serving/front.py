@@ -42,10 +42,17 @@ class Front:
             for model, name in zip(config.models, _settings_names(len(config.models)), strict=True)
         )
         self._application = Application(
-            Catalog(self._models), self, self._log, shared_memory=config.shared_memory
+            Catalog(self._models),
+            self,
+            self._log,
+            shared_memory=config.shared_memory,
+            aliases=config.listen.startswith("unix:"),
         )
         self._application.offer(
-            all_routes(self._application, config, version=_own_version()), named_routes(self._application)
+            lambda: (
+                all_routes(self._application, config, version=_own_version()),
+                named_routes(self._application),
+            )
         )
         self._server = Server(
             self._application,
@@ -185,6 +192,8 @@ class Front:
             "variant": self._models[0].config.variant,
             "inline": any(supervisor.is_inline for supervisor in supervisors),
             "device": next((hosted.device for hosted in self._models if hosted.device), ""),
+            "inflight": self._unsettled,
+            "queue": sum(hosted.dispatcher.waiting for hosted in self._models),
             "models": [hosted.as_json() for hosted in self._models],
             "workers": [{"pid": supervisor.pid} for supervisor in supervisors if supervisor.pid],
         }

@@ -17,9 +17,11 @@ from modelyard.backends.local.nodes import Capacity
 from modelyard.backends.local.options import Options
 from modelyard.backends.local.places import Places, mark
 from modelyard.backends.local.replicas import Replicas
+from modelyard.backends.local.sampling import Sampling
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError
 from modelyard.domain.node import Node
+from modelyard.domain.tallies import Sample
 
 T = TypeVar("T")
 _LOOK_SECONDS = 0.2
@@ -51,6 +53,7 @@ class LocalBackend:
         self._replicas = Replicas(
             self._places, self._options, clock, interpreter=interpreter, worker=self._worker
         )
+        self._sampling = Sampling(self._places, gpu_ratios=nodes.gpu_ratios)
         self._capacity = capacity
         self._node: Node | None = None
         self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -76,6 +79,10 @@ class LocalBackend:
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What /proc and the fronts say now."""
         return await self._turn(key, partial(self._replicas.observe, key))
+
+    async def samples(self) -> tuple[Sample, ...]:
+        """What the processes of replicas have used, and what waits in their fronts."""
+        return await asyncio.to_thread(lambda: self._sampling.samples(self._replicas.keys()))
 
     async def keys(self) -> frozenset[Key]:
         """Every deployment that has a replica on disk."""

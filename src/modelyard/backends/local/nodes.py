@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from modelyard.domain.node import Gpu, Node
 
+T = TypeVar("T")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -35,6 +37,13 @@ def discover(capacity: Capacity | None = None) -> Node:
         memory_bytes=_memory_bytes() if given.memory_bytes is None else given.memory_bytes,
         gpus=_chosen(_gpus(), given.gpus),
         enforcement="watched",
+    )
+
+
+def gpu_ratios() -> dict[int, float]:
+    """GPU to the part of its time in which it computes now; empty when the driver does not say."""
+    return dict(
+        _each_gpu(lambda nvml, i: (i, nvml.nvmlDeviceGetUtilizationRates(_handle(nvml, i)).gpu / 100))
     )
 
 
@@ -97,7 +106,12 @@ def _chosen(found: tuple[Gpu, ...], count: int | None) -> tuple[Gpu, ...]:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """GPUs of the NVIDIA driver; none when there is no driver or it does not answer."""
+    """GPUs of the NVIDIA driver."""
+    return _each_gpu(_gpu)
+
+
+def _each_gpu(ask: Callable[[Any, int], T]) -> tuple[T, ...]:
+    """What the NVIDIA driver says of each GPU; nothing when there is no driver or it does not answer."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:
@@ -107,15 +121,19 @@ def _gpus() -> tuple[Gpu, ...]:
     except nvml.NVMLError:
         return ()
     try:
-        return tuple(_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+        return tuple(ask(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
     except nvml.NVMLError:
         return ()
     finally:
         nvml.nvmlShutdown()
 
 
+def _handle(nvml: Any, index: int) -> Any:
+    return nvml.nvmlDeviceGetHandleByIndex(index)
+
+
 def _gpu(nvml: Any, index: int) -> Gpu:
-    device = nvml.nvmlDeviceGetHandleByIndex(index)
+    device = _handle(nvml, index)
     name = nvml.nvmlDeviceGetName(device)
     memory = nvml.nvmlDeviceGetMemoryInfo(device).total
     text = name.decode() if isinstance(name, bytes) else str(name)

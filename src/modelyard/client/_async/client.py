@@ -15,6 +15,7 @@ from modelyard.client._async.models import AsyncModels
 from modelyard.client._async.resources import AsyncAccounts, AsyncProjects, AsyncRuntimes
 from modelyard.client._async.service import AsyncService
 from modelyard.client._async.transport import AsyncTransport
+from modelyard.domain.figures import Metrics
 from modelyard.domain.model import ModelVersion, PublishSpec
 from modelyard.domain.views import System, TestResult
 
@@ -123,6 +124,14 @@ class AsyncClient:
         """Ask a service; see `AsyncService.predict`."""
         service = await self.service(name)
         return await service.predict(rows)
+
+    async def metrics(self, name: str, *, since: str = "1h", until: str = "", step: str = "") -> Metrics:
+        """What a service did in an interval: whole, by revision, by replica and in steps.
+
+        `since` and `until` are times such as `2026-03-01T12:00:00Z` or how long ago, `step` is a duration;
+        without them it is the last hour, in about sixty steps.
+        """
+        return await self.deployments.metrics(name, since=since, until=until, step=step)
 
     async def undeploy(self, name: str, *, wait: bool = True, timeout_seconds: float = 60.0) -> None:
         """Take a deployment offline and forget it."""

@@ -14,6 +14,7 @@ from modelyard.domain.deployment import DeploymentSpec, Revision
 from modelyard.domain.endpoint import Endpoint
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
+from modelyard.domain.figures import Metrics
 from modelyard.domain.planning import Plan
 from modelyard.domain.views import DeploymentView
 
@@ -151,10 +152,11 @@ class AsyncDeployments:
         """Why it is as it is, stage by stage, with remedies."""
         return decode.one(Explanation, await self._transport.call("GET", f"{self._path}/{name}/explain"))
 
-    async def metrics(self, name: str) -> dict[str, Any]:
-        """Requests, answers by class and latency as the gateway counted them."""
-        answer: dict[str, Any] = await self._transport.call("GET", f"{self._path}/{name}/metrics")
-        return answer
+    async def metrics(self, name: str, *, since: str = "1h", until: str = "", step: str = "") -> Metrics:
+        """Requests, codes, times and resources; see `AsyncClient.metrics`."""
+        params = {"since": since, "until": until, "step": step}
+        document = await self._transport.call("GET", f"{self._path}/{name}/metrics", params=params)
+        return decode.one(Metrics, document)
 
     async def logs(
         self, name: str, *, tail: int = 100, replica: str = "", follow: bool = False

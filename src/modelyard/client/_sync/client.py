@@ -15,6 +15,7 @@ from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
 from modelyard.client._sync.service import Service
 from modelyard.client._sync.transport import Transport
+from modelyard.domain.figures import Metrics
 from modelyard.domain.model import ModelVersion, PublishSpec
 from modelyard.domain.views import System, TestResult
 
@@ -123,6 +124,14 @@ class Client:
         """Ask a service; see `AsyncService.predict`."""
         service = self.service(name)
         return service.predict(rows)
+
+    def metrics(self, name: str, *, since: str = "1h", until: str = "", step: str = "") -> Metrics:
+        """What a service did in an interval: whole, by revision, by replica and in steps.
+
+        `since` and `until` are times such as `2026-03-01T12:00:00Z` or how long ago, `step` is a duration;
+        without them it is the last hour, in about sixty steps.
+        """
+        return self.deployments.metrics(name, since=since, until=until, step=step)
 
     def undeploy(self, name: str, *, wait: bool = True, timeout_seconds: float = 60.0) -> None:
         """Take a deployment offline and forget it."""

@@ -16,7 +16,7 @@ from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
 from modelyard.domain.runtime import RuntimeStatus
-from modelyard.store import deployments, revisions, work
+from modelyard.store import deployments, measures, revisions, work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +176,7 @@ async def _finalise(platform: Platform, deployment: Deployment) -> None:
             return
         await revisions.delete_all(tx, deployment.key)
         await deployments.delete(tx, deployment.key)
+        await measures.forget(tx, str(deployment.key))
         await authorise.note(
             platform, tx, None, project=deployment.project, kind=KIND, name=deployment.key.service,
             reason="Deleted",

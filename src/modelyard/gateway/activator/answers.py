@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-from modelyard.gateway.activator.holding import Outcome
+from modelyard.gateway.activator.holding import AWAKE, Outcome
 
 _UNAVAILABLE = 14
 _RETRY_SECONDS = {Outcome.STREAMING: 0}
 
 
 def answer(outcome: Outcome, *, grpc: bool, close: bool) -> bytes:
-    """The whole response. One that says `safe` never reaches the client: the request is sent anew."""
+    """The whole response. One that says `awake` never reaches the client: the request is sent anew."""
     status, headers, body = _of(outcome, grpc)
     if outcome is Outcome.AWAKE:
-        headers.append(("x-modelyard-retry", "safe"))
+        headers.append(("x-modelyard-retry", AWAKE))
     headers.append(("retry-after", str(_RETRY_SECONDS.get(outcome, 1))))
     headers.append(("content-length", str(len(body))))
     if close:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+AWAKE = "awake"
+"""What `x-modelyard-retry` says with a request that is sent back: nobody has begun it, and somebody can."""
+
 LARGEST_BODY = 16 * 1024 * 1024
 """Bytes of one request that may wait: the gateway keeps them to send them once more."""
 

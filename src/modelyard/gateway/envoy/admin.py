@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,13 @@ class Admin:
 
     async def stats(self, pattern: str) -> dict[str, int | str]:
         """Counters, gauges and texts whose name matches `pattern`."""
-        return (await self.numbers(pattern))[0]
+        return _values(await self._stats(pattern, {}))
 
-    async def numbers(self, pattern: str) -> tuple[dict[str, int | str], dict[str, dict[float, float]]]:
-        """As `stats`, and histogram name to percentile (50.0) to value since Envoy's start."""
-        query = {"format": "json", "usedonly": "", "filter": pattern}
-        found = (await self._send("GET", "/stats", query)).json()["stats"]
-        histograms = [stat["histograms"] for stat in found if "histograms" in stat]
-        return (
-            {stat["name"]: stat["value"] for stat in found if "name" in stat},
-            {name: values for histogram in histograms for name, values in _computed(histogram)},
-        )
+    async def numbers(self, pattern: str) -> tuple[dict[str, int | str], dict[str, dict[int, int]]]:
+        """As `stats`, and histogram name to the least value of a bin to how many it holds since the start."""
+        found = await self._stats(pattern, {"histogram_buckets": "detailed"})
+        details = [each for stat in found if "histograms" in stat for each in stat["histograms"]["details"]]
+        return _values(found), {each["name"]: _bins(each["totals"]) for each in details}
 
     async def hosts(self) -> dict[str, str]:
         """Replica to the cluster it is in, for each that Envoy may still choose."""
@@ -69,6 +65,16 @@ class Admin:
             if host.get("hostname")
         }
 
+    async def active(self) -> dict[str, int]:
+        """Replica to the requests that it has and has not answered."""
+        statuses = (await self._send("GET", "/clusters?format=json")).json().get("cluster_statuses", [])
+        found: Counter[str] = Counter()
+        for host in (host for cluster in statuses for host in cluster.get("host_statuses", [])):
+            numbers = {stat["name"]: int(stat.get("value", 0)) for stat in host["stats"]}
+            found[host.get("hostname", "")] += numbers.get("rq_active", 0)
+        del found[""]
+        return dict(found)
+
     async def post(self, path: str) -> None:
         """Tell Envoy to do something, such as `/healthcheck/fail`."""
         await self._send("POST", path)
@@ -77,6 +83,11 @@ class Admin:
         """Give the connection back."""
         await self._client.aclose()
 
+    async def _stats(self, pattern: str, more: dict[str, str]) -> list[dict[str, Any]]:
+        query = {"format": "json", "usedonly": "", "filter": pattern, **more}
+        found: list[dict[str, Any]] = (await self._send("GET", "/stats", query)).json()["stats"]
+        return found
+
     async def _send(self, method: str, path: str, query: dict[str, str] | None = None) -> httpx2.Response:
         try:
             return await self._client.request(method, path, params=query)
@@ -84,9 +95,12 @@ class Admin:
             raise Unavailable("the gateway does not answer on its admin socket") from error
 
 
-def _computed(histograms: dict[str, Any]) -> Iterator[tuple[str, dict[float, float]]]:
-    percentiles = histograms["supported_quantiles"]
-    for histogram in histograms["computed_quantiles"]:
-        values = [value["cumulative"] for value in histogram["values"]]
-        if None not in values:
-            yield histogram["name"], dict(zip(percentiles, values, strict=True))
+def _values(stats: list[dict[str, Any]]) -> dict[str, int | str]:
+    return {stat["name"]: stat["value"] for stat in stats if "name" in stat}
+
+
+def _bins(totals: list[dict[str, Any]]) -> dict[int, int]:
+    bins: Counter[int] = Counter()
+    for each in totals:
+        bins[round(each["lower_bound"])] += each["count"]
+    return dict(bins)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modelyard.domain.endpoint import Mirror, Pin, Route, Share
+from modelyard.domain.endpoint import Pin, Route, Share
+from modelyard.gateway.envoy import copies, limiting, sticky
 from modelyard.gateway.envoy.holding import patient
 from modelyard.gateway.routes import DEFAULT_PROJECT
 
@@ -17,7 +18,6 @@ SERVICE_HEADER = "x-modelyard-service"
 LUA = "envoy.filters.http.lua"
 
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
-_PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _MARGIN_SECONDS = 2.0
 """The replica itself answers 504 at the deadline; the gateway only if even that fails."""
 _LONGEST_CALL = "3600s"
@@ -27,7 +27,7 @@ _LONGEST_CALL = "3600s"
 def forward(route: Route, match: Json, *, strip: str = "") -> list[Json]:
     """Entries of the table that send what matches to the route's shares; pins come first."""
     timeout = f"{route.timeout_seconds + _MARGIN_SECONDS:.3f}s"
-    action: Json = {"timeout": timeout, "idle_timeout": timeout, "retry_policy": _elsewhere()}
+    action: Json = {"timeout": timeout, "idle_timeout": timeout, **copies.policies(route, calls=False)}
     if strip:
         # One route does for `/path` and `/path/…`, which matters since Envoy tries them one by one.
         pattern = {"regex": f"^{re.escape(strip)}/?"}
@@ -45,7 +45,7 @@ def calls(route: Route, *, named: bool = False) -> list[Json]:
         stage = "" if "@" in service else "(@production)?"
         pattern = f"({re.escape(project)}/){optional}{re.escape(service)}{stage}"
         match["headers"] = [{"name": SERVICE_HEADER, "string_match": {"safe_regex": {"regex": pattern}}}]
-    action: Json = {"timeout": "0s", "idle_timeout": _LONGEST_CALL, "retry_policy": _elsewhere()}
+    action: Json = {"timeout": "0s", "idle_timeout": _LONGEST_CALL, **copies.policies(route, calls=True)}
     return list(_entries(route, match, action))
 
 
@@ -55,49 +55,52 @@ def without_token() -> Json:
 
 
 def _entries(route: Route, match: Json, action: Json) -> Iterator[Json]:
-    action = action | _copies(route.mirrors)
+    action = action | limiting.elsewhere(route.limits) | limiting.counted(route)
+    known = {share.name: share for share in route.shares}
     for pin in route.pins:
         pinned = {**match, "headers": [*match.get("headers", ()), *_pinned(pin)]}
-        yield _entry(route, pinned, {**action, "cluster": pin.share})
-    yield _entry(route, match, {**action, **_divided(route.shares)})
+        yield _entry(route, pinned, action, [known[pin.share]])
+    yield _entry(route, match, action, [s for s in route.shares if s.weight > 0] or route.shares[:1])
 
 
-def _entry(route: Route, match: Json, action: Json) -> Json:
+def _entry(route: Route, match: Json, action: Json, shares: Sequence[Share]) -> Json:
+    """To one share, or divided among several; while nobody is ready, the first's emptiness is the answer."""
     entry: Json = {
         "name": route.name,
         "match": match,
-        "route": action,
         "request_headers_to_remove": ["authorization", "x-api-key", "cookie", SERVICE_HEADER],
         "response_headers_to_remove": ["x-modelyard-retry"],
     }
-    if route.public:
-        entry["typed_per_filter_config"] = without_token()
+    filters: Json = {}
+    metadata = limiting.told(route)
+    if len(shares) == 1:
+        entry["route"] = {**action, "cluster": shares[0].name}
+        entry |= _named(route, shares[0])
     else:
+        chosen, weighing = sticky.choice(route.sticky)
+        clusters = [{"name": s.name, "weight": s.weight, **_named(route, s)} for s in shares]
+        entry["route"] = {**action, **chosen, "weighted_clusters": {"clusters": clusters, **weighing}}
+        entry["request_headers_to_remove"].append(sticky.CLIENT_HEADER)
+        filters, known = sticky.cookie(route.sticky)
+        metadata |= known
+    filters |= without_token() if route.public else {}
+    if filters:
+        entry["typed_per_filter_config"] = filters
+    if not route.public:
         keys = {key.sha256: f"{key.subject}|{key.expires_at}" for key in route.keys}
-        entry["metadata"] = {"filter_metadata": {LUA: keys}}
+        metadata |= {LUA: keys}
+    if metadata:
+        entry["metadata"] = {"filter_metadata": metadata}
     return patient(entry, route.waking)
 
 
-def _divided(shares: Sequence[Share]) -> Json:
-    """To whom requests go; while nobody is ready, to the first, whose emptiness is the answer."""
-    taking = [share for share in shares if share.weight > 0] or shares[:1]
-    if len(taking) == 1:
-        return {"cluster": taking[0].name}
-    clusters = [{"name": share.name, "weight": share.weight} for share in taking]
-    return {"weighted_clusters": {"clusters": clusters}}
-
-
-def _copies(mirrors: Sequence[Mirror]) -> Json:
-    """Whom copies go to; a mirror without a replica gets none."""
-    policies = [
-        {
-            "cluster": mirror.share.name,
-            "runtime_fraction": {"default_value": {"numerator": mirror.percent, "denominator": "HUNDRED"}},
-        }
-        for mirror in mirrors
-        if mirror.percent > 0 and mirror.share.targets
-    ]
-    return {"request_mirror_policies": policies} if policies else {}
+def _named(route: Route, share: Share) -> Json:
+    """Tells replicas of another service as which one they are asked."""
+    if share.service == route.name:
+        return {}
+    header = {"key": copies.ALIAS, "value": route.service}
+    add = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"request_headers_to_add": [add]}
 
 
 def _pinned(pin: Pin) -> list[Json]:
@@ -105,20 +108,3 @@ def _pinned(pin: Pin) -> list[Json]:
         return [{"name": pin.header, "string_match": {"exact": pin.value}}]
     pattern = f"(.*; ?)?{re.escape(pin.cookie)}={re.escape(pin.value)}(;.*)?"
     return [{"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}}]
-
-
-def _elsewhere() -> Json:
-    """Try another replica, but only with what no replica has begun."""
-    return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
-        "num_retries": 2,
-        "retriable_headers": [{"name": "x-modelyard-retry", "string_match": {"exact": "safe"}}],
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {"@type": f"type.googleapis.com/{_PREVIOUS_HOSTS}"},
-            }
-        ],
-        "host_selection_retry_max_attempts": 5,
-        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
-    }

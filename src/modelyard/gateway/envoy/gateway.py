@@ -11,15 +11,16 @@ from pathlib import Path
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
+from modelyard.domain.tallies import Reading
 from modelyard.gateway.activator.keeper import Keeper, Place
-from modelyard.gateway.base import Door, RouteStatistics
-from modelyard.gateway.envoy import files, lifecycle, process, publish, render
+from modelyard.gateway.base import Copies, Door
+from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.door import problem as door_problem
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
-from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS, from_stats
-from modelyard.gateway.envoy.table import CONTROL_PLANE
+from modelyard.gateway.envoy.listener import Scripts
+from modelyard.gateway.envoy.statistics import PREFIX, tallies
 
 
 class EnvoyGateway:
@@ -56,8 +57,7 @@ class EnvoyGateway:
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
-        script = importlib.resources.files("modelyard.gateway.envoy").joinpath("authorize.lua")
-        self._listeners = render.listeners(self._layout, script.read_text(encoding="utf-8"))
+        self._listeners = render.listeners(self._layout, Scripts.installed())
         self._bootstrap = render.bootstrap(self._layout)
 
     async def publish(self, routes: Sequence[Route]) -> None:
@@ -83,18 +83,28 @@ class EnvoyGateway:
         except Unavailable:
             return frozenset(files.replicas(files.read(self._layout.clusters)))
 
-    async def statistics(self) -> tuple[RouteStatistics, ...]:
-        """Counters per route since Envoy's start, those turned away included; empty while it is away.
+    async def statistics(self) -> Reading | None:
+        """What was counted since Envoy's start, those turned away included; None while it is away.
 
-        A request in flight counts when it ends. Quantiles follow within a second.
+        A request in flight counts when it ends; its time follows within a second.
         """
-        clusters = files.named(files.read(self._layout.clusters)).keys() - {CONTROL_PLANE}
-        names = sorted({name.partition("#")[0] for name in clusters})
+        running = process.find(self._layout)
+        if running is None:
+            return None
         try:
-            counters, quantiles = await self._admin.numbers(rf"^({REQUESTS}|{DURATIONS}|cluster)\.")
+            counters, bins = await self._admin.numbers(rf"^{PREFIX}\.")
+            inflight = await self._admin.active()
+        except Unavailable:
+            return None
+        epoch = f"{running.pid} {running.started}"
+        return Reading(epoch=epoch, tallies=tallies(counters, bins), inflight=inflight)
+
+    async def copies(self) -> tuple[Copies, ...]:
+        """What each mirror was sent since Envoy's start; empty while it is away."""
+        try:
+            return copies.counted(await self._admin.stats(f"^{copies.STATISTICS}$"))
         except Unavailable:
             return ()
-        return tuple(from_stats(name, counters, quantiles) for name in names)
 
     @property
     def waiting(self) -> Mapping[str, int]:

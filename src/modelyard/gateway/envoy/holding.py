@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.domain.endpoint import Share, Waking
-from modelyard.gateway.activator.holding import LARGEST_BODY
+from modelyard.gateway.activator.holding import AWAKE, LARGEST_BODY
 
 Json = dict[str, Any]
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
+_AWAKE: Json = {"name": "x-modelyard-retry", "string_match": {"exact": AWAKE}}
 _TRIES = 8
 """One that finds the service awake, and some for an activator that is just being started again."""
 
 
 def held_by(share: Share, waking: Waking) -> Json:
     """Protocol options of a cluster whose only member holds requests: plain HTTP, and for whom they are."""
+    # No more than may go on to the replicas at once.
+    limits = share.limits
+    most = limits.concurrency + limits.pending if limits.concurrency else waking.requests
     told = {
         # Without the revision, which may be another one when it is awake.
         "x-modelyard-wake": share.service,
-        "x-modelyard-hold-requests": str(waking.requests),
+        "x-modelyard-hold-requests": str(min(waking.requests, most)),
         "x-modelyard-hold-seconds": f"{waking.seconds:g}",
     }
     mutations = [
@@ -49,8 +53,10 @@ def patient(entry: Json, waking: Waking | None) -> Json:
     if waking is None:
         return entry
     action = entry["route"]
+    policy = action.get("retry_policy", {"retry_on": "retriable-headers", "retriable_headers": []})
     policy = {
-        **action["retry_policy"],
+        **policy,
+        "retriable_headers": [*policy["retriable_headers"], _AWAKE],
         "num_retries": _TRIES,
         "retry_back_off": {"base_interval": "0.02s", "max_interval": "1s"},
     }

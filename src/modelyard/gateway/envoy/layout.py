@@ -21,6 +21,8 @@ class Layout:
     directory: Path
     """Configuration, log and the record of the running process."""
     admin_socket: Path
+    copies_socket: Path
+    """Where copies of requests come by, from the gateway itself."""
     api_socket: Path
     """Where the control plane listens."""
     hold_socket: Path
@@ -70,12 +72,15 @@ def layout(
     directory = directory.absolute()
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
     admin_socket = sockets.absolute() / f"envoy-{digest}.sock"
-    hold_socket, wake_socket = (admin_socket.with_name(f"{name}-{digest}.sock") for name in ("hold", "wake"))
-    _short("gateway.socket_directory", admin_socket)
+    copies_socket, hold_socket, wake_socket = (
+        sockets.absolute() / f"{name}-{digest}.sock" for name in ("copies", "hold", "wake")
+    )
+    _short("gateway.socket_directory", copies_socket)
     _short("gateway.api_socket", api_socket)
     return Layout(
         directory=directory,
         admin_socket=admin_socket,
+        copies_socket=copies_socket,
         api_socket=api_socket.absolute(),
         hold_socket=hold_socket,
         wake_socket=wake_socket,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.resources
+from dataclasses import dataclass
 from typing import Any
 
 from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import statistics
+from modelyard.gateway.envoy import copies, limiting, statistics, sticky
 from modelyard.gateway.envoy.forwarding import LUA
 from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER
 
@@ -15,18 +17,58 @@ LISTENER = "front"
 ROUTES = "front"
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
-_UNTRUSTED = ("x-forwarded-", "x-envoy-", "x-modelyard-subject", DOOR_HEADER, "forwarded", "x-real-ip")
+_UNTRUSTED = (
+    "x-forwarded-",
+    "x-envoy-",
+    "x-modelyard-subject",
+    DOOR_HEADER,
+    copies.ALIAS,
+    copies.MARK,
+    sticky.CLIENT_HEADER,
+    "forwarded",
+    "x-real-ip",
+)
 """Prefixes of what only the gateway may say about a client."""
-_GONE = ("UF", "UC", "UR", "URX", "LR", "UO", "UPE", "NC")
+_GONE = ("UF", "UC", "UR", "URX", "LR", "UPE", "NC")
 """Envoy's flags for a replica that could not be reached or went away."""
+_TOO_OFTEN = "this service takes no more requests per second; try again when `Retry-After` says"
+_TOO_MANY = "this service has as many requests in progress as it may; try again shortly"
+
+_LATER = {
+    "headers_to_add": [
+        {
+            "header": {
+                "key": "retry-after",
+                "value": f"%METADATA(ROUTE:{limiting.METADATA}:{limiting.RETRY_AFTER})%",
+            },
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    ]
+}
 
 
-def listener(door: Door, routes: Json, authorize: str) -> Json:
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """What the filters in Lua run."""
+
+    authorize: str
+    """Judges tokens."""
+    sticky: str
+    """Knows clients by a cookie."""
+
+    @classmethod
+    def installed(cls) -> Scripts:
+        """Those that come with the package."""
+        here = importlib.resources.files("modelyard.gateway.envoy")
+        return cls(*(here.joinpath(f"{n}.lua").read_text(encoding="utf-8") for n in ("authorize", "sticky")))
+
+
+def listener(door: Door, routes: Json, scripts: Scripts) -> Json:
     """The listener at `door` that takes its routes from the source `routes`."""
     address: Json = {"address": door.host, "port_value": door.port}
     if ":" in door.host:
         address["ipv4_compat"] = True
-    connection_manager = _connection_manager(routes, authorize)
+    connection_manager = _connection_manager(routes, scripts)
     return {
         "name": LISTENER,
         "address": {"socket_address": address},
@@ -49,7 +91,7 @@ def listener(door: Door, routes: Json, authorize: str) -> Json:
     }
 
 
-def _connection_manager(routes: Json, authorize: str) -> Json:
+def _connection_manager(routes: Json, scripts: Scripts) -> Json:
     return {
         "stat_prefix": "front",
         "codec_type": "AUTO",
@@ -59,9 +101,11 @@ def _connection_manager(routes: Json, authorize: str) -> Json:
                 "name": LUA,
                 "typed_config": {
                     "@type": f"{_FILTERS}.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": authorize},
+                    "default_source_code": {"inline_string": scripts.authorize},
                 },
             },
+            limiting.rate_filter(),
+            sticky.cookie_filter(scripts.sticky),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -116,6 +160,8 @@ def _local_replies() -> list[Json]:
     return [
         *_call_replies(),
         _control_plane_away(),
+        {**_reply(_status(429), "rate_limited", _TOO_OFTEN), **_LATER},
+        _reply(_flags("UO"), "overloaded", _TOO_MANY, retry=True),
         _reply(_flags("UH"), "unavailable", "no replica of this service is ready; try again", retry=True),
         _reply(_flags(*_GONE), "unavailable", "the replica went away; try again shortly", retry=True),
         _reply(_flags("UT"), "timed_out", "the service did not answer in time"),
@@ -141,6 +187,8 @@ def _kept(matches: Json) -> Json:
 def _call_replies() -> list[Json]:
     """What callers over gRPC read as the message of a status, which Envoy makes of the HTTP one."""
     return [
+        {**_call_reply(_status(429), _TOO_OFTEN), **_LATER},
+        _call_reply(_flags("UO"), _TOO_MANY),
         _call_reply(_flags("UH"), "no replica of this service is ready; try again"),
         _call_reply(_flags(*_GONE), "the replica went away; try again shortly"),
         _call_reply(_flags("UT"), "the service did not answer in time"),

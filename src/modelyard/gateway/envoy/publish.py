@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelyard.domain.endpoint import Route, Target
 from modelyard.domain.errors import BackendError, Unavailable
+from modelyard.domain.limits import Limits
 from modelyard.gateway.envoy import files, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.files import Json
@@ -39,9 +40,11 @@ class Documents:
 def _without_replicas(route: Route) -> Route:
     """The route as the table sees it: which replicas a share has says nothing there, but that it has any."""
     one = len(route.shares) == 1
-    shares = tuple(replace(s, targets=(), weight=100 if one else s.weight) for s in route.shares)
+    bare = Limits()
+    shares = tuple(replace(s, targets=(), weight=100 if one else s.weight, limits=bare) for s in route.shares)
     mirrors = tuple(
-        replace(m, share=replace(m.share, targets=m.share.targets and (_ANY,))) for m in route.mirrors
+        replace(m, share=replace(m.share, targets=m.share.targets and (_ANY,), limits=bare))
+        for m in route.mirrors
     )
     return replace(route, shares=shares, mirrors=mirrors)
 

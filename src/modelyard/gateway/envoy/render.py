@@ -13,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Route, Share, Target
+from modelyard.domain.limits import Limits
+from modelyard.gateway.envoy import copies, limiting
 from modelyard.gateway.envoy.holding import held_by
 from modelyard.gateway.envoy.layout import Layout
-from modelyard.gateway.envoy.listener import ROUTES, listener
-from modelyard.gateway.envoy.statistics import DURATIONS, REQUESTS
+from modelyard.gateway.envoy.listener import ROUTES, Scripts, listener
+from modelyard.gateway.envoy.statistics import METADATA, PREFIX, REVISION
 from modelyard.gateway.envoy.table import CONTROL_PLANE, route_table
 
 Json = dict[str, Any]
@@ -26,12 +28,11 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HTTP1: Json = {"http_protocol_options": {}}
 _AS_CLIENTS: Json = {"use_downstream_protocol_config": {**_HTTP1, "http2_protocol_options": {}}}
 """Replicas are spoken to in the protocol of the client: gRPC is HTTP/2 all the way."""
-_WITHOUT_BOUND = 1_000_000
-"""Queues are bounded by the replicas themselves, who know what their model bears."""
+_HTTP2: Json = {"http2_protocol_options": {}}
 _STATISTICS = (
-    rf"^({REQUESTS}\..*|{DURATIONS}\..*|cluster\.[^.]+\.upstream_rq_active"
+    rf"^({PREFIX}\..*"
     r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.front)\.(version_text|update_rejected)"
-    r"|http\.front\.downstream_rq_active)$"
+    rf"|http\.front\.downstream_rq_active|{copies.STATISTICS})$"
 )
 
 
@@ -49,6 +50,7 @@ def bootstrap(layout: Layout) -> Json:
             "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": _STATISTICS}}]}},
         },
         "stats_flush_interval": "1s",
+        "stats_eviction_interval": "3600s",
     }
 
 
@@ -57,10 +59,11 @@ def watched(path: str) -> Json:
     return {"path_config_source": {"path": path}, "resource_api_version": "V3"}
 
 
-def listeners(layout: Layout, authorize: str) -> Json:
-    """The front door; `authorize` is the Lua source that judges tokens."""
-    source = watched(str(layout.routes))
-    return document(f"{_TYPES}.config.listener.v3.Listener", [listener(layout.door, source, authorize)])
+def listeners(layout: Layout, scripts: Scripts) -> Json:
+    """The front door, and where copies of requests come by."""
+    front = listener(layout.door, watched(str(layout.routes)), scripts)
+    mirror = copies.listener(str(layout.copies_socket))
+    return document(f"{_TYPES}.config.listener.v3.Listener", [front, mirror])
 
 
 def door_address(listeners: Json | None) -> Json | None:
@@ -70,12 +73,14 @@ def door_address(listeners: Json | None) -> Json | None:
 
 
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
-    """One cluster for each share of a route, though several name it, and the control plane's."""
+    """One cluster for each share of a route, though several name it; the control plane's; those of copies."""
+    present = unique(routes)
     api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
     control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
-    shares = {share.name: share for route in unique(routes) for share in route.everywhere}
-    services = [_share(share, layout) for share in shares.values()]
-    return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services])
+    shares = {share.name: share for route in present for share in route.everywhere}
+    mirrored = [_copies(name, layout, calls=calls) for name, calls in copies.ways(present)]
+    services = [_service(share, layout) for share in shares.values()]
+    return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services, *mirrored])
 
 
 def table(routes: Iterable[Route], layout: Layout) -> Json:
@@ -96,35 +101,39 @@ def document(type_url: str, resources: Sequence[Json]) -> Json:
     return {"version_info": digest, "type_url": type_url, "resources": typed}
 
 
-def _share(share: Share, layout: Layout) -> Json:
+def _service(share: Share, layout: Layout) -> Json:
     """The share's replicas; in their place who holds requests, while there are none and one may come.
 
     The gateway looks a cluster up anew for each try, so that a request which is sent back from there goes to
     the replicas that the cluster has by then.
     """
     endpoints = _endpoints(share.targets)
-    if endpoints or share.waking is None:
-        return _cluster(share.name, endpoints, "30s", _AS_CLIENTS)
-    held = held_by(share, share.waking)
-    return _cluster(share.name, [_endpoint("", f"unix:{layout.hold_socket}", 1)], "30s", held)
+    if share.waking and not endpoints:
+        here = [_endpoint("", f"unix:{layout.hold_socket}", 1)]
+        return _cluster(share.name, here, "30s", held_by(share, share.waking))
+    cluster = _cluster(share.name, endpoints, "30s", _AS_CLIENTS)
+    cluster["circuit_breakers"] = {"thresholds": [limiting.thresholds(share.limits)]}
+    return cluster | limiting.breaking(share.limits)
+
+
+def _copies(name: str, layout: Layout, *, calls: bool) -> Json:
+    """A copy has no protocol of its client's own: calls need HTTP/2, and others do with HTTP/1.1."""
+    here = [_endpoint("", f"unix:{layout.copies_socket}", 1)]
+    cluster = _cluster(name, here, "30s", {"explicit_http_config": _HTTP2 if calls else _HTTP1})
+    cluster["circuit_breakers"] = {"thresholds": [copies.thresholds()]}
+    return cluster
 
 
 def _cluster(name: str, endpoints: Sequence[Json], idle: str, protocol: Json) -> Json:
     # `idle` stays below the time after which the other side closes a connection that rests, or
     # else a request could meet a connection that is just being closed.
-    threshold = {
-        "max_connections": _WITHOUT_BOUND,
-        "max_pending_requests": _WITHOUT_BOUND,
-        "max_requests": _WITHOUT_BOUND,
-        "max_retries": _WITHOUT_BOUND,
-    }
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "5s",
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": {"thresholds": [threshold]},
+        "circuit_breakers": {"thresholds": [limiting.thresholds(Limits())]},
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
@@ -138,7 +147,14 @@ def _cluster(name: str, endpoints: Sequence[Json], idle: str, protocol: Json) ->
 
 def _endpoints(targets: Sequence[Target]) -> list[Json]:
     by_address = {t.address: t for t in targets if t.weight > 0}
-    return [_endpoint(t.replica, a, t.weight) for a, t in sorted(by_address.items())]
+    return [_replica(address, target) for address, target in sorted(by_address.items())]
+
+
+def _replica(address: str, target: Target) -> Json:
+    endpoint = _endpoint(target.replica, address, target.weight)
+    # Answers are counted by what their replica says here.
+    endpoint["metadata"] = {"filter_metadata": {METADATA: {REVISION: target.revision}}}
+    return endpoint
 
 
 def _endpoint(replica: str, address: str, weight: int) -> Json:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Route
+from modelyard.gateway.envoy import limiting
 from modelyard.gateway.envoy.forwarding import calls, forward, without_token
 
 Json = dict[str, Any]
@@ -34,9 +35,11 @@ _UNKNOWN = "no such service; `modelyard status` lists what is deployed"
 
 def route_table(routes: Sequence[Route], *, name: str, domain: str, version: str) -> Json:
     """The whole table; `routes` have distinct names."""
+    rates = limiting.rates(routes)
     return {
         "name": name,
         "ignore_port_in_host_matching": True,
+        **({"typed_per_filter_config": rates} if rates else {}),
         "virtual_hosts": [
             *_service_hosts(routes),
             {

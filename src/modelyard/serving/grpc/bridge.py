@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from modelyard.oip.errors import Rejected
 from modelyard.serving.application import Application
+from modelyard.serving.catalog import ALIAS
 from modelyard.serving.http.messages import Exchange, Response, WholeAnswers
 from modelyard.serving.routing import Endpoint
 
@@ -62,6 +63,8 @@ def bridged(application: Application, bridge: Bridge) -> Endpoint:
         inner = Exchange(_Relay(exchange, partial(_answer, bridge, message)))
         inner.method, inner.target = asked.method, asked.path.encode()
         inner.headers = {b"x-request-id": exchange.identity.encode("latin-1")}
+        if ALIAS in exchange.headers:
+            inner.headers[ALIAS] = exchange.headers[ALIAS]
         inner.received_at = exchange.received_at
         inner.body = b"" if asked.document is None else orjson.dumps(asked.document)
         application(inner)

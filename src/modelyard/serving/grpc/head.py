@@ -6,6 +6,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from modelyard.oip.errors import Rejected
+from modelyard.serving.catalog import ALIAS
 from modelyard.serving.grpc.framing import window_of
 from modelyard.serving.http2.headers import Head
 
@@ -23,12 +24,14 @@ class CallHead(NamedTuple):
     """How zlib reads its compressed messages; 0 when none are."""
     identity: bytes | None
     """The request's id, if the client gave one."""
+    alias: bytes | None = None
+    """The service that the gateway was asked for, if that is another than this one."""
 
     def headers(self) -> dict[bytes, bytes]:
         """What an exchange must know of them, as HTTP has it."""
-        if self.deadline is None and self.identity is None:
+        if self.deadline is None and self.identity is None and self.alias is None:
             return _ABSENT
-        headers = {}
+        headers = {} if self.alias is None else {ALIAS: self.alias}
         if self.deadline is not None:
             left = max(self.deadline - monotonic(), _LEAST_SECONDS)
             headers[b"x-request-timeout"] = b"%f" % left
@@ -46,6 +49,7 @@ def read_head(head: Head) -> CallHead:
         None if timeout is None else monotonic() + _seconds(timeout),
         0 if encoding is None else window_of(encoding),
         headers.get(b"x-request-id"),
+        headers.get(ALIAS),
     )
 
 

@@ -48,7 +48,7 @@ class UnaryInference:
                 self._application.predict(hosted, exchange, Dialect(PROTOCOL, partial(_known, query)))
                 return
         request = read_request(exchange.body)
-        hosted = _asked(self._application, request)
+        hosted = _asked(self._application, request, exchange)
         parse = partial(self._learned, request, hosted)
         self._application.predict(hosted, exchange, Dialect(PROTOCOL, parse))
 
@@ -71,11 +71,11 @@ def infer_streamed(application: Application, turn: Turn, exchange: Exchange) -> 
     request = read_request(exchange.body)
     turn.identity = request.message.id
     parse = partial(_query_in_parts, partial(_query, request, application.regions), turn)
-    application.predict(_asked(application, request), exchange, Dialect(PROTOCOL, parse))
+    application.predict(_asked(application, request, exchange), exchange, Dialect(PROTOCOL, parse))
 
 
-def _asked(application: Application, request: InferRequest) -> HostedModel:
-    return application.catalog.find(request.message.model_name, request.message.model_version)
+def _asked(application: Application, request: InferRequest, exchange: Exchange) -> HostedModel:
+    return application.find(exchange, request.message.model_name, request.message.model_version)
 
 
 def _query(
