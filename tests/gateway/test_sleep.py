@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from modelyard.domain.endpoint import Route, Waking
+from modelyard.domain.limits import Limits
 from modelyard.gateway.envoy import files
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
@@ -22,11 +23,18 @@ NAME = "default/a"
 URL = "/services/default/a/x"
 
 
-def sleeper(*upstreams: Upstream, requests: int = 100, seconds: float = 20.0, public: bool = True) -> Route:
+def sleeper(
+    *upstreams: Upstream,
+    requests: int = 100,
+    seconds: float = 20.0,
+    public: bool = True,
+    limits: Limits | None = None,
+) -> Route:
     """A route whose requests are held while nobody is there."""
-    one = route(NAME, *upstreams, public=public)
+    one, limits = route(NAME, *upstreams, public=public), limits or Limits()
     waking = Waking(requests=requests, seconds=seconds)
-    return replace(one, shares=tuple(replace(share, waking=waking) for share in one.shares))
+    shares = tuple(replace(share, waking=waking, limits=limits) for share in one.shares)
+    return replace(one, shares=shares, limits=limits)
 
 
 async def held(gateway: EnvoyGateway, count: int) -> None:
@@ -60,6 +68,18 @@ async def test_requests_wait_until_somebody_answers(
     await held(asleep, 1)
     await asleep.publish([sleeper(await upstream("two"))])
     assert (await again).json()["replica"] == "two"
+
+
+async def test_who_wants_no_retries_is_held_all_the_same_and_by_what_may_be_in_progress(
+    gateway: EnvoyGateway, client: httpx2.AsyncClient, upstream: StartUpstream
+) -> None:
+    limits = Limits(retries=0, concurrency=2)
+    await gateway.publish([sleeper(limits=limits)])
+    waiting = [asyncio.create_task(client.get(URL)) for _ in range(2)]
+    await held(gateway, 2)
+    assert (await client.get(URL)).status_code == 503
+    await gateway.publish([sleeper(await upstream("one"), limits=limits)])
+    assert [(await each).status_code for each in waiting] == [200, 200]
 
 
 async def test_grpc_calls_wait_too(asleep: EnvoyGateway, place: Place, upstream: StartUpstream) -> None:
