@@ -1,4 +1,4 @@
-"""`python -m bench [start|cold|memory|predict|rollout|grpc|peers …]` prints tables and keeps numbers."""
+"""`python -m bench [start|cold|wake|memory|predict|rollout|grpc|peers …]` prints tables and keeps numbers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bench import (
     report,
     rollout,
     start,
+    wake,
 )
 from bench.peers import environments
 from bench.peers import measure as peers
@@ -32,6 +33,7 @@ WORKLOADS = {
     "grpc": grpc_unary.measure,
     "overload": overload.measure,
     "cycles": cycles.measure,
+    "wake": wake.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

@@ -27,7 +27,7 @@ from modelyard.api import app as api
 from modelyard.api.measure import Measure
 from modelyard.artifacts import Bounds, LocalArtifacts
 from modelyard.backends.local import Capacity, LocalBackend, LocalEnvironments, Options
-from modelyard.control import certificates, installation, shutdown
+from modelyard.control import certificates, hours, installation, shutdown
 from modelyard.control.certificate_files import CA_FILE
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Platform, Tls
@@ -65,6 +65,7 @@ def run(environ: Mapping[str, str], flags: Mapping[str, Any], *, on_ready: Ready
     home = settings.home(environ)
     installation.prepare(home)
     loaded = settings.load(home, environ, flags)
+    hours.require_zone(loaded.settings.scaling.time_zone, "scaling.time_zone")
     with installation.locked(home):
         installation.log_to(home)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -156,6 +157,7 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         port_range=_port_range(chosen.gateway),
         version=__version__,
         identity=f"{os.uname().nodename}-{os.getpid()}",
+        time_zone=chosen.scaling.time_zone,
         test_timeout_seconds=chosen.limits.test_timeout_seconds,
     )
     try:

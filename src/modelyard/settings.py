@@ -112,6 +112,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """How services follow the clock."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    time_zone: str = ""
+    """Of the hours at which services scale, such as `Europe/Berlin`; empty means the machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting of one installation."""
 
@@ -123,6 +133,7 @@ class Settings:
     gateway: Gateway = field(default_factory=Gateway)
     runtimes: Runtimes = field(default_factory=Runtimes)
     limits: Limits = field(default_factory=Limits)
+    scaling: Scaling = field(default_factory=Scaling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ def test_the_story_on_the_command_line(run: Run, source: Path) -> None:
     assert "sums@1" in run("rollback", "sums").out
     assert run("history", "sums").out.count("sums@") == 3
     assert "1/1" in run("scale", "sums", "--replicas", "1").out
+    run("scale", "sums", "--min", "1", "--max", "3", "--on", "concurrency:8", "--priority", "high")
+    shown = run("status", "sums").out
+    assert "1 to 3, concurrency:8" in shown
+    assert "high" in shown
+    run("scale", "sums", "--on", "disk:1", code=2)
     run("restart", "sums")
     assert "undeployed sums" in run("undeploy", "sums").err
     run("status", "sums", code=3)

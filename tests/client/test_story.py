@@ -164,6 +164,17 @@ def test_operations_come_back_as_what_they_did(client: modelyard.Client, iris: A
     assert client.deployments.wait("iris").spec.model == "iris@1"
     assert client.deployments.scale("iris", 2).spec.replicas == 2
     assert client.deployments.wait("iris").status.ready_replicas == 2
+    scaled = client.deployments.scale(
+        "iris", autoscaling={"max": 3, "on": "qps:9"}, priority={"level": "low"}
+    )
+    assert (scaled.spec.replicas, scaled.spec.autoscaling.on, scaled.spec.priority.level) == (
+        2,
+        "qps:9",
+        "low",
+    )
+    scaled = client.deployments.scale("iris", autoscaling={"max": 2})
+    assert (scaled.spec.autoscaling.max, scaled.spec.autoscaling.on, scaled.revision) == (2, "qps:9", 3)
+    client.deployments.scale("iris", autoscaling={"max": None, "on": None})
     client.deployments.restart("iris")
     client.deployments.wait("iris")
     token = client.deployments.token("iris")

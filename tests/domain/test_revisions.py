@@ -7,9 +7,11 @@ from dataclasses import fields
 import pytest
 
 from modelyard.domain.address import Address
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.limits import Limits
+from modelyard.domain.priority import Level, Priority
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
 from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
@@ -37,6 +39,8 @@ OTHER = {
     "cache": "1Mi",
     "retry": False,
     "warmup": "zero",
+    "autoscaling": Autoscaling(max=3, on="concurrency:8"),
+    "priority": Priority(level=Level.HIGH),
     "limits": Limits(concurrency=4),
     "address": Address(host="churn.example.com", own_port=True),
 }

@@ -13,8 +13,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from modelyard.gateway import process
 from modelyard.gateway.base import Door
-from modelyard.gateway.envoy import files, process
+from modelyard.gateway.envoy import files
+from modelyard.gateway.envoy import process as envoys
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from tests.gateway.conftest import Place, StartUpstream
@@ -89,7 +91,7 @@ async def test_an_envoy_that_was_never_recorded_is_found_and_not_doubled(
     (place.directory / "process.json").unlink()
     second = place.gateway()
     assert await second.ensure() is None
-    found = process.find(second._layout)
+    found = envoys.find(second._layout)
     assert found is not None
     assert found.pid == pid
     await second.close(stop=False)

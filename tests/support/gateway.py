@@ -24,6 +24,9 @@ class MemoryGateway:
         self.starts = 0
         self.failure: Failure | None = None
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
+        self.waiting: dict[str, int] = {}
+        self.knocks: set[str] = set()
+        self._knocked = asyncio.Event()
         self.counted = Reading(epoch="1")
         """What it says that it counted."""
         self.busy: frozenset[int] = frozenset()
@@ -64,6 +67,18 @@ class MemoryGateway:
     async def copies(self) -> tuple[Copies, ...]:
         mirrors = ((route.name, mirror.share.name) for route in self.applied for mirror in route.mirrors)
         return tuple(Copies(route=route, share=share) for route, share in mirrors)
+
+    async def asked(self) -> frozenset[str]:
+        await self._knocked.wait()
+        self._knocked.clear()
+        asked, self.knocks = frozenset(self.knocks), set()
+        return asked
+
+    def knock(self, name: str, count: int = 1) -> None:
+        """So many requests begin to wait for a service."""
+        self.waiting[name] = self.waiting.get(name, 0) + count
+        self.knocks.add(name)
+        self._knocked.set()
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Body, Depends, Query, Response
@@ -44,11 +44,15 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How many replicas to keep ready."""
+    """How many replicas to keep ready, or what decides it; what is not said stays."""
 
     __pydantic_config__: ClassVar[Any] = wire.STRICT
 
-    replicas: int
+    replicas: int | None = None
+    autoscaling: dict[str, Any] | None = None
+    """Fields of the spec's `autoscaling` to change; `{"max": null}` takes a default again."""
+    priority: dict[str, Any] | None = None
+    """Fields of the spec's `priority` to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +137,15 @@ async def delete_deployment(platform: PlatformDep, actor: ActorDep, key: KeyDep)
 async def scale_deployment(
     platform: PlatformDep, actor: ActorDep, key: KeyDep, body: Scale, expected: ExpectedDep
 ) -> DeploymentView:
-    """Change the number of replicas; nothing is restarted."""
-    return await operations.scale(platform, actor, key, body.replicas, expected=expected)
+    """Change the number of replicas, or what decides it; nothing is restarted."""
+    size = operations.Size(replicas=body.replicas)
+    if body.autoscaling is not None or body.priority is not None:
+        current = await deployments.get(platform, actor, key)
+        changes = {"autoscaling": body.autoscaling or {}, "priority": body.priority or {}}
+        spec = merge.patched(current.spec, changes)
+        size = replace(size, autoscaling=spec.autoscaling, priority=spec.priority)
+        expected = current.generation if expected is None else expected
+    return await operations.scale(platform, actor, key, size, expected=expected)
 
 
 @router.post("/{deployment}/restart", openapi_extra=states(Verb.OPERATE))

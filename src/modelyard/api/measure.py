@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 
 from modelyard.control.platform import Platform
+from modelyard.domain import scaling
 from modelyard.store import deployments
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -39,6 +40,13 @@ class Measure:
             "modelyard_replicas", "Replicas by what they do.", ("state",), registry=self._registry
         )
 
+        self._desired = Gauge(
+            "modelyard_replicas_desired",
+            "Replicas that a service should have now.",
+            ("project", "service"),
+            registry=self._registry,
+        )
+
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(method, route, str(status)).observe(seconds)
@@ -55,6 +63,9 @@ class Measure:
                 known = await deployments.all(tx)
             phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
             self._replicas.clear()
+            self._desired.clear()
+            for each in known:
+                self._desired.labels(each.project, each.key.service).set(scaling.wanted(each))
             for phase, count in phases.items():
                 self._replicas.labels(phase).set(count)
             return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -12,6 +12,7 @@ from modelyard import Client
 from modelyard.cli import apply_file, context, files, output, plans, reach, spec_options
 from modelyard.cli.metrics import metrics
 from modelyard.domain import variant
+from modelyard.domain.priority import Priority
 from modelyard.domain.views import DeploymentView
 
 Ref = Annotated[str, typer.Argument(help="NAME, NAME@3, NAME@latest, NAME@ALIAS")]
@@ -21,6 +22,15 @@ Name = Annotated[str, typer.Argument(help="NAME or NAME@STAGE")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done")]
 Timeout = Annotated[str, typer.Option(help="How long to wait, such as 60s")]
 
+
+def _scaling(view: DeploymentView) -> str:
+    """What load or clock made of the number of replicas, and why."""
+    said = next((c.message for c in view.status.conditions if c.type == "Scaled"), "")
+    scaling = view.spec.autoscaling
+    bounds = f"{scaling.min} to {scaling.max}" if scaling.by_load else ""
+    return ", ".join(filter(None, (bounds, scaling.on, scaling.cron, said))) if said else ""
+
+
 STATUS: list[output.Column] = [
     ("name", lambda v: v.service),
     ("state", lambda v: v.state),
@@ -29,7 +39,9 @@ STATUS: list[output.Column] = [
     ("runtime", lambda v: v.spec.runtime),
     ("variant", lambda v: variant.running((r.variant, r.inline) for r in v.status.replicas)),
     ("revision", lambda v: v.revision),
-    ("replicas", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas} ready"),
+    ("replicas", lambda v: f"{v.status.ready_replicas}/{v.wanted_replicas} ready"),
+    ("scaling", _scaling),
+    ("priority", lambda v: "" if v.spec.priority == Priority() else v.spec.priority.level),
     ("url", lambda v: v.url),
     *reach.COLUMNS,
     ("warnings", lambda v: "; ".join(v.status.warnings)),
@@ -37,7 +49,7 @@ STATUS: list[output.Column] = [
 ROW: list[output.Column] = [
     ("name", lambda v: v.service),
     ("state", lambda v: v.state),
-    ("ready", lambda v: f"{v.status.ready_replicas}/{v.spec.replicas}"),
+    ("ready", lambda v: f"{v.status.ready_replicas}/{v.wanted_replicas}"),
     ("model", lambda v: v.spec.model),
     ("revision", lambda v: v.revision),
     ("url", lambda v: v.url),
@@ -175,13 +187,28 @@ def restart(name: Name, wait: Wait = True, timeout: Timeout = "180s") -> None:
 
 def scale(
     name: Name,
-    replicas: Annotated[int, typer.Option(help="How many to keep ready; 0 is offline")],
+    replicas: Annotated[int | None, typer.Option(help="How many to keep ready; 0 is offline")] = None,
+    minimum: Annotated[
+        int | None, typer.Option("--min", help="Fewest by load; 0 sleeps while nobody asks")
+    ] = None,
+    maximum: Annotated[int | None, typer.Option("--max", help="Most by load")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="What replicas follow: cpu:50%,mem:50%,gpu:50%,concurrency:8,qps:100")
+    ] = None,
+    cron: Annotated[str | None, typer.Option(help="Hours and replicas, as 9~21:3,21~9:0")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Of the hours, such as Europe/Berlin")] = None,
+    idle: Annotated[str | None, typer.Option(help="Sleep after so long without a request, as 5m")] = None,
+    priority: Annotated[str | None, typer.Option(help="Who gets scarce capacity: low, normal, high")] = None,
+    guaranteed: Annotated[int | None, typer.Option(help="Replicas that are never taken away")] = None,
     wait: Wait = True,
     timeout: Timeout = "180s",
 ) -> None:
-    """Change the number of replicas; nothing is restarted."""
+    """Change the number of replicas, or what decides it; nothing is restarted."""
+    said = spec_options.scales(on, minimum, maximum, cron, time_zone, idle, priority, guaranteed)
+    if replicas is None and not any(said.values()):
+        raise typer.BadParameter("say --replicas, or what decides: --min, --max, --on, --cron, --priority, …")
     with context.client() as client:
-        changed(client, client.deployments.scale(name, replicas), wait, timeout)
+        changed(client, client.deployments.scale(name, replicas, **said), wait, timeout)
 
 
 def undeploy(name: Name, wait: Wait = True, timeout: Timeout = "60s") -> None:

@@ -80,7 +80,39 @@ def reached(
     return {"host": host, "own_port": own_port, "second_port": second_port}
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers, reached)
+def scales(
+    autoscale: Annotated[
+        str | None, typer.Option(help="What replicas follow: cpu:50%,mem:50%,gpu:50%,concurrency:8,qps:100")
+    ] = None,
+    minimum: Annotated[
+        int | None, typer.Option("--min", help="Fewest replicas; 0 sleeps while nobody asks")
+    ] = None,
+    maximum: Annotated[int | None, typer.Option("--max", help="Most replicas")] = None,
+    cron: Annotated[str | None, typer.Option(help="Hours and replicas, as 9~21:3,21~9:0")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Of the hours, such as Europe/Berlin")] = None,
+    idle: Annotated[str | None, typer.Option(help="Sleep after so long without a request, as 5m")] = None,
+    priority: Annotated[str | None, typer.Option(help="Who gets scarce capacity: low, normal, high")] = None,
+    guaranteed: Annotated[int | None, typer.Option(help="Replicas that are never taken away")] = None,
+) -> Fields:
+    """How many by load and clock, and who goes before when capacity is short."""
+    autoscaling = {
+        "on": autoscale,
+        "min": minimum,
+        "max": maximum,
+        "cron": cron,
+        "time_zone": time_zone,
+        "idle_seconds": None if idle is None else files.seconds(idle, "--idle"),
+    }
+    level = {"level": priority, "guaranteed": guaranteed}
+    return {"autoscaling": _said(autoscaling), "priority": _said(level)}
+
+
+def _said(values: Fields) -> Fields | None:
+    """Those that were said; None when none was."""
+    return {name: value for name, value in values.items() if value is not None} or None
+
+
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales)
 
 
 def fields(given: Fields) -> Fields:

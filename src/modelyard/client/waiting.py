@@ -17,9 +17,9 @@ def is_settled(view: DeploymentView) -> bool:
     status = view.status
     if status.observed_generation < view.generation:
         return False
-    if view.state is State.OFFLINE:
+    if view.state in (State.OFFLINE, State.ASLEEP):
         return not status.replicas
-    return view.state is State.RUNNING and status.ready_replicas <= view.spec.replicas
+    return view.state is State.RUNNING and status.ready_replicas <= view.wanted_replicas
 
 
 def is_failed(view: DeploymentView) -> bool:

@@ -9,6 +9,7 @@ from modelyard.control import (
     addressing,
     downloads,
     environments,
+    hours,
     kinds,
     missing,
     models,
@@ -19,7 +20,7 @@ from modelyard.control import (
 )
 from modelyard.control.deployments import allowed
 from modelyard.control.platform import Platform
-from modelyard.domain import access, naming
+from modelyard.domain import access, naming, scaling
 from modelyard.domain import planning as plans
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Resource, Verb
@@ -214,6 +215,7 @@ async def _draft(
     version = await models.resolve(tx, key.project, ref)
     artifact = downloads.choose(version, spec.artifact)
     spec = replace(spec, model=version.ref)
+    hours.require_zone(spec.autoscaling.time_zone)
     choice = await environments.choose(platform, tx, version, artifact, wanted=spec.runtime, host=host)
     current = await revisions.get(tx, key, before.revision) if before else None
     run = rules.pin(spec, version=version.version, runtime=choice.name)
@@ -223,7 +225,7 @@ async def _draft(
         spec=spec,
         run=run,
         build=choice.build,
-        warnings=choice.warnings,
+        warnings=(*choice.warnings, *filter(None, (scaling.ignored(key, spec),))),
         breaking=await planning.breaking(tx, before, run),
     )
 

@@ -10,6 +10,7 @@ from modelyard.control import addressing, kinds, projects, users, watching
 from modelyard.control.loop import Again, Loop, Observe, Pace, Reconcile
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import (
+    capacity,
     certificate,
     deployments,
     gateway,
@@ -19,6 +20,8 @@ from modelyard.control.reconcilers import (
     sampling,
     validation,
 )
+from modelyard.control.reconcilers.autoscaling import Autoscaler
+from modelyard.domain import scaling
 from modelyard.domain.runtime import RuntimeState
 from modelyard.store import deployments as deployment_store
 from modelyard.store import runtimes as runtime_store
@@ -33,6 +36,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.ORPHANS: orphans.reconcile,
         kinds.RETENTION: retention.reconcile,
         kinds.CERTIFICATE: certificate.reconcile,
+        kinds.CAPACITY: capacity.reconcile,
     }
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
@@ -40,6 +44,11 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.SAMPLING: sampling.Sampler(platform).reconcile,
         **{kind: partial(reconcile, platform) for kind, reconcile in functions.items()},
     }
+
+
+_FROM_THE_START = (
+    kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CERTIFICATE, kinds.CAPACITY,
+)  # fmt: skip
 
 
 async def prepare(platform: Platform) -> None:
@@ -52,11 +61,20 @@ async def prepare(platform: Platform) -> None:
     now = platform.clock()
     async with platform.database.begin() as tx:
         platform.sites.learn(await addressing.all_projects(tx))
-        once = (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CERTIFICATE)
+        once = (
+            kinds.GATEWAY,
+            kinds.ORPHANS,
+            kinds.RETENTION,
+            kinds.SAMPLING,
+            kinds.CERTIFICATE,
+            kinds.CAPACITY,
+        )
         for kind in once:
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)
+            if scaling.honoured(deployment):
+                await work.put(tx, kinds.SCALING, str(deployment.key), due_at=now)
         for runtime in await runtime_store.all(tx):
             if runtime.deleting or runtime.status.state is not RuntimeState.READY:
                 key = kinds.runtime_key(runtime.project, runtime.name)
@@ -75,9 +93,10 @@ class Controller:
         alive: Callable[[int], bool] = watching.is_alive,
     ) -> None:
         self._platform = platform
+        self._autoscaler = Autoscaler(platform)
         self._loop = Loop(
             platform.database,
-            reconcilers(platform),
+            {**reconcilers(platform), kinds.SCALING: self._autoscaler.reconcile},
             clock=platform.clock,
             new_token=platform.new_id,
             pace=pace,
@@ -90,6 +109,7 @@ class Controller:
         self._platform.hints.listen(self._loop.hint)
         watchers = [
             asyncio.create_task(self._watch.run(), name="watch replicas"),
+            asyncio.create_task(self._autoscaler.listen(), name="wake services"),
             asyncio.create_task(watching.keep_gateway(self._platform), name="keep gateway"),
         ]
         try:

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
-from modelyard.control import addressing, authorise, kinds, missing, models, secrets, views
+from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Verb
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision
 from modelyard.domain.errors import Conflict
+from modelyard.domain.priority import Priority
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Transaction, deployments, revisions, work
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What decides how many replicas there are; None leaves it as it is."""
+
+    replicas: int | None = None
+    autoscaling: Autoscaling | None = None
+    priority: Priority | None = None
+
+    def applied(self, spec: DeploymentSpec) -> DeploymentSpec:
+        """The spec with this size."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(spec, **{name: value for name, value in said.items() if value is not None})
+
+
 async def scale(
-    platform: Platform, actor: Actor, key: Key, replicas: int, *, expected: int | None = None
+    platform: Platform, actor: Actor, key: Key, size: int | Size, *, expected: int | None = None
 ) -> DeploymentView:
-    """Change the number of replicas; nothing is restarted. Zero takes it offline."""
+    """Change the number of replicas, or what decides it; nothing is restarted. Zero replicas is offline."""
     await allowed(platform, actor, Verb.OPERATE, key)
+    size = Size(replicas=size) if isinstance(size, int) else size
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
-        after = replace(before, spec=replace(before.spec, replicas=replicas))
+        after = replace(before, spec=size.applied(before.spec))
+        hours.require_zone(after.spec.autoscaling.time_zone)
         after = await deployments.update(tx, after, expected=_generation(before, expected))
         after = await addressing.settle(platform, tx, after)
         message = rules.changed(before.spec, after.spec)

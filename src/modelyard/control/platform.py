@@ -87,6 +87,8 @@ class Platform:
     """How long validation or a test of a model may take."""
     session_seconds: float = 12 * 3600.0
     link_seconds: float = 600.0
+    time_zone: str = ""
+    """Of the hours at which services scale; empty is the machine's."""
     rest_seconds: float = 300.0
     """How long a deployment at rest goes without a full look; watching notices changes long before."""
     hints: Hints = field(default_factory=Hints)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.control.platform import Platform
-from modelyard.domain import conditions, views
+from modelyard.domain import conditions, rollout, views
 from modelyard.domain.deployment import Deployment
 from modelyard.domain.views import DeploymentView, State
 from modelyard.gateway.reach import reach
@@ -37,5 +37,7 @@ def _sentence(deployment: Deployment, state: State) -> str:
         return "no replicas are wanted"
     if status.observed_generation == 0:
         return "accepted"
-    ready = f"{status.ready_replicas} of {deployment.spec.replicas} replicas are ready"
+    if state is State.ASLEEP:
+        return "asleep; a request wakes it"
+    ready = f"{status.ready_replicas} of {rollout.wanted_replicas(deployment)} replicas are ready"
     return conditions.headline(deployment) or ready

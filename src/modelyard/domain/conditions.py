@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.domain import crashes as crash_records
-from modelyard.domain import rollout
+from modelyard.domain import rollout, scaling
 from modelyard.domain.deployment import (
     Condition,
     Crashes,
@@ -84,6 +84,7 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
         _runtime_ready(facts.runtime),
         _routed(deployment, facts),
         *_addressed(deployment, facts),
+        *filter(None, (scaling.condition(deployment),)),
     )
     return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
 
@@ -101,7 +102,7 @@ def state(deployment: Deployment) -> State:
     if deployment.deleting:
         return State.DELETING
     if want == 0:
-        return State.OFFLINE
+        return State.ASLEEP if scaling.sleeps(deployment) else State.OFFLINE
     if status.ready_replicas == 0:
         return _without_ready(refused=refused, waiting=waiting, hurt=hurt and status.good_revision != 0)
     if status.failed or refused or (hurt and status.ready_replicas < want):
@@ -178,13 +179,23 @@ def _after_kill(r: Replica, failures: Mapping[str, Failure]) -> Replica:
     return replace(r, phase=Phase.FAILED, failure=failures[r.name]) if r.name in failures else r
 
 
+def _none_wanted(deployment: Deployment) -> Condition:
+    """Why nobody answers though nothing is wrong."""
+    taker = deployment.claim.yielded_to
+    if taker:
+        reason, message = "TakenOver", f"{taker} has taken its host over"
+    elif scaling.sleeps(deployment):
+        reason, message = "Asleep", "a request wakes it"
+    else:
+        reason, message = "Offline", "no replicas are wanted"
+    return Condition(type="Ready", ok=False, reason=reason, message=message)
+
+
 def _ready(deployment: Deployment) -> Condition:
     ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
     message = f"{ready} of {want} replicas are ready"
     if want == 0:
-        taker = deployment.claim.yielded_to
-        why = f"{taker} has taken its host over" if taker else "no replicas are wanted"
-        return Condition(type="Ready", ok=False, reason="TakenOver" if taker else "Offline", message=why)
+        return _none_wanted(deployment)
     if ready >= want:
         return Condition(type="Ready", ok=True, reason="AllReady", message=message)
     return Condition(type="Ready", ok=False, reason="SomeReady" if ready else "NoneReady", message=message)

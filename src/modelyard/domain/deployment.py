@@ -7,10 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import naming, quantity, wire
+from modelyard.domain import autoscaling, naming, quantity, wire
 from modelyard.domain.address import Address
+from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.limits import Limits
+from modelyard.domain.priority import Priority
 from modelyard.domain.runtime import AUTO
 from modelyard.domain.variant import Serve
 
@@ -123,6 +125,10 @@ class DeploymentSpec:
     """Give a request whose worker died to another one, once."""
     warmup: str = "sample"
     """What a loaded model answers before it counts as ready: its `sample`, `zero`, `random`, or `none`."""
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
+    """How many replicas there are by load and clock; counts only in production."""
+    priority: Priority = field(default_factory=Priority)
+    """Who gives and who gets replicas when capacity runs out."""
     limits: Limits = field(default_factory=Limits)
     """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
     address: Address = field(default_factory=Address)
@@ -168,6 +174,12 @@ class DeploymentSpec:
         wrong += naming.file_name_errors(self.config_files, "spec.config_files")
         if wrong:
             raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
+        autoscaling.require_measurable(
+            self.autoscaling,
+            cpu_millis=quantity.parse_cpu(self.resources.cpu, "resources.cpu"),
+            memory_bytes=quantity.parse_memory(self.resources.memory, "resources.memory"),
+            gpus=quantity.parse_gpus(self.resources.gpu, "resources.gpu"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +310,8 @@ class DeploymentStatus:
     failed: Failure | None = None
     """Why `failed_revision` failed."""
     warnings: tuple[str, ...] = ()
+    scaling: ScalingStatus = field(default_factory=ScalingStatus)
+    """How many replicas load, clock and shortage leave of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,16 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waking:
+    """How requests for a service that sleeps are held until it is awake."""
+
+    requests: int
+    """So many at once; others are turned away."""
+    seconds: float
+    """So long each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """Ready replicas that requests are divided among, and their part of a route's requests."""
 
@@ -85,6 +95,8 @@ class Share:
     """Ready replicas only. Shares of one name have the same targets in every route."""
     weight: int = 100
     """Percent. Those of a route sum to 100; without any ready replica all are 0."""
+    waking: Waking | None = None
+    """For a service that a request wakes when it has no replica; None for one that answers 503 then."""
     limits: Limits = field(default_factory=Limits)
     """Of the deployment whose replicas these are; its concurrency is this share's part of it."""
 
@@ -142,6 +154,11 @@ class Route:
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0
+
+    @property
+    def waking(self) -> Waking | None:
+        """How requests are held while no replica is ready; None when they are not."""
+        return next((share.waking for share in self.shares if share.waking), None)
 
     @property
     def everywhere(self) -> tuple[Share, ...]:

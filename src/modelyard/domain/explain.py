@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from modelyard.domain import rollout, variant, wire
+from modelyard.domain import rollout, scaling, variant, wire
 from modelyard.domain.deployment import Deployment, Failure, Phase, Revision
 from modelyard.domain.failures import CATALOGUE, Entry, Stage
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
@@ -64,25 +64,32 @@ def explain(
     compiled = variant.running((r.variant, r.inline) for r in deployment.status.replicas)
     if compiled not in ("", variant.Variant.ORIGINAL):
         running += f", answering with {compiled}"
-    if deployment.deleting:
-        summary = f"{service} is being removed"
-    elif deployment.claim.yielded_to:
-        taker = deployment.claim.yielded_to
-        summary = (
-            f"{service} is offline: {taker} has taken its host; `modelyard restart {service}` takes it back"
-        )
-    elif want == 0:
-        summary = f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
+    if want == 0:
+        summary = _nobody(deployment)
     elif found:
         summary = f"{service}: {found[0].message} ({running})"
     elif ready >= want:
         summary = f"{service} is healthy: {running}"
     else:
         summary = f"{service} is starting: {running}"
-    healthy = not found and 0 < want <= ready and not deployment.deleting
+    healthy = not found and (0 < want <= ready or scaling.sleeps(deployment)) and not deployment.deleting
     if lately and want and lately.reason not in {finding.reason for finding in found}:
         found.append(_finding(lately, words, before="a short while ago, and started again since: "))
     return Explanation(summary=summary, healthy=healthy, findings=tuple(found))
+
+
+def _nobody(deployment: Deployment) -> str:
+    """Why no replica is wanted, and what brings one back."""
+    service, taker = deployment.key.service, deployment.claim.yielded_to
+    if deployment.deleting:
+        return f"{service} is being removed"
+    if taker:
+        return (
+            f"{service} is offline: {taker} has taken its host; `modelyard restart {service}` takes it back"
+        )
+    if scaling.sleeps(deployment):
+        return f"{service} is asleep: nobody asks it, and the next request wakes it"
+    return f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
 
 
 def remedy(reason: str, words: dict[str, str]) -> str:
@@ -103,9 +110,9 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type in ("Scheduled", "Addressed") and condition.ok is False:
+        if condition.type in ("Scheduled", "Addressed", "Scaled") and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
-    whole = status.ready_replicas >= deployment.spec.replicas
+    whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)
     if known:
         yield _finding(known, words, before=_consequence(deployment))

@@ -80,6 +80,13 @@ CATALOGUE: dict[str, Entry] = {
         "Ask for less (`--cpu`, `--memory`, `--gpu`), or scale down or undeploy another service; "
         "`modelyard node list` shows what is free.",
     ),
+    "CapacityShort": Entry(
+        Stage.SCHEDULE,
+        "Others go before",
+        "Load asks for more replicas than there is room for, and services of higher priority need it.",
+        "Raise `--priority` or `--guaranteed` of {service}, ask for less (`--cpu`, `--memory`, `--gpu`), or "
+        "scale down another service; `modelyard node list` shows what is free.",
+    ),
     "StartFailed": Entry(
         Stage.START,
         "The replica could not be started",

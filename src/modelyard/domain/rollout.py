@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
-from modelyard.domain import crashes, naming
+from modelyard.domain import crashes, naming, scaling
 from modelyard.domain.deployment import Deployment, Failure, Phase, Replica
 from modelyard.domain.placement import Placement
 
@@ -104,7 +104,7 @@ def look_again_seconds(deployment: Deployment, observed: Sequence[Replica], *, n
 
 def wanted_replicas(deployment: Deployment) -> int:
     """How many replicas there should be."""
-    return 0 if deployment.deleting or deployment.claim.yielded_to else deployment.spec.replicas
+    return scaling.wanted(deployment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import wire
+from modelyard.domain import scaling, wire
 from modelyard.domain.deployment import Deployment, DeploymentSpec, DeploymentStatus, Stage
 from modelyard.domain.endpoint import Addresses
 
@@ -16,6 +16,8 @@ class State(StrEnum):
     """A deployment's condition in one word."""
 
     OFFLINE = "Offline"
+    ASLEEP = "Asleep"
+    """It has no replica because nobody asks it; the next request wakes it."""
     PENDING = "Pending"
     STARTING = "Starting"
     RUNNING = "Running"
@@ -49,6 +51,8 @@ class DeploymentView:
     addresses: Addresses
     token: str = ""
     """Opens this service; only where the answer says it carries one."""
+    wanted_replicas: int = 0
+    """How many there should be now: `spec.replicas`, or what load, clock or a shortage make of it."""
 
     @property
     def service(self) -> str:
@@ -77,6 +81,7 @@ def view(
         url=url,
         addresses=addresses,
         token=token,
+        wanted_replicas=scaling.wanted(deployment),
     )
 
 

@@ -85,6 +85,13 @@ class Gateway(Protocol):
     async def copies(self) -> tuple[Copies, ...]:
         """What each mirror was sent, empty while the gateway is away."""
 
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many requests wait for each service that sleeps."""
+
+    async def asked(self) -> frozenset[str]:
+        """Wait until services are asked for that sleep: which. For one caller at a time."""
+
     async def ensure(self) -> Failure | None:
         """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""
 

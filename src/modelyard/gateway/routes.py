@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from modelyard.domain import takeover
+from modelyard.domain import scaling, takeover
 from modelyard.domain.address import Address
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
@@ -100,7 +100,7 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
         addresses=_addresses(deployment, domain),
         domain=domain,
         ports=deployment.ports[: deployment.spec.address.port_count],
-        shares=(_everything(deployment),),
+        shares=(replace(_everything(deployment), waking=scaling.waking(deployment)),),
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,

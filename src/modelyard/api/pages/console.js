@@ -11,7 +11,7 @@ const TEXTS = {
     message: "Message", none: "Nothing here yet.", away: "The control plane does not answer; services go on.",
     language: "中文",
     Running: "Running", Failed: "Failed", Pending: "Pending", Degraded: "Degraded", Starting: "Starting",
-    Offline: "Offline", Deleting: "Deleting",
+    Offline: "Offline", Asleep: "Asleep", Deleting: "Deleting",
   },
   zh: {
     project: "项目", login: "登录", logout: "退出", user: "用户", password: "密码",
@@ -22,7 +22,7 @@ const TEXTS = {
     message: "消息", none: "暂无内容。", away: "控制面没有响应；服务仍在运行。",
     language: "English",
     Running: "运行中", Failed: "失败", Pending: "等待资源", Degraded: "降级", Starting: "启动中",
-    Offline: "离线", Deleting: "删除中",
+    Offline: "离线", Asleep: "休眠", Deleting: "删除中",
   },
 };
 const REFRESH_MS = 2000;
@@ -71,7 +71,7 @@ function drawService(row, service, counted) {
   if (service.message) {
     state.append(Object.assign(document.createElement("span"), { className: "message", textContent: service.message }));
   }
-  cell(row, `${service.status.ready_replicas}/${service.spec.replicas}`);
+  cell(row, `${service.status.ready_replicas}/${service.wanted_replicas}`);
   cell(row, service.spec.model);
   cell(row, service.revision);
   cell(row, counted ?? "");

@@ -85,9 +85,21 @@ class Deployments:
         """Take it offline and forget it; asynchronous, see `wait_gone`."""
         self._transport.call("DELETE", f"{self._path}/{name}")
 
-    def scale(self, name: str, replicas: int) -> DeploymentView:
-        """Change the number of replicas; nothing is restarted."""
-        return self._view("POST", f"{name}/scale", json={"replicas": replicas})
+    def scale(
+        self,
+        name: str,
+        replicas: int | None = None,
+        *,
+        autoscaling: dict[str, Any] | None = None,
+        priority: dict[str, Any] | None = None,
+    ) -> DeploymentView:
+        """Change the number of replicas, or fields of what decides it; nothing is restarted.
+
+        `scale("churn", autoscaling={"max": 8, "on": "concurrency:8"})`.
+        """
+        said = {"replicas": replicas, "autoscaling": autoscaling, "priority": priority}
+        body = {field: value for field, value in said.items() if value is not None}
+        return self._view("POST", f"{name}/scale", json=body)
 
     def restart(self, name: str) -> DeploymentView:
         """Replace every replica, one surge at a time, without losing a request."""

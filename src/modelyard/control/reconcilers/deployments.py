@@ -12,7 +12,7 @@ from modelyard.control.footprints import Footprints
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import launching, routing, transitions
-from modelyard.domain import conditions, rollout
+from modelyard.domain import conditions, rollout, scaling
 from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
@@ -150,7 +150,11 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
             if current is None:
                 return Again(0.0)
             # Warnings are written by who deploys, perhaps while this step was under way.
-            await deployments.record(tx, before.key, replace(status, warnings=current.status.warnings))
+            # So are the number of replicas by load, by others.
+            status = replace(status, warnings=current.status.warnings, scaling=current.status.scaling)
+            await deployments.record(tx, before.key, status)
+            if before.status.observed_generation != status.observed_generation and _scales(after):
+                await work.put(tx, kinds.SCALING, str(before.key), due_at=platform.clock())
             for reason, message in transitions.events(before, after, facts.actions):
                 await authorise.note(
                     platform, tx, None, project=before.project, kind=KIND, name=before.key.service,
@@ -161,7 +165,14 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
                 await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
         if routes:
             platform.hint(kinds.GATEWAY, kinds.ALL)
+    if done.unfit is not None and not done.unfit.impossible:
+        platform.hint(kinds.CAPACITY, kinds.ALL)
     return transitions.pause(after, scene.observed, facts, now=scene.now, rest_seconds=platform.rest_seconds)
+
+
+def _scales(deployment: Deployment) -> bool:
+    """Whether load or clock decide about it, or did until now."""
+    return scaling.honoured(deployment) or deployment.status.scaling.desired >= 0
 
 
 async def _finalise(platform: Platform, deployment: Deployment) -> None:

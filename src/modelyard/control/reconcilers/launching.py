@@ -8,7 +8,7 @@ from dataclasses import replace
 from modelyard.backends.base import Launch
 from modelyard.control import downloads, environments, models, trials, variants
 from modelyard.control.platform import Platform
-from modelyard.domain import footprint, naming
+from modelyard.domain import footprint, naming, rollout
 from modelyard.domain.deployment import Deployment, Failure, Key, Revision
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound, Refused, TooLarge, Unavailable
 from modelyard.domain.placement import Claim, Placement, Request, Unfit, claims, place_all
@@ -32,7 +32,7 @@ async def runtime(platform: Platform, revision: Revision) -> RuntimeStatus | Non
 
 def anywhere(deployment: Deployment, runtimes: Mapping[int, RuntimeStatus | None]) -> Places:
     """Places without end, for the revisions whose runtime is ready: to see whether any are needed at all."""
-    many = (Placement(node=""),) * (deployment.spec.replicas + deployment.spec.max_surge)
+    many = (Placement(node=""),) * (rollout.wanted_replicas(deployment) + deployment.spec.max_surge)
     return {number: many for number, status in runtimes.items() if _is_ready(status)}
 
 
@@ -44,7 +44,7 @@ async def places(
 ) -> tuple[Places, Unfit | None]:
     """The places that there are now, by revision; and why the wanted revision has no more of them."""
     nodes = await platform.backend.nodes()
-    most = deployment.spec.replicas + deployment.spec.max_surge
+    most = rollout.wanted_replicas(deployment) + deployment.spec.max_surge
     found: dict[int, tuple[Placement, ...]] = {}
     unfit: Unfit | None = None
     for number, revision in known.items():

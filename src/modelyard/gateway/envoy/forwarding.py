@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.domain.endpoint import Pin, Route, Share
 from modelyard.gateway.envoy import copies, limiting, sticky
+from modelyard.gateway.envoy.holding import patient
 from modelyard.gateway.routes import DEFAULT_PROJECT
 
 Json = dict[str, Any]
@@ -90,7 +91,7 @@ def _entry(route: Route, match: Json, action: Json, shares: Sequence[Share]) -> 
         metadata |= {LUA: keys}
     if metadata:
         entry["metadata"] = {"filter_metadata": metadata}
-    return entry
+    return patient(entry, route.waking)
 
 
 def _named(route: Route, share: Share) -> Json:

@@ -11,6 +11,7 @@ from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.domain.tallies import Reading
+from modelyard.gateway.activator.keeper import Keeper, Place
 from modelyard.gateway.base import Certificate, Copies, Door
 from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
@@ -45,6 +46,14 @@ class EnvoyGateway:
             directory, socket_directory, door=door, api_socket=api_socket, domain=domain, version=version
         )
         self._tuning = tuning or Tuning()
+        self._activator = Keeper(
+            Place(
+                requests=self._layout.hold_socket,
+                reports=self._layout.wake_socket,
+                record=self._layout.directory / "activator.json",
+                log=self._layout.directory / "activator.log",
+            )
+        )
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
@@ -58,6 +67,7 @@ class EnvoyGateway:
         Unavailable when that could not be confirmed.
         """
         async with self._lock:
+            await self._hold(routes)
             runs = process.find(self._layout) is not None
             self._doors.want(port for route in routes for port in route.ports)
             wanted = self._documents.of(routes, self._doors.listeners(running=runs))
@@ -65,6 +75,8 @@ class EnvoyGateway:
                 await publish.publish(self._layout, self._admin, wanted)
             else:
                 publish.write(self._layout, wanted)
+            shares = (share for route in routes for share in route.shares if share.targets)
+            self._activator.tell(frozenset(share.service for share in shares if share.waking))
 
     async def present(self, certificate: Certificate, beside: Certificate) -> None:
         """Use these for every TLS connection from now on, by the host that is called; open ones stay.
@@ -119,6 +131,15 @@ class EnvoyGateway:
         except Unavailable:
             return ()
 
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many requests wait for each service that sleeps."""
+        return self._activator.waiting
+
+    async def asked(self) -> frozenset[str]:
+        """Wait until services are asked for that sleep: which."""
+        return await self._activator.asked()
+
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""
         async with self._lock:
@@ -137,10 +158,21 @@ class EnvoyGateway:
                 await lifecycle.end(
                     self._layout, self._admin, running, drain_seconds=self._tuning.drain_seconds
                 )
+            await self._activator.close(stop=stop)
             await self._admin.close()
+
+    async def _hold(self, routes: Sequence[Route]) -> None:
+        """Have somebody hold requests before any are sent there; raises Unavailable."""
+        try:
+            files.prepare(self._layout.directory)
+            files.prepare(self._layout.hold_socket.parent)
+            await self._activator.ensure(needed=any(route.waking for route in routes))
+        except OSError as error:
+            raise Unavailable(f"the activator cannot be started: {error.strerror}") from error
 
     async def _ensured(self) -> Failure | None:
         place, tuning = self._layout, self._tuning
+        await self._activator.ensure()
         running = process.find(place)
         if running is not None and files.read(place.bootstrap) != self._bootstrap:
             await lifecycle.end(place, self._admin, running, drain_seconds=tuning.drain_seconds)

@@ -26,6 +26,10 @@ class Layout:
     """Where copies of requests come by, from the gateway itself."""
     api_socket: Path
     """Where the control plane listens."""
+    hold_socket: Path
+    """Where requests for services that sleep go."""
+    wake_socket: Path
+    """Where it is told for whom they are."""
     door: Door
     domain: str
     version: str
@@ -89,7 +93,9 @@ def layout(
     directory = directory.absolute()
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
     admin_socket = sockets.absolute() / f"envoy-{digest}.sock"
-    copies_socket = sockets.absolute() / f"copies-{digest}.sock"
+    copies_socket, hold_socket, wake_socket = (
+        sockets.absolute() / f"{name}-{digest}.sock" for name in ("copies", "hold", "wake")
+    )
     _short("gateway.socket_directory", copies_socket)
     _short("gateway.api_socket", api_socket)
     return Layout(
@@ -97,6 +103,8 @@ def layout(
         admin_socket=admin_socket,
         copies_socket=copies_socket,
         api_socket=api_socket.absolute(),
+        hold_socket=hold_socket,
+        wake_socket=wake_socket,
         door=_checked(door),
         domain=domain.lower(),
         version=version,

@@ -175,8 +175,15 @@ def _local_replies() -> list[Json]:
         _reply(_status(408), "timed_out", "the request did not arrive in time"),
         _reply(_status(413), "too_large", "the request is too large"),
         _reply(_status(431), "too_large", "the request's headers are too large"),
+        _kept(_status(507)),
         _reply(_status(503), "unavailable", "the gateway cannot serve this now", retry=True),
     ]
+
+
+def _kept(matches: Json) -> Json:
+    """When a replica could not be reached, and the request was too large to be kept for another one."""
+    reply = _reply(matches, "unavailable", "the replica went away; try again shortly", retry=True)
+    return {**reply, "status_code": 503}
 
 
 def _call_replies() -> list[Json]:

@@ -16,6 +16,7 @@ from modelyard.domain.endpoint import Route, Share, Target
 from modelyard.domain.limits import Limits
 from modelyard.gateway.base import Certificate
 from modelyard.gateway.envoy import copies, doors, limiting, second_doors
+from modelyard.gateway.envoy.holding import held_by
 from modelyard.gateway.envoy.layout import Layout
 from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.envoy.second_doors import second
@@ -78,7 +79,7 @@ def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     seconds = (second(route) for route in present if layout.door.second_port or len(route.ports) > 1)
     shares = {share.name: share for route in (*present, *seconds) for share in route.everywhere}
     mirrored = [_copies(name, layout, calls=calls) for name, calls in copies.ways(present)]
-    services = [_service(share) for share in shares.values()]
+    services = [_service(share, layout) for share in shares.values()]
     return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services, *mirrored])
 
 
@@ -113,8 +114,17 @@ def document(type_url: str, resources: Sequence[Json]) -> Json:
     return {"version_info": digest, "type_url": type_url, "resources": typed}
 
 
-def _service(share: Share) -> Json:
-    cluster = _cluster(share.name, _endpoints(share.targets), "30s", _AS_CLIENTS)
+def _service(share: Share, layout: Layout) -> Json:
+    """The share's replicas; in their place who holds requests, while there are none and one may come.
+
+    The gateway looks a cluster up anew for each try, so that a request which is sent back from there goes to
+    the replicas that the cluster has by then.
+    """
+    endpoints = _endpoints(share.targets)
+    if share.waking and not endpoints:
+        here = [_endpoint("", f"unix:{layout.hold_socket}", 1)]
+        return _cluster(share.name, here, "30s", held_by(share, share.waking))
+    cluster = _cluster(share.name, endpoints, "30s", _AS_CLIENTS)
     cluster["circuit_breakers"] = {"thresholds": [limiting.thresholds(share.limits)]}
     return cluster | limiting.breaking(share.limits)
 
