@@ -39,6 +39,7 @@ REASONS = [
     "GatewayPortInUse",
     "OwnPortInUse",
     "HostKept",
+    "CapacityShort",
     "DiskFull",
     "PermissionDenied",
     "UnsafeContent",
