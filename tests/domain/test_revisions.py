@@ -10,6 +10,7 @@ from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failur
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.limits import Limits
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
+from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
 
@@ -37,6 +38,7 @@ OTHER = {
     "retry": False,
     "warmup": "zero",
     "limits": Limits(concurrency=4),
+    "strategy": Strategy(kind=Kind.CANARY),
 }
 
 

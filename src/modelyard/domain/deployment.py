@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from modelyard.domain import naming, quantity, wire
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.limits import Limits
+from modelyard.domain.rollout_status import Order, RolloutStatus
 from modelyard.domain.runtime import AUTO
+from modelyard.domain.strategy import Strategy
 from modelyard.domain.variant import Serve
 
 BATCH = ("auto", "on", "off")
@@ -124,6 +126,8 @@ class DeploymentSpec:
     """What a loaded model answers before it counts as ready: its `sample`, `zero`, `random`, or `none`."""
     limits: Limits = field(default_factory=Limits)
     """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
+    strategy: Strategy = field(default_factory=Strategy)
+    """How a new revision takes over from the one that serves."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -288,6 +292,8 @@ class DeploymentStatus:
     """Of the good revision, while it serves in place of the wanted one."""
     failed: Failure | None = None
     """Why `failed_revision` failed."""
+    rollout: RolloutStatus | None = None
+    """The last rollout that was judged step by step; None where replicas are just replaced."""
     warnings: tuple[str, ...] = ()
 
 
@@ -310,6 +316,8 @@ class Deployment:
     status: DeploymentStatus = field(default_factory=DeploymentStatus)
     token_serial: int = 1
     """Rotating the service's token raises it."""
+    order: Order = field(default_factory=Order)
+    """What users said about the rollout of a revision."""
     created_at: datetime
     created_by: str = ""
     deleting: bool = False

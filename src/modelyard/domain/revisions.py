@@ -10,7 +10,9 @@ from modelyard.domain.deployment import Deployment, DeploymentSpec, Revision
 from modelyard.domain.differences import differences, same
 from modelyard.domain.errors import Conflict, NotFound
 
-STEADY = frozenset({"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "limits"})
+STEADY = frozenset(
+    {"replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "limits", "strategy"}
+)
 """Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""
 
 

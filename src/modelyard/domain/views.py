@@ -18,6 +18,8 @@ class State(StrEnum):
     OFFLINE = "Offline"
     PENDING = "Pending"
     STARTING = "Starting"
+    ROLLING_OUT = "RollingOut"
+    """All is well, and a new revision is being judged."""
     RUNNING = "Running"
     DEGRADED = "Degraded"
     FAILED = "Failed"

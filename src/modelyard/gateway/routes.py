@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from modelyard.domain import rollout_shares
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
 from modelyard.domain.traffic_spec import EndpointSpec
@@ -59,15 +60,28 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
         name=str(deployment.key),
         service=deployment.key.service,
         addresses=addresses(deployment.key, domain=domain),
-        shares=(_everything(deployment),),
+        shares=_shares(deployment),
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,
     )
 
 
+def _shares(deployment: Deployment) -> tuple[Share, ...]:
+    """One for each revision of a judged rollout; otherwise one for all."""
+    divided = rollout_shares.parts(deployment, serves=serves)
+    return tuple(
+        Share(name=f"{deployment.key}#{part.revision}", targets=_targets(part.replicas), weight=part.weight)
+        for part in divided
+    ) or (_everything(deployment),)
+
+
+def _targets(replicas: Iterable[Replica]) -> tuple[Target, ...]:
+    return tuple(Target(replica=r.name, address=r.address, revision=r.revision) for r in replicas)
+
+
 def _everything(deployment: Deployment) -> Share:
     """The ready replicas of every revision."""
     replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
-    targets = tuple(Target(replica=r.name, address=r.address, revision=r.revision) for r in replicas)
+    targets = _targets(replicas)
     return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

@@ -10,7 +10,7 @@ from modelyard.control import authorise, kinds
 from modelyard.control.deployments import KIND, gateway_failure
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import launching, routing, transitions
+from modelyard.control.reconcilers import launching, rollouts, routing, transitions
 from modelyard.domain import conditions, rollout
 from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
@@ -23,7 +23,10 @@ from modelyard.store import deployments, measures, revisions, work
 class _Scene:
     """Everything that a step depends on."""
 
+    before: Deployment
+    """As it was stored."""
     deployment: Deployment
+    """With its rollout as far as it is now."""
     revisions: Mapping[int, Revision]
     """The wanted one and the good one."""
     runtimes: Mapping[int, RuntimeStatus | None]
@@ -80,15 +83,18 @@ class Deployments:
             return None
         if gateway is None and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
+        now = platform.clock()
+        status = await rollouts.advanced(platform, deployment, observed, now=now)
         scene = _Scene(
-            deployment=deployment,
+            before=deployment,
+            deployment=replace(deployment, status=status),
             revisions=known,
             runtimes={n: await launching.runtime(platform, each) for n, each in known.items()},
             observed=observed,
             routed=await platform.gateway.routed(),
             reserved=reserved | routing.recorded(deployment),
             gateway=gateway,
-            now=platform.clock(),
+            now=now,
         )
         return await _record(platform, scene, await self._step(scene))
 
@@ -126,16 +132,18 @@ class Deployments:
 
 async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
     """Store the status if it changed, with what is worth an event; say when to look again."""
-    before = scene.deployment
+    before = scene.before
     kills = tuple(Kill(r.name, r.failure) for r in done.unstarted)
     facts = conditions.Facts(
         actions=(*done.actions, *kills),
         routed=scene.routed,
-        runtime=scene.runtimes.get(before.wanted_revision),
+        runtime=scene.runtimes.get(scene.deployment.wanted_revision),
         unfit=done.unfit,
         gateway=scene.gateway,
     )
-    status = conditions.next_status(before, (*scene.observed, *done.unstarted), facts, now=scene.now)
+    status = conditions.next_status(
+        scene.deployment, (*scene.observed, *done.unstarted), facts, now=scene.now
+    )
     after = replace(before, status=status)
     if transitions.differ(before.status, status):
         async with platform.database.begin() as tx:
