@@ -19,6 +19,7 @@ from modelyard.api import (
     problems,
     projects,
     repository,
+    rollouts,
     runtimes,
     system,
     uploads,
@@ -50,7 +51,19 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     # the small ones stand first, so that the start waits for no other.
     for router in (system.health, console.router, docs.router, repository.router):
         app.include_router(router)
-    for module in (projects, models, uploads, runtimes, deployments, lifecycle, endpoints, accounts, system):
+    modules = (
+        projects,
+        models,
+        uploads,
+        runtimes,
+        deployments,
+        lifecycle,
+        rollouts,
+        endpoints,
+        accounts,
+        system,
+    )
+    for module in modules:
         app.include_router(module.router, prefix=PREFIX)
     problems.add_to(app)
     app.add_middleware(Envelope, new_id=platform.new_id, observe=observe)

@@ -17,6 +17,7 @@ from modelyard.cli import (
     lifecycle,
     models,
     resources,
+    rollouts,
     serve,
     services,
     up,
@@ -45,7 +46,7 @@ app = typer.Typer(
     help="Turn a trained model into a dependable service.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, serve, models, services, lifecycle, config, access, deployments, resources):
+for module in (up, serve, models, services, lifecycle, rollouts, config, access, deployments, resources):
     module.add_to(app)
 
 

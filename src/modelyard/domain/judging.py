@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, zip_longest
+from math import log
 
 from modelyard.domain import memory_gate, sequential
 from modelyard.domain.deployment import Replica
@@ -24,6 +25,9 @@ FEWEST_PAIRS = 50
 
 FEWEST_TIMES = 50
 """The old revision's quantile is not known before it answered so many requests."""
+
+CLEAR = log(20)
+"""Evidence that errors are over a gate's limit; that there are more than before must be decisive as well."""
 
 PATIENCE = 3
 """A metric must be out of its bound so many looks in a row; nothing is known of its distribution."""
@@ -72,7 +76,7 @@ def _errors(gate: ErrorGate, tally: Tally, seen: Seen) -> Tally:
     new, old = (seen.new.requests, seen.new.errors), (seen.old.requests, seen.old.errors)
     tally = _counted(tally, new, old, (seen.before.requests, seen.before.errors))
     failed = (
-        sequential.above(gate.limit, tally.samples, tally.bad) >= sequential.DECISIVE
+        sequential.above(gate.limit, tally.samples, tally.bad) >= CLEAR
         and _worse(tally) >= sequential.DECISIVE
     )
     message = f"{_rate(tally.bad, tally.samples)} of the new revision's requests failed"

@@ -65,9 +65,11 @@ def active(deployment: Deployment) -> RolloutStatus | None:
 def is_due(deployment: Deployment, *, now: float) -> bool:
     """Whether it is time to look at what the revisions do."""
     rollout = active(deployment)
-    if rollout is None or not (rollout.since or deployment.spec.strategy.kind is Kind.ROLLING):
-        return False
-    return not 0 <= now - rollout.judged_until < LOOK_SECONDS
+    return (
+        rollout is not None
+        and _is_judged(deployment, rollout)
+        and not 0 <= now - rollout.judged_until < LOOK_SECONDS
+    )
 
 
 def look_again_seconds(deployment: Deployment, *, now: float) -> float | None:
@@ -75,7 +77,14 @@ def look_again_seconds(deployment: Deployment, *, now: float) -> float | None:
     rollout = active(deployment)
     if rollout is None:
         return None
+    if not _is_judged(deployment, rollout):
+        return LOOK_SECONDS
     return min(max(rollout.judged_until + LOOK_SECONDS - now, 0.05), LOOK_SECONDS)
+
+
+def _is_judged(deployment: Deployment, rollout: RolloutStatus) -> bool:
+    """Whether the new revision gets requests yet."""
+    return bool(rollout.since) or deployment.spec.strategy.kind is Kind.ROLLING
 
 
 def _current(deployment: Deployment, now: float) -> RolloutStatus | None:

@@ -16,7 +16,7 @@ from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
 from modelyard.domain.runtime import RuntimeStatus
-from modelyard.store import deployments, measures, revisions, work
+from modelyard.store import comparisons, deployments, measures, revisions, work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +172,7 @@ async def _finalise(platform: Platform, deployment: Deployment) -> None:
         if current is None or not current.deleting:
             return
         await revisions.delete_all(tx, deployment.key)
+        await comparisons.forget(tx, deployment.key)
         await deployments.delete(tx, deployment.key)
         await measures.forget(tx, str(deployment.key))
         await authorise.note(
