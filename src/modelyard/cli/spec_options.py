@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard.cli import files
+from modelyard.cli.rollout_options import rollout
 
 Fields = dict[str, Any]
 Group = Callable[..., Fields]
@@ -71,7 +72,7 @@ def answers(
     }
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers)
+GROUPS: tuple[Group, ...] = (size, runs, answers, rollout)
 
 
 def fields(given: Fields) -> Fields:

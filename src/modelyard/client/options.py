@@ -33,9 +33,14 @@ def build(kind: type[T], given: Mapping[str, Any]) -> T:
 
 
 def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
-    """A deployment's spec; cpu, memory and gpu may be given beside the other fields, as numbers or text."""
+    """A deployment's spec; cpu, memory and gpu may be given beside the other fields, as numbers or text.
+
+    A strategy may be its kind alone, `canary`.
+    """
     resources = {name: str(given[name]) for name in _RESOURCES if given.get(name) is not None}
     rest = {name: value for name, value in given.items() if name not in _RESOURCES and value is not None}
+    if isinstance(rest.get("strategy"), str):
+        rest["strategy"] = {"kind": rest["strategy"]}
     return build(DeploymentSpec, {"model": ref, **({"resources": resources} if resources else {}), **rest})
 
 

@@ -115,6 +115,10 @@ class Route:
     """The first that fits a request counts."""
     sticky: Sticky | None = None
     limits: Limits = field(default_factory=Limits)
+    compares: bool = False
+    """Mark requests, so that the answers to both copies of one can be compared."""
+    keeps_inputs: bool = False
+    """Whether the inputs of marked requests may be kept."""
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modelyard.domain import judging
 from modelyard.domain.deployment import Deployment, DeploymentStatus, Failure, Phase, Replica
-from modelyard.domain.gates import ManualGate
+from modelyard.domain.gates import AgreementGate, Gate, ManualGate, MetricGate
 from modelyard.domain.judging import Seen
 from modelyard.domain.rollout_shares import needed, wanted
 from modelyard.domain.rollout_status import RolloutStatus, Stand, Tally
@@ -82,6 +82,11 @@ def look_again_seconds(deployment: Deployment, *, now: float) -> float | None:
     return min(max(rollout.judged_until + LOOK_SECONDS - now, 0.05), LOOK_SECONDS)
 
 
+def _begun(text: str, gate: Gate) -> Tally:
+    """What has seen nothing yet; without a number of its own a gate lets no step pass."""
+    return Tally(gate=text, waits=isinstance(gate, AgreementGate | MetricGate))
+
+
 def _is_judged(deployment: Deployment, rollout: RolloutStatus) -> bool:
     """Whether the new revision gets requests yet."""
     return bool(rollout.since) or deployment.spec.strategy.kind is Kind.ROLLING
@@ -105,7 +110,7 @@ def _current(deployment: Deployment, now: float) -> RolloutStatus | None:
         weights=weights,
         started_at=now,
         judged_until=now,
-        tallies=tuple(Tally(gate=text) for text in strategy.judges),
+        tallies=tuple(_begun(text, gate) for text, gate in strategy.judges.items()),
         message="its replicas are starting",
     )
 
@@ -145,7 +150,7 @@ def _judged(
     new = [r for r in replicas if r.revision == rollout.revision]
     old = [r for r in replicas if r.revision == rollout.base]
     tallies = tuple(
-        judging.judge(gate, known.get(text, Tally(gate=text)), seen, new=new, old=old, now=now)
+        judging.judge(gate, known.get(text, _begun(text, gate)), seen, new=new, old=old, now=now)
         for text, gate in deployment.spec.strategy.judges.items()
     )
     requests = rollout.requests + seen.new.requests

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from modelyard.domain import rollout_shares
+from modelyard.domain import progress, rollout_shares
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
-from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
+from modelyard.domain.endpoint import AccessKey, Addresses, Mirror, Route, Share, Target
 from modelyard.domain.traffic_spec import EndpointSpec
 from modelyard.gateway.sharing import Surroundings, shared
 
@@ -56,11 +56,16 @@ def serves(replica: Replica) -> bool:
 
 
 def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
+    shares = _shares(deployment)
+    mirrors = _mirrors(deployment, shares)
     return Route(
         name=str(deployment.key),
         service=deployment.key.service,
         addresses=addresses(deployment.key, domain=domain),
-        shares=_shares(deployment),
+        shares=shares,
+        mirrors=mirrors,
+        compares=bool(mirrors),
+        keeps_inputs=bool(mirrors) and deployment.spec.strategy.keep_inputs,
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,
@@ -74,6 +79,16 @@ def _shares(deployment: Deployment) -> tuple[Share, ...]:
         Share(name=f"{deployment.key}#{part.revision}", targets=_targets(part.replicas), weight=part.weight)
         for part in divided
     ) or (_everything(deployment),)
+
+
+def _mirrors(deployment: Deployment, shares: Sequence[Share]) -> tuple[Mirror, ...]:
+    """Copies for the revision that is rolled out, as many as its strategy says."""
+    rollout = progress.active(deployment)
+    percent = deployment.spec.strategy.mirror
+    if rollout is None or len(shares) < 2 or not rollout.since or not percent:
+        return ()
+    new = shares[-1]
+    return (Mirror(share=new, percent=percent),) if new.targets and new.weight < 100 else ()
 
 
 def _targets(replicas: Iterable[Replica]) -> tuple[Target, ...]:

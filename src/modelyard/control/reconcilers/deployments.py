@@ -12,6 +12,7 @@ from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import launching, rollouts, routing, transitions
 from modelyard.domain import conditions, rollout
+from modelyard.domain.comparison import Report
 from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
@@ -27,6 +28,8 @@ class _Scene:
     """As it was stored."""
     deployment: Deployment
     """With its rollout as far as it is now."""
+    report: Report | None
+    """What comparing two revisions has shown, when it is news."""
     revisions: Mapping[int, Revision]
     """The wanted one and the good one."""
     runtimes: Mapping[int, RuntimeStatus | None]
@@ -84,10 +87,11 @@ class Deployments:
         if gateway is None and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
         now = platform.clock()
-        status = await rollouts.advanced(platform, deployment, observed, now=now)
+        status, report = await rollouts.advanced(platform, deployment, observed, now=now)
         scene = _Scene(
             before=deployment,
             deployment=replace(deployment, status=status),
+            report=report,
             revisions=known,
             runtimes={n: await launching.runtime(platform, each) for n, each in known.items()},
             observed=observed,
@@ -152,6 +156,8 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
                 return Again(0.0)
             # Warnings are written by who deploys, perhaps while this step was under way.
             await deployments.record(tx, before.key, replace(status, warnings=current.status.warnings))
+            if scene.report is not None:
+                await comparisons.set(tx, before.key, scene.report)
             for reason, message in transitions.events(before, after, facts.actions):
                 await authorise.note(
                     platform, tx, None, project=before.project, kind=KIND, name=before.key.service,

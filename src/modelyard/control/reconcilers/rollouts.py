@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from math import floor
 
 from modelyard.control import measuring
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import replica_metrics
+from modelyard.control.reconcilers import comparing, replica_metrics
 from modelyard.domain import observation, progress
+from modelyard.domain.comparison import Report
 from modelyard.domain.deployment import Deployment, DeploymentStatus, Key, Phase, Replica
 from modelyard.domain.gates import MetricGate
 from modelyard.domain.judging import Seen
@@ -24,25 +25,33 @@ HISTORY_SECONDS = 600.0
 _STEP = KEEP[0][0]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found out."""
+
+    seen: Seen | None
+    report: Report | None
+    """Of the comparison, with what is new in it; None when nothing was compared."""
+
+
 async def advanced(
     platform: Platform, deployment: Deployment, observed: Sequence[Replica], *, now: float
-) -> DeploymentStatus:
-    """The deployment's status with its rollout as far as it is now."""
-    rollout = progress.active(deployment)
-    seen = None
+) -> tuple[DeploymentStatus, Report | None]:
+    """The deployment's status with its rollout as far as it is now, and what comparing has shown."""
+    rollout, look = progress.active(deployment), Look(None, None)
     if rollout is not None and progress.is_due(deployment, now=now):
-        seen = await _seen(platform, deployment, rollout, observed, now)
+        look = await _look(platform, deployment, rollout, observed, now)
     replicas = remember(deployment.status.replicas, observed, now=now)
-    return progress.advance(deployment, replicas, seen, now=now)
+    return progress.advance(deployment, replicas, look.seen, now=now), look.report
 
 
-async def _seen(
+async def _look(
     platform: Platform,
     deployment: Deployment,
     rollout: RolloutStatus,
     observed: Sequence[Replica],
     now: float,
-) -> Seen:
+) -> Look:
     key = deployment.key
     tail = await _counted(platform, key, rollout, floor(now / _STEP - 1) * _STEP, now)
     seen = Seen(bounds=observation.BOUNDS[:-1], tail=tail)
@@ -57,7 +66,10 @@ async def _seen(
     if names:
         ready = [r for r in observed if r.revision == rollout.revision and r.phase is Phase.READY]
         seen = replace(seen, metrics=await replica_metrics.means(platform, key, ready, names))
-    return seen
+    if deployment.spec.strategy.mirror:
+        compared = await comparing.compared(platform, deployment, rollout, observed, now)
+        return Look(replace(seen, agreements=compared.agreements), compared.report)
+    return Look(seen, None)
 
 
 async def _counted(platform: Platform, key: Key, rollout: RolloutStatus, since: float, now: float) -> Tail:

@@ -67,7 +67,14 @@ def routes_differ(before: Deployment, after: Deployment) -> bool:
         [(r.name, r.address) for r in d.status.replicas if routes.serves(r)] for d in (before, after)
     )
     divided, after_all = (rollout_shares.parts(d, serves=routes.serves) for d in (before, after))
-    return edited or one != other or _weights(divided) != _weights(after_all)
+    moved = _stand(before) != _stand(after)
+    return edited or moved or one != other or _weights(divided) != _weights(after_all)
+
+
+def _stand(deployment: Deployment) -> tuple[Stand | None, bool]:
+    """Where its rollout stands, which decides whether requests are mirrored."""
+    rollout = deployment.status.rollout
+    return (rollout.stand, bool(rollout.since)) if rollout is not None else (None, False)
 
 
 def _weights(parts: Sequence[Part]) -> list[tuple[int, int]]:
