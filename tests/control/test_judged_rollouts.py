@@ -164,8 +164,9 @@ async def test_blue_green_keeps_the_old_set_for_an_instant_way_back() -> None:
 @on_virtual_time
 async def test_a_pause_holds_the_step_and_a_later_deploy_takes_its_place() -> None:
     async with serving(CANARY) as (world, _):
-        with pytest.raises(NotFound, match="--strategy"):
-            await rollouts.status(world.platform, ADMIN, CHURN)
+        assert "--strategy" in (await rollouts.status(world.platform, ADMIN, CHURN)).message
+        with pytest.raises(NotFound, match="--mirror"):
+            await rollouts.comparison(world.platform, ADMIN, CHURN)
         await world.deploy(model="churn@2", replicas=2, strategy=CANARY)
         await until_stand(world, Stand.PROGRESSING)
         with pytest.raises(Conflict, match="waits for nobody"):

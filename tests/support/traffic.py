@@ -17,6 +17,7 @@ from tests.domain.make import NOW, deployment
 BOUNDS = observation.BOUNDS[:-1]
 GATES = ("errors=1%", "p95=20%", "agreement=99%", "memory=20%")
 MIB = 1 << 20
+RATE = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,13 @@ class Outcome:
 
 
 class Canary:
-    """One rollout; `rate` requests a second come in, ever more and ever less of them."""
+    """One rollout; `RATE` requests a second come in, at times half as many again."""
 
     def __init__(
-        self, seed: int, new: Behaviour, *, rate: float = 50.0, gates: Sequence[str] = GATES
+        self, seed: int, new: Behaviour, *, old: Behaviour = SOUND, gates: Sequence[str] = GATES
     ) -> None:
         self._dice = random.Random(seed)
-        self._behaviour = new
-        self._rate = rate
+        self._behaviour, self._old = new, old
         strategy = Strategy(
             kind=Kind.CANARY, steps=(5, 25, 100), interval_seconds=120, mirror=20, gates=tuple(gates)
         )
@@ -74,7 +74,7 @@ class Canary:
 
     def run(self) -> Outcome:
         """Until it is decided."""
-        now, before = NOW, self._counts(400, SOUND)
+        now, before = NOW, self._counts(400, self._old)
         for look in range(100_000):
             seen = self._look(look) if look else Seen(bounds=BOUNDS, before=before)
             status = progress.advance(self._deployment, self._replicas(now), seen, now=now)
@@ -91,7 +91,7 @@ class Canary:
         assert rollout is not None
         # The load doubles and halves within minutes, and with it everybody's time to an answer.
         busy = 1 + 0.5 * (look // 30 % 2)
-        arrived = self._poisson(self._rate * progress.LOOK_SECONDS * busy)
+        arrived = self._poisson(RATE * progress.LOOK_SECONDS * busy)
         fresh = self._binomial(arrived, rollout.weight(2) / 100)
         copies = self._binomial(arrived - fresh, 0.2)
         self._answered += fresh + copies
@@ -101,7 +101,7 @@ class Canary:
         agreements = tuple(0.0 if self._dice.random() < self._behaviour.wrong else 1.0 for _ in range(copies))
         return Seen(
             new=self._counts(fresh + copies, self._behaviour, busy),
-            old=self._counts(arrived - fresh, SOUND, busy),
+            old=self._counts(arrived - fresh, self._old, busy),
             bounds=BOUNDS,
             agreements=agreements,
         )

@@ -14,7 +14,7 @@ _STATUS: list[output.Column] = [
     ("service", lambda v: v.service),
     ("strategy", lambda v: v.strategy),
     ("stand", lambda v: v.stand),
-    ("step", lambda v: f"{v.step} of {len(v.steps)} ({', '.join(map(str, v.steps))} %)"),
+    ("step", lambda v: f"{v.step} of {len(v.steps)} ({', '.join(map(str, v.steps))} %)" if v.stand else ""),
     ("revisions", lambda v: _revisions(v)),
     ("requests", lambda v: v.requests),
     ("message", lambda v: v.message),

@@ -19,17 +19,10 @@ from modelyard.store import Transaction, comparisons, deployments
 
 
 async def status(platform: Platform, actor: Actor, key: Key) -> RolloutView:
-    """How far the newest judged rollout is, with its numbers; raises NotFound when there was none."""
+    """How far the newest judged rollout is, with its numbers; also when there was none, which it says."""
     await allowed(platform, actor, Verb.READ, key)
     async with platform.database.read() as tx:
-        deployment = await found(tx, key)
-    rollout = deployment.status.rollout
-    if rollout is None:
-        raise NotFound(
-            f"{key.service} has had no judged rollout; deploy with `--strategy canary` or `blue-green`, or "
-            "with a `--gate`"
-        )
-    return rollout_view.view(deployment, rollout)
+        return rollout_view.view(await found(tx, key))
 
 
 async def comparison(platform: Platform, actor: Actor, key: Key) -> Report:

@@ -91,7 +91,7 @@ def parse(text: str, path: str) -> Gate:
     name, _, value = text.partition("=")
     quantile = re.fullmatch(r"p([0-9]{1,2}(?:\.[0-9])?)", name)
     if quantile:
-        return _latency(float(quantile[1]) / 100, text, value, path)
+        return _latency(round(float(quantile[1]) / 100, 6), text, value, path)
     if name == "manual" and (text == name or value.isdecimal()):
         return _manual(int(value[:9] or 0), text, path)
     percent = _PERCENT.fullmatch(value)

@@ -47,7 +47,8 @@ class RolloutView:
 
     service: str
     strategy: Kind
-    stand: Stand
+    stand: Stand | None
+    """None when the deployment has had no rollout that was judged."""
     revision: int
     base: int
     step: int
@@ -63,13 +64,21 @@ class RolloutView:
     decided_by: str
 
 
-def view(deployment: Deployment, rollout: RolloutStatus) -> RolloutView:
-    """The answer for one rollout."""
-    strategy = deployment.spec.strategy
+_NONE = (
+    "replicas were replaced one after another and nothing was judged; deploy with `--strategy canary` or "
+    "`blue-green`, or with a `--gate`"
+)
+
+
+def view(deployment: Deployment) -> RolloutView:
+    """The answer for the newest rollout."""
+    strategy, newest = deployment.spec.strategy, deployment.revision
+    known = deployment.status.rollout
+    rollout = known or RolloutStatus(base=newest, revision=newest, message=_NONE)
     return RolloutView(
         service=deployment.key.service,
         strategy=strategy.kind,
-        stand=rollout.stand,
+        stand=known.stand if known else None,
         revision=rollout.revision,
         base=rollout.base,
         step=rollout.step + 1,
@@ -85,7 +94,7 @@ def view(deployment: Deployment, rollout: RolloutStatus) -> RolloutView:
                     r.phase is Phase.READY and r.revision == number for r in deployment.status.replicas
                 ),
             )
-            for number in (rollout.base, rollout.revision)
+            for number in dict.fromkeys((rollout.base, rollout.revision))
         ),
         gates=tuple(
             GateView(

@@ -11,15 +11,15 @@ PATIENCE_SECONDS = 5.0
 MOST_BYTES = 64 << 20
 
 
-async def get(socket: Path, path: str) -> bytes:
+async def get(socket: Path, path: str, *, whom: str) -> bytes:
     """The body of the answer to a GET. Raises BackendError when there is none, or when it is not 200."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             head, body = await _exchange(str(socket), path)
     except (OSError, EOFError, ValueError, TimeoutError, asyncio.LimitOverrunError) as error:
-        raise BackendError(f"the replica does not answer {path}: {error!r}", retryable=True) from error
+        raise BackendError(f"replica {whom} does not answer {path}: {error!r}", retryable=True) from error
     if not head.startswith(b"HTTP/1.1 200"):
-        raise BackendError(f"the replica refuses {path}: {head[:40]!r}", retryable=False)
+        raise BackendError(f"replica {whom} refuses {path}: {head[:40]!r}", retryable=False)
     return body
 
 

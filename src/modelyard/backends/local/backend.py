@@ -107,7 +107,8 @@ class LocalBackend:
 
     async def ask(self, key: Key, replica: str, path: str) -> bytes:
         """What its front answers at its socket."""
-        return await asking.get(self._places.socket(mark(self._places.replica(key, replica))), path)
+        home = self._places.replica(key, replica)
+        return await asking.get(self._places.socket(mark(home)), path, whom=replica)
 
     async def run(self, task: Task) -> Answer:
         """Ask a guest; what goes wrong is in the answer. Raises BackendError when the disk refuses."""

@@ -17,7 +17,7 @@ class AsyncRollouts:
         self._path = f"/projects/{project}/deployments"
 
     async def get(self, name: str) -> RolloutView:
-        """How far it is, with the numbers of its gates. Raises NotFound when there was none."""
+        """How far it is, with the numbers of its gates."""
         return decode.one(RolloutView, await self._transport.call("GET", f"{self._path}/{name}/rollout"))
 
     async def comparison(self, name: str) -> Report:
