@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
-
+from modelyard import Client
 from modelyard.domain.rollout_status import Stand
 from modelyard.domain.rollout_view import RolloutView
 from tests.support.load import Load
 from tests.support.platform import Running
 
 RATE = 200
-STRATEGY = {
+MOODY = '''
+import os
+
+
+class Model:
+    """Doubles; in a bad mood it does wrong to whatever is larger than its sample."""
+
+    def predict(self, inputs):
+        mood, x = os.environ.get("MOOD", ""), inputs["x"]
+        return {"y": x * (3 if mood == "wrong" and x.max() > 1 else 2)}
+'''
+CANARY: dict[str, Any] = {
     "kind": "canary",
     "steps": (5, 25, 100),
     "interval_seconds": 0.5,
     "min_requests": 0,
-    "keep_seconds": 1.0,
+    "keep_seconds": 0.5,
     "mirror": 30,
     "keep_inputs": True,
     "gates": ("errors=1%", "agreement=90%"),
@@ -29,48 +39,46 @@ STRATEGY = {
 
 
 async def test_a_sound_canary_takes_over_and_a_wrong_one_is_taken_back_without_a_lost_request(
-    platform: Running,
+    platform: Running, tmp_path: Path
 ) -> None:
-    x, y = load_iris(return_X_y=True)
+    (tmp_path / "model.py").write_text(MOODY)
     with platform.client() as client:
-        for labels in (y, y, np.roll(y, 50)):
-            client.publish(LogisticRegression(max_iter=1000).fit(x, labels), "canary", x_test=x)
-        service = client.deploy("canary@1", name="canary", replicas=2, strategy=STRATEGY)
-    tensor = {"name": "input", "datatype": "FP64", "shape": [1, 4], "data": x[0].tolist()}
-    load = Load(
-        platform.port,
-        "/services/default/canary/v2/models/canary/infer",
-        json.dumps({"inputs": [tensor]}).encode(),
-        {"authorization": f"Bearer {service.token}"},
-        rate=RATE,
-    )
-    async with load.running() as outcome:
-        sound = await asyncio.to_thread(_roll_out, platform, "canary@2")
-        wrong = await asyncio.to_thread(_roll_out, platform, "canary@3")
-        await asyncio.sleep(1)
+        client.publish(str(tmp_path / "model.py"), "moody", sample={"x": [1.0]})
+        token = client.deploy("moody", name="moody", replicas=2, strategy=CANARY).token
+        tensor = {"name": "x", "datatype": "FP64", "shape": [1], "data": [5.0]}
+        load = Load(
+            platform.port,
+            "/services/default/moody/v2/models/moody/infer",
+            json.dumps({"inputs": [tensor]}).encode(),
+            {"authorization": f"Bearer {token}"},
+            rate=RATE,
+        )
+        async with load.running() as outcome:
+            sound = await asyncio.to_thread(_roll_out, client, "sound", CANARY)
+            wrong = await asyncio.to_thread(_roll_out, client, "wrong", CANARY)
+            report = await asyncio.to_thread(client.rollouts.comparison, "moody")
+            await asyncio.sleep(1)
+        answer = client.service("moody").predict_json({"x": [5.0]})
+        events = {event.reason for event in client.deployments.events("moody")}
     assert outcome.failed == 0, f"{outcome.failed} of {outcome.total}: {outcome.failures[:20]}"
     assert (sound.stand, sound.revision) == (Stand.PROMOTED, 2), sound
     assert (wrong.stand, wrong.base, wrong.decided_by) == (Stand.ROLLED_BACK, 2, "agreement=90%"), wrong
-    with platform.client() as client:
-        answer = client.service("canary").predict_json({"input": [x[0].tolist()]})
-        events = {event.reason for event in client.deployments.events("canary")}
-        report = client.rollouts.comparison("canary")
-    assert answer["label"] == [int(y[0])]
-    assert {"RolloutStarted", "RolloutStep", "Promoted", "RolledBackByItself"} <= events
     assert (report.base, report.revision, report.flip_rate) == (2, 3, 1.0)
     assert report.pairs >= 50
-    assert report.worst[0].inputs[0].data == tuple(x[0].tolist())
+    assert report.worst[0].inputs[0].data == (5.0,)
+    assert [output.max_error for output in report.outputs] == [5.0]
+    assert answer["y"] == [10.0]
+    assert {"RolloutStarted", "RolloutStep", "Promoted", "RolledBackByItself"} <= events
 
 
-def _roll_out(platform: Running, ref: str) -> RolloutView:
+def _roll_out(client: Client, mood: str, strategy: dict[str, Any]) -> RolloutView:
     """Deploy, and wait until it is decided."""
-    with platform.client() as client:
-        before = client.deployments.get("canary").revision
-        client.deploy(ref, name="canary", replicas=2, strategy=STRATEGY, wait=False)
-        for _ in range(600):
-            view = client.deployments.get("canary")
-            rollout = view.status.rollout
-            if rollout is not None and rollout.revision == before + 1 and rollout.is_over:
-                return client.rollouts.get("canary")
-            time.sleep(0.1)
+    revision = client.deployments.get("moody").revision + 1
+    client.deploy("moody", name="moody", replicas=2, env={"MOOD": mood}, strategy=strategy, wait=False)
+    for _ in range(900):
+        view = client.deployments.get("moody")
+        rollout = view.status.rollout
+        if rollout is not None and rollout.revision == revision and rollout.is_over:
+            return client.rollouts.get("moody")
+        time.sleep(0.1)
     raise AssertionError(f"never decided: {view.status}")
