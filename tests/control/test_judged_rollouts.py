@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from modelyard.backends.base import Launch
 from modelyard.control import deployments, operations, rollouts
 from modelyard.domain.deployment import Deployment, Resources
 from modelyard.domain.endpoint import Route
@@ -46,15 +49,14 @@ class Traffic:
         self.applied(self.world.gateway.applied)
         while True:
             await asyncio.sleep(TICK)
-            weights = self.seen[-1]
-            at = int(clock() // 10 * 10)
-            found = {
-                Part(str(CHURN), revision): self.window(revision, weight)
-                for revision, weight in weights.items()
-                if revision and weight
-            }
+            [route] = self.world.gateway.applied
+            counts: Counter[int] = Counter()
+            for share in route.shares:
+                for target in share.targets:
+                    counts[target.revision] += share.weight // len(share.targets)
+            found = {Part(str(CHURN), n): self.window(n, count) for n, count in counts.items() if count}
             async with self.world.database.begin() as tx:
-                await measures.add_windows(tx, at, 10, found)
+                await measures.add_windows(tx, int(clock() // 10 * 10), 10, found)
 
     def window(self, revision: int, requests: int) -> Window:
         errors = requests if revision == self.bad_revision else 0
@@ -213,3 +215,54 @@ async def test_a_canary_that_cannot_start_leaves_the_base_alone() -> None:
         assert deployment.status.rollout.stand is Stand.PREPARING
         assert "0 of 1 replicas" in deployment.status.rollout.message
     assert all(seen.get(2, 0) == 0 for seen in traffic.seen)
+
+
+@on_virtual_time
+async def test_a_rolling_update_with_a_gate_is_taken_back_as_well() -> None:
+    strategy = Strategy(gates=("errors=1%",), interval_seconds=30)
+    async with serving(strategy) as (world, traffic):
+        await world.deploy(model="churn@2", replicas=2, strategy=strategy)
+        deployment = await until_stand(world, Stand.PROMOTED)
+        assert deployment.status.good_revision == 2
+        traffic.bad_revision = 3
+        await world.deploy(model="churn@1", replicas=2, strategy=strategy)
+        deployment = await until_stand(world, Stand.ROLLED_BACK)
+        await asyncio.sleep(20)
+        assert [r.revision for r in await world.ready()] == [2, 2]
+    assert all(seen == {0: 100} for seen in traffic.seen)
+
+
+@on_virtual_time
+async def test_copies_are_compared_before_any_client_meets_the_new_revision() -> None:
+    strategy = Strategy(
+        kind=Kind.CANARY, steps=(0, 100), mirror=10, interval_seconds=0, min_requests=0, keep_seconds=5,
+        gates=("agreement=99%", "metric:depth<=5"), keep_inputs=True,
+    )  # fmt: skip
+    async with serving(strategy) as (world, traffic):
+
+        def answers(launch: Launch, path: str) -> bytes:
+            if path == "/metrics":
+                return b'# TYPE depth gauge\ndepth{a="1"} 1\ndepth{a="2"} 2.5\nother NaN\n'
+            label = 1 if launch.version == "1" else 1 + traffic.bad_revision
+            output = {"name": "label", "datatype": "INT64", "shape": [1], "data": [label]}
+            size = {"at": clock() - 0.1, "seconds": 0.01, "rows": 1, "size": 8}
+            samples = [{"id": f"{clock()}-{n}", "outputs": [output], **size} for n in range(20)]
+            return json.dumps({"samples": samples}).encode()
+
+        world.backend.front = answers
+        traffic.bad_revision = 7
+        await world.deploy(model="churn@2", replicas=2, strategy=strategy)
+        deployment = await until_stand(world, Stand.ROLLED_BACK)
+        report = await rollouts.comparison(world.platform, ADMIN, CHURN)
+        assert (report.revision, report.flip_rate) == (2, 1.0)
+        assert max(seen.get(2, 0) for seen in traffic.seen) == 0
+        traffic.bad_revision = 0
+        await operations.restart(world.platform, ADMIN, CHURN)
+        deployment = await until_stand(world, Stand.KEEPING)
+        [route] = world.gateway.applied
+        report = await rollouts.comparison(world.platform, ADMIN, CHURN)
+    assert deployment.status.rollout is not None
+    assert "depth is 3.5" in deployment.status.rollout.tallies[1].message
+    assert (report.revision, report.flip_rate) == (3, 0.0)
+    assert report.pairs >= 50
+    assert (route.mirrors, route.compares) == ((), False)

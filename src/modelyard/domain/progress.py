@@ -95,11 +95,10 @@ def _is_judged(deployment: Deployment, rollout: RolloutStatus) -> bool:
 def _current(deployment: Deployment, now: float) -> RolloutStatus | None:
     """The rollout that is under way, or that begins now; None when there is nothing to roll out."""
     status, newest = deployment.status, deployment.revision
-    known = status.rollout
-    if known is not None and known.revision == newest:
-        return None if known.is_over or deployment.deleting else known
-    order, strategy = deployment.order, deployment.spec.strategy
+    known, order, strategy = status.rollout, deployment.order, deployment.spec.strategy
     plain = strategy.is_plain or (order.plain and order.revision == newest)
+    if known is not None and known.revision == newest:
+        return None if known.is_over or deployment.deleting or plain else known
     nothing = deployment.deleting or wanted(deployment) == 0 or status.failed_revision == newest
     if plain or nothing or status.good_revision in (0, newest):
         return None
@@ -124,6 +123,9 @@ def _faded(
     superseded = rollout.revision != deployment.revision
     if not rollout.is_over and superseded:
         return _base_again(rollout, f"revision {deployment.revision} took its place", by="a later change")
+    if not rollout.is_over:
+        # The strategy was edited: nothing is judged any more, and the revision goes on replacing the other.
+        return None
     if rollout.stand is Stand.PROMOTED:
         unwanted = any(r.revision != rollout.revision for r in replicas) and not superseded
     else:

@@ -112,6 +112,8 @@ def wanted_replicas(deployment: Deployment) -> int:
 class _Scene:
     """The observed replicas by what they mean for the rollout, least useful first."""
 
+    total: int
+    """How many serve all requests."""
     want: int
     """Of the wanted revision: all, or what a step of its rollout takes."""
     least_old: int
@@ -138,6 +140,7 @@ class _Scene:
         target = deployment.wanted_revision
         want, least_old = _sizes(deployment, now)
         return cls(
+            total=wanted_replicas(deployment),
             want=want,
             least_old=least_old,
             most=max(wanted_replicas(deployment) + deployment.spec.max_surge, want + least_old),
@@ -147,6 +150,12 @@ class _Scene:
             new=tuple(r for r in staying if r.revision == target),
             old=tuple(r for r in staying if r.revision != target),
         )
+
+    @property
+    def keep_new(self) -> int:
+        """How many new ones must stay: more than a step takes, while the old ones cannot serve everything."""
+        serving = sum(r.phase is Phase.READY and r.name in self.routed for r in self.old)
+        return max(self.want, self.total - serving)
 
     @property
     def keep_old(self) -> int:
@@ -203,7 +212,7 @@ def _age(claimed: float, r: Replica, now: float) -> float:
 
 def _leave(scene: _Scene, killed: set[str]) -> Iterator[Action]:
     """Take one step with everything that has to go: drain, and stop what gets no requests any more."""
-    surplus = [*scene.new[: max(len(scene.new) - scene.want, 0)]]
+    surplus = [*scene.new[: max(len(scene.new) - scene.keep_new, 0)]]
     surplus += scene.old[: max(len(scene.old) - scene.keep_old, 0)]
     for r in surplus:
         if r.name in killed:
