@@ -48,8 +48,7 @@ def advance(
     if order and order.paused:
         message = f"paused by {order.by} at {rollout.weight(rollout.revision)} %"
         return replace(deployment.status, rollout=replace(rollout, stand=Stand.PAUSED, message=message))
-    if rollout.stand is Stand.PAUSED:
-        rollout = replace(rollout, stand=_resumed(deployment, rollout))
+    rollout = replace(rollout, stand=_stand(deployment, rollout))
     rollout = _onward(deployment, rollout, replicas, now)
     good = rollout.revision if rollout.stand is Stand.PROMOTED else deployment.status.good_revision
     return replace(deployment.status, rollout=rollout, good_revision=good)
@@ -159,12 +158,14 @@ def _judged(
     return replace(rollout, tallies=tallies, requests=requests, judged_until=now, tail=seen.tail)
 
 
-def _resumed(deployment: Deployment, rollout: RolloutStatus) -> Stand:
-    """Where it was when it was paused."""
+def _stand(deployment: Deployment, rollout: RolloutStatus) -> Stand:
+    """Where it is, whether it was paused meanwhile or its steps were edited."""
     stages = deployment.spec.strategy.stages
     percent = stages[min(rollout.step, len(stages) - 1)]
     if not rollout.since or (rollout.weights and rollout.weight(rollout.revision) != percent):
         return Stand.PREPARING
+    if rollout.stand is not Stand.PAUSED:
+        return rollout.stand
     return Stand.KEEPING if rollout.weights and percent == 100 else Stand.PROGRESSING
 
 
@@ -182,7 +183,7 @@ def _onward(
             lack = _lacking(deployment, rollout, replicas)
             if lack:
                 return replace(rollout, message=lack)
-            rollout = _entered(rollout, percent, now, weighted=strategy.kind is not Kind.ROLLING)
+            rollout = _entered(rollout, percent, now)
         obstacles = list(_obstacles(deployment, rollout, percent, now))
         if obstacles:
             return replace(rollout, message=obstacles[0])
@@ -194,8 +195,9 @@ def _onward(
         rollout = replace(rollout, step=rollout.step + 1, stand=Stand.PREPARING, requests=0)
 
 
-def _entered(rollout: RolloutStatus, percent: int, now: float, *, weighted: bool) -> RolloutStatus:
-    """A step begins: its part of the requests goes to the new revision."""
+def _entered(rollout: RolloutStatus, percent: int, now: float) -> RolloutStatus:
+    """A step begins: its part of the requests goes to the new revision, if they are divided at all."""
+    weighted = bool(rollout.weights)
     weights = ((rollout.base, 100 - percent), (rollout.revision, percent)) if weighted else ()
     stand = Stand.KEEPING if weighted and percent == 100 else Stand.PROGRESSING
     # Until a step begins nothing was sent on purpose, so nothing before it counts for it.
