@@ -1,4 +1,4 @@
-"""A canary that becomes the service and one that is taken back, under constant load through a real Envoy."""
+"""Canaries that become the service and that are taken back, under constant load through a real Envoy."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Model:
 
     def predict(self, inputs):
         mood, x = os.environ.get("MOOD", ""), inputs["x"]
+        if mood == "broken" and x.max() > 1:
+            raise ValueError("not today")
         return {"y": x * (3 if mood == "wrong" and x.max() > 1 else 2)}
 '''
 CANARY: dict[str, Any] = {
@@ -36,9 +38,10 @@ CANARY: dict[str, Any] = {
     "keep_inputs": True,
     "gates": ("errors=1%", "agreement=90%"),
 }
+COPIES_ONLY = {**CANARY, "steps": (0, 100), "min_requests": 20, "gates": ("errors=1%",)}
 
 
-async def test_a_sound_canary_takes_over_and_a_wrong_one_is_taken_back_without_a_lost_request(
+async def test_sound_canaries_take_over_and_bad_ones_are_taken_back_without_a_lost_request(
     platform: Running, tmp_path: Path
 ) -> None:
     (tmp_path / "model.py").write_text(MOODY)
@@ -57,12 +60,14 @@ async def test_a_sound_canary_takes_over_and_a_wrong_one_is_taken_back_without_a
             sound = await asyncio.to_thread(_roll_out, client, "sound", CANARY)
             wrong = await asyncio.to_thread(_roll_out, client, "wrong", CANARY)
             report = await asyncio.to_thread(client.rollouts.comparison, "moody")
+            broken = await asyncio.to_thread(_roll_out, client, "broken", COPIES_ONLY)
             await asyncio.sleep(1)
         answer = client.service("moody").predict_json({"x": [5.0]})
         events = {event.reason for event in client.deployments.events("moody")}
     assert outcome.failed == 0, f"{outcome.failed} of {outcome.total}: {outcome.failures[:20]}"
     assert (sound.stand, sound.revision) == (Stand.PROMOTED, 2), sound
     assert (wrong.stand, wrong.base, wrong.decided_by) == (Stand.ROLLED_BACK, 2, "agreement=90%"), wrong
+    assert (broken.stand, broken.base, broken.decided_by) == (Stand.ROLLED_BACK, 2, "errors=1%"), broken
     assert (report.base, report.revision, report.flip_rate) == (2, 3, 1.0)
     assert report.pairs >= 50
     assert report.worst[0].inputs[0].data == (5.0,)
