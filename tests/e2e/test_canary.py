@@ -25,7 +25,7 @@ class Model:
     def predict(self, inputs):
         mood, x = os.environ.get("MOOD", ""), inputs["x"]
         if mood == "broken" and x.max() > 1:
-            raise ValueError("not today")
+            raise RuntimeError("not today")
         return {"y": x * (3 if mood == "wrong" and x.max() > 1 else 2)}
 '''
 CANARY: dict[str, Any] = {
