@@ -73,7 +73,6 @@ READING: dict[str, Verb] = {
     "deployments.history": lambda p, a: deployments.history(p, a, KEY),
     "deployments.explain": lambda p, a: deployments.explain(p, a, KEY),
     "metrics.of": lambda p, a: metrics.of(p, a, KEY, since=0.0, until=1.0),
-    "deployments.statistics": lambda p, a: deployments.statistics(p, a, KEY),
     "rollouts.status": lambda p, a: rollouts.status(p, a, KEY),
     "endpoints.list": lambda p, a: endpoints.list(p, a, P),
     "journal.of_project": lambda p, a: journal.of_project(p, a, P),

@@ -48,7 +48,8 @@ def advance(
     if order and order.paused:
         message = f"paused by {order.by} at {rollout.weight(rollout.revision)} %"
         return replace(deployment.status, rollout=replace(rollout, stand=Stand.PAUSED, message=message))
-    rollout = replace(rollout, stand=_stand(deployment, rollout))
+    # A clock that was set back must not hold a step until it has caught up.
+    rollout = replace(rollout, stand=_stand(deployment, rollout), since=min(rollout.since, now))
     rollout = _onward(deployment, rollout, replicas, now)
     good = rollout.revision if rollout.stand is Stand.PROMOTED else deployment.status.good_revision
     return replace(deployment.status, rollout=rollout, good_revision=good)
