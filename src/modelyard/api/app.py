@@ -21,6 +21,7 @@ from modelyard.api import (
     projects,
     repository,
     runtimes,
+    shells,
     system,
     uploads,
 )
@@ -58,6 +59,7 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
         runtimes,
         deployments,
         lifecycle,
+        shells,
         endpoints,
         accounts,
         certificate,

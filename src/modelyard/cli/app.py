@@ -20,6 +20,7 @@ from modelyard.cli import (
     resources,
     serve,
     services,
+    shell,
     up,
 )
 from modelyard.client.problems import Unreachable
@@ -46,7 +47,19 @@ app = typer.Typer(
     help="Turn a trained model into a dependable service.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, serve, models, services, lifecycle, config, access, certificate, deployments, resources):
+for module in (
+    up,
+    serve,
+    models,
+    services,
+    lifecycle,
+    shell,
+    config,
+    access,
+    certificate,
+    deployments,
+    resources,
+):
     module.add_to(app)
 
 
