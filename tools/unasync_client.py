@@ -34,6 +34,7 @@ RESOURCES = (
     "Accounts",
     "Service",
     "Certificate",
+    "Shells",
 )
 
 

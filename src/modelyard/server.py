@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import ipaddress
 import logging
@@ -99,6 +100,7 @@ async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None
         log.info("stopping", extra={"because": str(trouble or "asked to")})
         announcing.cancel()
         await controller.stop()
+        await platform.shells.close()
         await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
         server.should_exit = True
         await asyncio.gather(serving, controlling, announcing, return_exceptions=True)
@@ -120,6 +122,8 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         options=Options(
             max_body_bytes=quantity.parse_memory(chosen.limits.request, "limits.request"),
             shared_memory=chosen.limits.shared_memory,
+            programs=dataclasses.asdict(chosen.servers),
+            secrets=str(home / "secrets"),
         ),
     )
     door = _door(chosen)

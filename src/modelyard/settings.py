@@ -122,6 +122,22 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Programs of other servers; empty means what is found on the PATH."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    triton: str = ""
+    """Path of `tritonserver`."""
+    tfserving: str = ""
+    """Path of `tensorflow_model_server`."""
+    torchserve: str = ""
+    """Path of `torchserve`."""
+    vllm: str = ""
+    """Path of `vllm`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting of one installation."""
 
@@ -134,6 +150,7 @@ class Settings:
     runtimes: Runtimes = field(default_factory=Runtimes)
     limits: Limits = field(default_factory=Limits)
     scaling: Scaling = field(default_factory=Scaling)
+    servers: Servers = field(default_factory=Servers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,6 @@ async def test_a_name_in_the_address_that_is_none_is_refused(admin: httpx2.Async
         ({"model": "churn@@"}, "spec.model"),
         ({"model": ""}, "spec.model"),
         ({"model": 1}, "model"),
-        ({"model": None}, "model"),
         ({"runtime": "../x"}, ""),
         ({"artifact": "other"}, ""),
     ],
@@ -111,6 +110,39 @@ async def test_a_wrong_spec_is_refused_with_the_field(
                 continue
         response = await admin.request(method, f"{DEPLOYMENTS}/churn", json=body)
         require_problem(response, 404, 422, path=path)
+
+
+async def test_null_is_no_model_and_a_patch_with_it_takes_the_model_away(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await publish(admin)
+    await admin.put(f"{DEPLOYMENTS}/churn", json={"model": "churn@1"})
+    for method, path in (("PUT", "model"), ("PATCH", "spec.model")):
+        response = await admin.request(method, f"{DEPLOYMENTS}/churn", json={"model": None})
+        require_problem(response, 422, path=path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"server": {"kind": "apache"}}, "server.kind"),
+        ({"server": {"kind": "serving", "command": "x", "ports": [1, 2, 3]}}, "spec.server.ports[2]"),
+        ({"server": {"kind": "serving", "command": ["", "x"]}}, "spec.server.command[0]"),
+        ({"server": {"comand": "x"}}, "server.comand"),
+        ({"health": {"readiness": {"http": "x"}}}, "spec.health.readiness.http"),
+        ({"mounts": [{"kind": "memory", "path": "x"}]}, "spec.mounts[0].path"),
+        ({"mounts": [{"kind": "memory", "path": "/x", "size": "1Q"}]}, "spec.mounts[0].size"),
+        ({"metrics": "9000"}, "spec.metrics"),
+        ({"config": "x"}, "spec.config"),
+        ({"config": "---../x\n1"}, "spec.config"),
+    ],
+)
+async def test_a_wrong_server_is_refused_with_the_field(
+    admin: httpx2.AsyncClient, spec: dict[str, Any], path: str
+) -> None:
+    await publish(admin)
+    response = await admin.put(f"{DEPLOYMENTS}/churn", json={"model": "churn@1", **spec})
+    require_problem(response, 422, path=path)
 
 
 @pytest.mark.parametrize(

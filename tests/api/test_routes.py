@@ -27,6 +27,7 @@ PLACES = {
     "deployment": "churn",
     "user": "admin",
     "token": "id-of-a-token",
+    "shell": "id-of-a-shell",
 }
 BODIES: dict[str, Any] = {
     "create_project": {"name": "fresh"},
@@ -44,6 +45,8 @@ BODIES: dict[str, Any] = {
     "roll_back_deployment": {},
     "copy_deployment": {"name": "other"},
     "put_certificate": {"certificate": "", "key": ""},
+    "open_shell": {"command": ["true"]},
+    "resize_shell": {"rows": 24, "columns": 80},
     "plan_deployment": {"model": "churn@1"},
     "promote_deployment": {},
     "create_user": {"name": "eve"},

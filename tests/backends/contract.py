@@ -13,7 +13,9 @@ import pytest
 
 from modelyard.backends.base import Backend, Launch, TaskKind
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Replica, Stage
-from modelyard.domain.errors import BackendError
+from modelyard.domain.errors import BackendError, NotFound
+from modelyard.domain.program import Subject, program
+from modelyard.domain.server import Server, ServerKind
 from tests.backends import things
 from tests.backends.things import KEY
 
@@ -100,6 +102,26 @@ class BackendContract:
         assert replica.pid > 0
         assert replica.started_at > 0
         assert replica.failure is None
+
+    async def test_another_server_has_an_address_for_each_of_its_ports(self, shop: Shop) -> None:
+        server = Server(kind=ServerKind.SERVING, command="sleep 100", ports=(80, 81))
+        wanted = DeploymentSpec(server=server)
+        await shop.backend.start(shop.launch("a", spec=wanted, program=program(wanted, Subject(name="a"))))
+        replica = (await shop.seen())["a"]
+        assert replica.address
+        assert replica.second_address not in ("", replica.address)
+
+    async def test_a_command_runs_in_a_replica(self, shop: Shop) -> None:
+        await shop.ready("a")
+        shell = await shop.backend.exec(KEY, "a", ("echo", "is", "here"))
+        assert await shell.read() is not None
+        await shell.write(b"")
+        assert await shell.read() is None
+        assert await shell.wait() == 0
+        await shell.close()
+        await shell.close()
+        with pytest.raises(NotFound):
+            await shop.backend.exec(KEY, "ghost", ("echo",))
 
     async def test_starting_a_replica_that_exists_is_nothing(self, shop: Shop) -> None:
         before = await shop.ready("a")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import uv
 
-from modelyard.backends.local import LocalEnvironments, process, recipe, spawn, uvtool
+from modelyard.backends import process
+from modelyard.backends.local import LocalEnvironments, recipe, spawn, uvtool
 from modelyard.domain.errors import BackendError
 from modelyard.domain.runtime import Runtime, RuntimeKind, RuntimeSpec, RuntimeState, RuntimeStatus
 from tests.backends import things

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.backends.local import LocalBackend, process, spawn
+from modelyard.backends import process
+from modelyard.backends.local import LocalBackend, spawn
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Resources, Stage
 from modelyard.domain.errors import BackendError, Invalid
 from tests.backends import things

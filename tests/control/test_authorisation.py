@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from modelyard import control
+from modelyard.backends.base import Terminal
 from modelyard.control import (
     applying,
     certificates,
@@ -26,6 +27,7 @@ from modelyard.control import (
     publishing,
     rollouts,
     runtimes,
+    shells,
     system,
     tokens,
     trials,
@@ -76,6 +78,7 @@ READING: dict[str, Verb] = {
     "deployments.explain": lambda p, a: deployments.explain(p, a, KEY),
     "metrics.of": lambda p, a: metrics.of(p, a, KEY, since=0.0, until=1.0),
     "rollouts.status": lambda p, a: rollouts.status(p, a, KEY),
+    "deployments.server": lambda p, a: deployments.server(p, a, KEY),
     "endpoints.list": lambda p, a: endpoints.list(p, a, P),
     "journal.of_project": lambda p, a: journal.of_project(p, a, P),
 }
@@ -83,6 +86,11 @@ OPERATING: dict[str, Verb] = {
     "trials.test": lambda p, a: trials.test(p, a, P, REF, trials.TestRequest()),
     "deployments.logs": lambda p, a: deployments.logs(p, a, KEY),
     "deployments.token": lambda p, a: deployments.token(p, a, KEY),
+    "shells.open": lambda p, a: shells.open(p, a, KEY, ("true",)),
+    "shells.output": lambda p, a: shells.output(p, a, KEY, "id"),
+    "shells.feed": lambda p, a: shells.feed(p, a, KEY, "id", b"", end=True),
+    "shells.resize": lambda p, a: shells.resize(p, a, KEY, "id", Terminal()),
+    "shells.close": lambda p, a: shells.close(p, a, KEY, "id"),
     "operations.scale": lambda p, a: operations.scale(p, a, KEY, 2),
     "operations.restart": lambda p, a: operations.restart(p, a, KEY),
     "operations.roll_back": lambda p, a: operations.roll_back(p, a, KEY, to=1),
@@ -163,6 +171,7 @@ INNER = {
 PARTS_OF_VERBS = {
     "operations.create", "operations.rerun", "operations.announce", "deployments.allowed", "validation.keep",
     "addressing.require_host",
+    "servers.require_permitted", "servers.require_shell_permitted", "authorise.denied",
 }  # fmt: skip
 """Functions that verbs are made of, called only after they have asked."""
 

@@ -47,6 +47,12 @@ REASONS = [
     "UnsafeContent",
     "ModelMissing",
     "PredictionFailed",
+    "ProgramNotFound",
+    "ImageNotRunnable",
+    "MountFailed",
+    "ServerExited",
+    "ReadinessFailed",
+    "LivenessFailed",
 ]
 WORDS = {"service": "churn", "project": "p", "model": "churn@1", "runtime": "r", "memory": "1Gi"}
 

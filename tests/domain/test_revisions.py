@@ -10,9 +10,12 @@ from modelyard.domain.address import Address
 from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.health import Health, Probe
 from modelyard.domain.limits import Limits
+from modelyard.domain.mounts import Mount, MountKind
 from modelyard.domain.priority import Level, Priority
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
+from modelyard.domain.server import Server, ServerKind
 from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
@@ -45,6 +48,11 @@ OTHER = {
     "limits": Limits(concurrency=4),
     "address": Address(host="churn.example.com", own_port=True),
     "strategy": Strategy(kind=Kind.CANARY),
+    "config": "---a\n1\n",
+    "server": Server(kind=ServerKind.VLLM),
+    "health": Health(readiness=Probe(http="/ready")),
+    "mounts": (Mount(kind=MountKind.MEMORY, path="/cache"),),
+    "metrics": "9000:/metrics",
 }
 
 

@@ -22,6 +22,7 @@ from modelyard.api import (
     repository,
     rollouts,
     runtimes,
+    shells,
     system,
     uploads,
 )
@@ -60,6 +61,7 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
         deployments,
         lifecycle,
         rollouts,
+        shells,
         endpoints,
         accounts,
         certificate,

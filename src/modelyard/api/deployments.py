@@ -23,6 +23,7 @@ from modelyard.domain.deployment import DeploymentSpec, Key, Revision
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.figures import Metrics
+from modelyard.domain.program import Program
 from modelyard.domain.views import DeploymentView
 
 router = APIRouter(prefix="/projects/{project}/deployments", tags=["deployments"], route_class=Idempotent)
@@ -192,6 +193,12 @@ async def get_history(
 async def explain_deployment(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> Explanation:
     """Why it is as it is, stage by stage, with remedies."""
     return await deployments.explain(platform, actor, key)
+
+
+@router.get("/{deployment}/server", openapi_extra=states(Verb.READ))
+async def get_server(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> Program:
+    """The program that serves it: command, ports, configuration files, health; what was generated too."""
+    return await deployments.server(platform, actor, key)
 
 
 @router.get("/{deployment}/metrics", openapi_extra=states(Verb.READ))

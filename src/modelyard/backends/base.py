@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.model import Artifact
 from modelyard.domain.node import Node
+from modelyard.domain.program import Program
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
 from modelyard.domain.tallies import Sample
 from modelyard.domain.variant import Optimize, Variant
@@ -38,7 +39,10 @@ class Guest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Everything a backend must know to start one replica."""
+    """Everything a backend must know to start one replica.
+
+    In the stage `debug` the server is not started: the replica sleeps, and is ready for whoever comes in.
+    """
 
     key: Key
     replica: str
@@ -50,6 +54,46 @@ class Launch:
     cpu_millis: int = 0
     memory_bytes: int = 0
     gpus: tuple[int, ...] = ()
+    program: Program | None = None
+    """The server to run; None is Modelyard's own."""
+    creator: str = ""
+    """Who made the revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The size of the window that a shell is seen in."""
+
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Some bytes that a command wrote."""
+
+    stream: str
+    """`stdout` or `stderr`; a terminal has only the first."""
+    data: bytes
+
+
+class Shell(Protocol):
+    """A command that runs inside a replica's environment, and its ends of the lines."""
+
+    async def read(self) -> Output | None:
+        """What it wrote next; None when it has ended and everything was read."""
+
+    async def write(self, data: bytes) -> None:
+        """Give it input; no bytes at all are the end of its input."""
+
+    async def resize(self, terminal: Terminal) -> None:
+        """Its window has another size now; nothing for one without a terminal."""
+
+    async def wait(self) -> int:
+        """Its exit code; negative is a signal."""
+
+    async def close(self) -> None:
+        """End it if it still runs. Idempotent."""
 
 
 class TaskKind:
@@ -136,6 +180,14 @@ class Backend(Protocol):
 
     async def run(self, task: Task) -> Answer:
         """Ask a guest in a process of its own, which is gone when this returns."""
+
+    async def exec(
+        self, key: Key, replica: str, command: Sequence[str], *, terminal: Terminal | None = None
+    ) -> Shell:
+        """Run a command in a replica's environment and directory; without words, a shell.
+
+        Raises NotFound for a replica that is not there, Invalid for a program that is not.
+        """
 
     def logs(
         self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False

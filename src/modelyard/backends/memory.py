@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from modelyard.backends.base import Answer, Launch, LogLine, Task
+from modelyard.backends.base import Answer, Launch, LogLine, Output, Shell, Task, Terminal
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
-from modelyard.domain.errors import BackendError
+from modelyard.domain.errors import BackendError, NotFound
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
 from modelyard.domain.tallies import Sample
@@ -149,6 +149,15 @@ class MemoryBackend:
         """What `answer` says."""
         return self.answer(task)
 
+    async def exec(
+        self, key: Key, replica: str, command: Sequence[str], *, terminal: Terminal | None = None
+    ) -> Shell:
+        """A command that writes its own words and ends well."""
+        self._settle()
+        if self._find(key, replica) is None:
+            raise NotFound(f"there is no replica {replica}")
+        return _Echo(" ".join(command))
+
     async def logs(
         self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
     ) -> AsyncIterator[LogLine]:
@@ -208,6 +217,7 @@ class MemoryBackend:
             revision=launch.revision,
             phase=phase,
             address=f"unix:/memory/{launch.key}/{launch.replica}",
+            second_address=_second(launch),
             pid=entry.pid,
             started_at=entry.started_at,
             draining_since=entry.draining_since,
@@ -234,6 +244,40 @@ class MemoryBackend:
         if not loaded:
             return Phase.STARTING, None
         return (Phase.UNREADY, entry.broken) if entry.broken else (Phase.READY, None)
+
+
+def _second(launch: Launch) -> str:
+    """The address of a server's second port, which nobody listens on."""
+    several = launch.program is not None and len(launch.program.ports) > 1
+    return f"unix:/memory/{launch.key}/{launch.replica}/2" if several else ""
+
+
+class _Echo:
+    """A shell whose command says itself what it was asked, and then what it is told."""
+
+    def __init__(self, text: str) -> None:
+        self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        self._said.put_nowait(f"{text}\n".encode())
+
+    async def read(self) -> Output | None:
+        """The words, then the input, until that ends."""
+        data = await self._said.get()
+        return Output("stdout", data) if data else None
+
+    async def write(self, data: bytes) -> None:
+        """Say it too."""
+        self._said.put_nowait(data)
+
+    async def resize(self, terminal: Terminal) -> None:
+        """There is no window."""
+
+    async def wait(self) -> int:
+        """It always ends well."""
+        return 0
+
+    async def close(self) -> None:
+        """Say no more."""
+        self._said.put_nowait(b"")
 
 
 class MemoryEnvironments:

@@ -21,6 +21,7 @@ from modelyard.cli import (
     rollouts,
     serve,
     services,
+    shell,
     up,
 )
 from modelyard.client.problems import Unreachable
@@ -48,7 +49,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    up, serve, models, services, lifecycle, rollouts, config, access, certificate, deployments, resources,
+    up, serve, models, services, lifecycle, rollouts, shell,
+    config, access, certificate, deployments, resources,
 ):  # fmt: skip
     module.add_to(app)
 

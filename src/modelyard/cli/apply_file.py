@@ -10,6 +10,7 @@ from modelyard.cli import files
 from modelyard.client import options
 from modelyard.domain.deployment import DeploymentSpec
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.server import ServerKind
 
 
 def wanted(
@@ -17,8 +18,9 @@ def wanted(
 ) -> Iterator[tuple[str, DeploymentSpec]]:
     """Services and their specs. Raises Invalid naming the option or the place in the file."""
     if file is None:
-        if not ref or not name:
-            missing = "REF" if not ref else "--name"
+        without_model = (given.get("server") or {}).get("kind") == ServerKind.SERVING
+        if not name or not (ref or without_model):
+            missing = "--name" if ref or without_model else "REF"
             raise _invalid(missing, "deploy needs REF and --name, or -f FILE")
         yield name, options.deployment_spec(ref, given)
         return
@@ -36,7 +38,7 @@ def _document(document: Any, where: str) -> tuple[str, DeploymentSpec]:
     if not name or not isinstance(spec, dict):
         raise _invalid(f"{where}.{'spec' if name else 'metadata.name'}", "is missing")
     try:
-        return str(name), options.build(DeploymentSpec, spec)
+        return str(name), options.spec(spec)
     except Invalid as error:
         raise Invalid(f"{where}: {error.message}", errors=error.errors) from None
 

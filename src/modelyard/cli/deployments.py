@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from modelyard.cli import context, output, reach, services
 from modelyard.cli.services import Name
+from modelyard.domain import texts
 
 group = typer.Typer(no_args_is_help=True, help="Services: list, show, copy, tokens, events.")
 endpoints = typer.Typer(no_args_is_help=True, help="Where services answer.")
@@ -19,6 +21,18 @@ EVENT: list[output.Column] = [
     ("reason", lambda e: e.reason),
     ("by", lambda e: e.actor),
     ("message", lambda e: e.message),
+]
+
+
+SERVER: list[output.Column] = [
+    ("kind", lambda p: p.kind),
+    ("image", lambda p: p.image),
+    ("command", lambda p: p.command if isinstance(p.command, str) else shlex.join(p.command)),
+    ("directory", lambda p: p.working_directory),
+    ("ports", lambda p: ", ".join(map(str, p.ports))),
+    ("health", lambda p: p.health.readiness.http if p.health.readiness else ""),
+    ("metrics", lambda p: p.metrics),
+    ("files", lambda p: texts.join_files(p.files)),
 ]
 
 
@@ -76,6 +90,13 @@ def token(
     with context.client() as client:
         secret = client.deployments.rotate_token(name) if rotate else client.deployments.token(name)
     sys.stdout.write(f"{secret}\n")
+
+
+@group.command()
+def server(name: Name) -> None:
+    """The program that serves it: command, ports and configuration files, generated ones too."""
+    with context.client() as client:
+        output.show(client.deployments.server(name), SERVER)
 
 
 @group.command()

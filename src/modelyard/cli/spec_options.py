@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from modelyard.cli import files
+from modelyard.cli import files, server_options
 from modelyard.cli.rollout_options import rollout
+from modelyard.domain import texts
 
 Fields = dict[str, Any]
 Group = Callable[..., Fields]
@@ -35,17 +36,20 @@ def runs(
     artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
     variant: Annotated[str | None, typer.Option(help="auto, or original: never the compiled variant")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="File of lines KEY=VALUE")] = None,
     config_file: Annotated[
         list[str] | None, typer.Option(help="NAME=PATH of a file to offer; repeat")
     ] = None,
 ) -> Fields:
     """What runs, and with what around it."""
+    lines = texts.split_variables(files.read(env_file), "--env-file") if env_file else {}
+    variables = {**lines, **files.pairs(env or [], "--env")}
     named = files.pairs(config_file or [], "--config-file")
     return {
         "runtime": runtime,
         "artifact": artifact,
         "variant": variant,
-        "env": files.pairs(env or [], "--env") or None,
+        "env": variables or None,
         "config_files": {key: files.read(Path(path)) for key, path in named.items()} or None,
     }
 
@@ -113,7 +117,7 @@ def _said(values: Fields) -> Fields | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales, rollout)
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales, rollout, server_options.serves)
 
 
 def fields(given: Fields) -> Fields:

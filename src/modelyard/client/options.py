@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from modelyard.domain import health, mounts, texts
 from modelyard.domain.deployment import DeploymentSpec
 from modelyard.domain.errors import FieldError, Invalid
 
@@ -16,6 +17,12 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 _RESOURCES = ("cpu", "memory", "gpu")
 _ADDRESS = ("host", "own_port", "second_port")
+_TEXTS: Mapping[str, Callable[[str, str], Any]] = {
+    "env": texts.split_variables,
+    "config_files": texts.split_files,
+    "health": health.parse,
+    "mounts": mounts.parse,
+}
 
 
 def build(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -45,7 +52,23 @@ def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
     rest = {name: value for name, value in given.items() if name not in apart and value is not None}
     if isinstance(rest.get("strategy"), str):
         rest["strategy"] = {"kind": rest["strategy"]}
-    return build(DeploymentSpec, {"model": ref, **parts, **rest})
+    return spec({"model": ref, **parts, **rest})
+
+
+def spec(given: Mapping[str, Any]) -> DeploymentSpec:
+    """A deployment's spec, in which some fields may be one text as people write them by hand.
+
+    `env` as lines `KEY=VALUE`, `config_files` as blocks after `---name`, `health` as `8080:/path` or
+    `shell:COMMAND`, and `mounts` as `SOURCE(KIND):/path`. Raises Invalid naming each field that is wrong.
+    """
+    plain = dict(given)
+    listed = plain.get("mounts")
+    if isinstance(listed, list) and listed and all(isinstance(each, str) for each in listed):
+        plain["mounts"] = "\n".join(listed)
+    for name, read in _TEXTS.items():
+        if isinstance(plain.get(name), str):
+            plain[name] = read(plain[name], f"spec.{name}")
+    return build(DeploymentSpec, plain)
 
 
 def build_enum(kind: type[E], value: str, path: str) -> E:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from modelyard.control import (
     addressing,
-    downloads,
     environments,
     hours,
     kinds,
@@ -16,6 +15,7 @@ from modelyard.control import (
     operations,
     planning,
     secrets,
+    servers,
     views,
 )
 from modelyard.control.deployments import allowed
@@ -89,6 +89,7 @@ async def apply(
     """
     condition = condition or Condition()
     await allowed(platform, actor, Verb.DEPLOY, key)
+    await servers.require_permitted(platform, actor, key, spec)
     naming.require_name(key.name, "name")
     host = await platform.environments.host()
     async with platform.database.begin() as tx:
@@ -120,6 +121,7 @@ async def preview(
 ) -> DeploymentView:
     """The deployment as `apply` would leave it, with what it would do as its message; nothing is changed."""
     await allowed(platform, actor, Verb.DEPLOY, key)
+    await servers.require_permitted(platform, actor, key, spec)
     naming.require_name(key.name, "name")
     host = await platform.environments.host()
     async with platform.database.read() as tx:
@@ -149,6 +151,7 @@ async def preview(
 async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec) -> Plan:
     """What `apply` would do with this spec; nothing is changed."""
     await allowed(platform, actor, Verb.DEPLOY, key)
+    await servers.require_permitted(platform, actor, key, spec)
     naming.require_name(key.name, "name")
     host = await platform.environments.host()
     async with platform.database.read() as tx:
@@ -211,22 +214,17 @@ async def _draft(
     before = await deployments.get(tx, key)
     if before is not None and before.deleting:
         raise Conflict(f"{key.service} is being removed; wait until it is gone, then deploy it anew")
-    ref = naming.parse_model_ref(spec.model, "spec.model")
-    version = await models.resolve(tx, key.project, ref)
-    artifact = downloads.choose(version, spec.artifact)
-    spec = replace(spec, model=version.ref)
     hours.require_zone(spec.autoscaling.time_zone)
-    choice = await environments.choose(platform, tx, version, artifact, wanted=spec.runtime, host=host)
+    meant = await servers.resolve(platform, tx, key.project, spec, host)
     current = await revisions.get(tx, key, before.revision) if before else None
-    run = rules.pin(spec, version=version.version, runtime=choice.name)
     return _Draft(
         before=before,
         current=current,
-        spec=spec,
-        run=run,
-        build=choice.build,
-        warnings=(*choice.warnings, *filter(None, (scaling.ignored(key, spec),))),
-        breaking=await planning.breaking(tx, before, run),
+        spec=meant.spec,
+        run=meant.run,
+        build=meant.build,
+        warnings=(*meant.warnings, *filter(None, (scaling.ignored(key, spec),))),
+        breaking=await planning.breaking(tx, before, meant.run),
     )
 
 
@@ -264,7 +262,8 @@ def _steps(draft: _Draft, after: Deployment) -> Iterator[str]:
     elif said := rules.changed(draft.before.spec, draft.spec):
         yield said
     if draft.reruns:
-        yield f"revision {after.revision} runs {draft.run.model} in runtime {draft.run.runtime}"
+        what = draft.run.model or draft.run.server.kind
+        yield f"revision {after.revision} runs {what} in runtime {draft.run.runtime}"
     if draft.build is not None:
         yield f"builds runtime {draft.build.name}"
     yield from (f"warning: {warning}" for warning in draft.warnings)

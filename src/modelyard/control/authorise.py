@@ -20,13 +20,20 @@ async def require(
     try:
         access.require(actor, verb, resource)
     except (Forbidden, Unauthenticated) as error:
-        denied = event(
-            platform, actor, project=resource.project, kind=kind, name=name[:200], reason="Denied",
-            message=f"{verb}: {error.message}",
-        )  # fmt: skip
-        async with platform.database.begin() as tx:
-            await events.append(tx, denied)
+        message = f"{verb}: {error.message}"
+        await denied(platform, actor, project=resource.project, kind=kind, name=name, message=message)
         raise
+
+
+async def denied(
+    platform: Platform, actor: Actor, *, project: str, kind: str, name: str, message: str
+) -> None:
+    """Record that somebody was turned away."""
+    said = event(
+        platform, actor, project=project, kind=kind, name=name[:200], reason="Denied", message=message
+    )
+    async with platform.database.begin() as tx:
+        await events.append(tx, said)
 
 
 async def in_project(

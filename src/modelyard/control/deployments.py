@@ -6,7 +6,17 @@ import json
 from collections.abc import AsyncIterator
 
 from modelyard.backends.base import LogLine
-from modelyard.control import authorise, downloads, environments, kinds, missing, models, secrets, views
+from modelyard.control import (
+    authorise,
+    downloads,
+    environments,
+    kinds,
+    missing,
+    models,
+    secrets,
+    servers,
+    views,
+)
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
@@ -15,6 +25,7 @@ from modelyard.domain.errors import NotFound
 from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.explain import explain as explained
+from modelyard.domain.program import Program
 from modelyard.domain.runtime import RuntimeStatus
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Page, Snapshot, events, meta, projects, revisions
@@ -88,6 +99,14 @@ async def logs(
     return platform.backend.logs(key, replica=replica, tail=tail, follow=follow)
 
 
+async def server(platform: Platform, actor: Actor, key: Key) -> Program:
+    """What serves it: what its spec says, completed by what is generated."""
+    await allowed(platform, actor, Verb.READ, key)
+    async with platform.database.read() as tx:
+        deployment = await found(tx, key)
+        return await servers.shown(tx, deployment)
+
+
 async def token(platform: Platform, actor: Actor, key: Key) -> str:
     """The token that opens this service alone."""
     await allowed(platform, actor, Verb.INFER, key)
@@ -124,8 +143,8 @@ async def address_failure(tx: Snapshot, key: Key) -> Failure | None:
 async def _runtime(platform: Platform, key: Key, spec: DeploymentSpec) -> RuntimeStatus | None:
     """How far the runtime is, and which others would do when it cannot be built for want of an index."""
     status = await environments.status(platform, key.project, spec.runtime)
-    if status is None:
-        return None
+    if status is None or not spec.model or not spec.server.is_own:
+        return status
     try:
         async with platform.database.read() as tx:
             version = await models.resolve(tx, key.project, naming.parse_model_ref(spec.model))

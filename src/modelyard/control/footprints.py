@@ -25,7 +25,7 @@ class Footprints:
         """Record what is new of the versions of these replicas; a version that is gone is passed over."""
         for replica in observed:
             revision = revisions.get(replica.revision)
-            if revision is None or revision.spec.artifact:
+            if revision is None or revision.spec.artifact or not revision.spec.server.is_own:
                 continue  # of a version with several models the footprint would be of one of them
             seen = Footprint(
                 loaded_bytes=replica.loaded_bytes, peak_bytes=replica.peak_bytes, variant=replica.variant

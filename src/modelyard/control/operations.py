@@ -75,13 +75,15 @@ async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | Non
         before = await changeable(tx, key)
         made = (await revisions.list(tx, key, limit=1000)).items
         target = rules.rollback_target(before, made, to)
-        await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
+        if target.spec.model:
+            await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
         spec = rules.rolled_back(before, target)
         wanted = replace(before, spec=spec)
         after = await rerun(
             platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}", plain=True
         )
-        message = f"to what revision {target.number} ran ({target.spec.model}), as revision {after.revision}"
+        what = target.spec.model or target.spec.server.kind
+        message = f"to what revision {target.number} ran ({what}), as revision {after.revision}"
         await announce(platform, tx, actor, key, reason="RolledBack", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)

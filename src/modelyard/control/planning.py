@@ -59,7 +59,9 @@ async def _serving(tx: Snapshot, deployment: Deployment) -> Revision | None:
 
 
 async def _signature(tx: Snapshot, project: str, spec: DeploymentSpec) -> Signature | None:
-    """What the model of this spec takes and gives; None when it is gone."""
+    """What the model of this spec takes and gives; None when it is gone, or there was never one."""
+    if not spec.model:
+        return None
     try:
         version = await models.resolve(tx, project, naming.parse_model_ref(spec.model))
         return downloads.choose(version, spec.artifact).signature

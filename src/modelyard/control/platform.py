@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.base import Backend, Environments
+from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door, Gateway
@@ -92,6 +93,8 @@ class Platform:
     rest_seconds: float = 300.0
     """How long a deployment at rest goes without a full look; watching notices changes long before."""
     hints: Hints = field(default_factory=Hints)
+    shells: Shells = field(default_factory=Shells)
+    """Open in this control plane, and ended with it."""
 
     def hint(self, kind: str, key: str) -> None:
         """Something may have changed for this key; cuts the wait, and losing it loses nothing."""

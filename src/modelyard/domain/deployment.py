@@ -7,14 +7,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import autoscaling, naming, quantity, wire
+from modelyard.domain import autoscaling, naming, quantity, texts, wire
+from modelyard.domain import health as probes
+from modelyard.domain import mounts as mounting
+from modelyard.domain import server as servers
 from modelyard.domain.address import Address
 from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.health import Health
 from modelyard.domain.limits import Limits
+from modelyard.domain.mounts import Mount
 from modelyard.domain.priority import Priority
 from modelyard.domain.rollout_status import Order, RolloutStatus
 from modelyard.domain.runtime import AUTO
+from modelyard.domain.server import Server, ServerKind
 from modelyard.domain.strategy import Strategy
 from modelyard.domain.variant import Serve
 
@@ -84,8 +90,11 @@ class DeploymentSpec:
 
     __pydantic_config__: ClassVar[Any] = wire.STRICT
 
-    model: str
-    """The version to serve, `name@3`; `name`, `name@latest` and `name@alias` are pinned when applied."""
+    model: str = ""
+    """The version to serve, `name@3`; `name`, `name@latest` and `name@alias` are pinned when applied.
+
+    Only a server of kind `serving` can do without one.
+    """
     artifact: str = ""
     """Which of a version's several models to serve; empty when it has one."""
     runtime: str = AUTO
@@ -99,6 +108,19 @@ class DeploymentSpec:
     """Environment of the model's process."""
     config_files: dict[str, str] = field(default_factory=dict)
     """File name to text; readable below `MODELYARD_CONFIG_DIR`."""
+    config: str = ""
+    """More configuration files as one text, each after a line `---name`."""
+    server: Server = field(default_factory=Server)
+    """What serves: Modelyard's own server unless it says otherwise."""
+    health: Health = field(default_factory=Health)
+    """Who gets requests and who is started again; empty is what is usual for the server."""
+    mounts: tuple[Mount, ...] = ()
+    """What is laid into a replica from outside."""
+    metrics: str = ""
+    """`PORT:/path` of the server's own metrics; empty is what is usual for the server.
+
+    Beside Modelyard's own server it is what the model's own code offers there.
+    """
     max_surge: int = 1
     """How many replicas above `replicas` a rollout may start."""
     start_timeout_seconds: float = 120.0
@@ -175,7 +197,7 @@ class DeploymentSpec:
         quantity.parse_memory(self.cache, "spec.cache")
         wrong += self.limits.wrong("spec.limits")
         wrong += naming.env_errors(self.env, "spec.env")
-        wrong += naming.file_name_errors(self.config_files, "spec.config_files")
+        wrong += _process_errors(self)
         if wrong:
             raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
         autoscaling.require_measurable(
@@ -184,6 +206,20 @@ class DeploymentSpec:
             memory_bytes=quantity.parse_memory(self.resources.memory, "resources.memory"),
             gpus=quantity.parse_gpus(self.resources.gpu, "resources.gpu"),
         )
+
+
+def _process_errors(spec: DeploymentSpec) -> list[FieldError]:
+    """What is wrong with what a replica is made of beside its model."""
+    wrong = naming.file_name_errors(spec.config_files, "spec.config_files")
+    wrong += naming.file_name_errors(texts.split_files(spec.config, "spec.config"), "spec.config")
+    wrong += servers.errors(spec.server, "spec.server")
+    wrong += servers.metrics_errors(spec.metrics, "spec.metrics")
+    wrong += probes.errors(spec.health, "spec.health")
+    wrong += mounting.errors(spec.mounts, "spec.mounts")
+    if not spec.model and spec.server.kind is not ServerKind.SERVING:
+        remedy = "is missing; name a version such as `churn@latest`, or set `server.kind` to `serving`"
+        wrong.append(FieldError("spec.model", remedy))
+    return wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +275,8 @@ class Replica:
     """Where the gateway reaches it: `unix:/path` or `ip:port`."""
     second_address: str = ""
     """Where its second port is reached; empty where the second answers like the first."""
+    metrics_address: str = ""
+    """Where its own metrics are, as `http://ip:port/path`; empty when its server has none of its own."""
     pid: int = 0
     started_at: float = 0.0
     """Seconds since the epoch, as all times of a replica."""

@@ -12,6 +12,8 @@ from modelyard.domain.placement import Request
 
 _BARE = frozenset({"resources"})
 """Groups whose fields are known well enough by their own names."""
+_UNTOLD = frozenset({"config", "mounts", "health.readiness", "health.liveness", "server.command"})
+"""Fields that are too long for a line, or may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ def _of(old: Any, new: Any, prefix: str) -> Iterator[Change]:
         name = f"{prefix}{f.name}"
         if isinstance(was, Mapping) and isinstance(would, Mapping):
             yield from _keys(name, was, would)
+        elif name in _UNTOLD:
+            yield Change(field=name, note="changed" if was and would else "added" if would else "removed")
         elif is_dataclass(was) and type(was) is type(would):
             yield from _of(was, would, "" if name in _BARE else f"{name}.")
         else:

@@ -10,7 +10,7 @@ ModelyardError
 ├── Unavailable        try again; `retry_after_seconds` says when
 ├── TimedOut           waiting ended before the thing happened
 ├── Refused            a model that did not pass validation or the safety scan
-└── BackendError       a backend refused; `retryable` says whether trying again can help
+└── BackendError       a backend refused; `retryable` says whether trying again can help, `reason` why
 """
 
 from __future__ import annotations
@@ -123,9 +123,17 @@ class BackendError(ModelyardError):
     code = "backend"
     title = "Backend error"
 
-    def __init__(self, message: str, *, errors: Sequence[FieldError] = (), retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retryable: bool = True,
+        reason: str = "StartFailed",
+    ) -> None:
         super().__init__(message, errors=errors)
         self.retryable = retryable
+        self.reason = reason
 
 
 ALL: tuple[type[ModelyardError], ...] = (

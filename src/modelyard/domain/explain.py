@@ -165,7 +165,7 @@ def _words(deployment: Deployment, revision: Revision | None) -> dict[str, str]:
     return {
         "service": deployment.key.service,
         "project": deployment.project,
-        "model": spec.model,
+        "model": spec.model or spec.server.kind.value,
         "runtime": spec.runtime,
         "memory": spec.resources.memory,
     }

@@ -93,6 +93,31 @@ CATALOGUE: dict[str, Entry] = {
         "Its process ended before it could say anything.",
         "Read `modelyard logs {service}`; then `modelyard restart {service}`.",
     ),
+    "ProgramNotFound": Entry(
+        Stage.START,
+        "The server's program is not installed",
+        "The command names a program that this machine does not have.",
+        "Install it, or name its place in the setting that the message gives or in `server.command`; "
+        "then `modelyard restart {service}`.",
+    ),
+    "ImageNotRunnable": Entry(
+        Stage.START,
+        "Images are not run here",
+        "The server is given as an image, and replicas of this installation are processes.",
+        "Give `server.command` with a program of this machine, or deploy to Kubernetes.",
+    ),
+    "ServerExited": Entry(
+        Stage.START,
+        "The server ended",
+        "The program that should serve ended by itself.",
+        "Read `modelyard logs {service}`; try the command in `modelyard exec` of the stage `debug`.",
+    ),
+    "MountFailed": Entry(
+        Stage.START,
+        "A mount is not there",
+        "What should be laid into the replica does not exist or may not be read.",
+        "Make what the message names, or change `mounts`.",
+    ),
     "PortInUse": Entry(
         Stage.START,
         "The replica's address is taken",
@@ -170,6 +195,18 @@ CATALOGUE: dict[str, Entry] = {
         "A prediction failed",
         "The model raised an error for a request.",
         "Compare the request with the model's signature: `modelyard model show {model}`.",
+    ),
+    "ReadinessFailed": Entry(
+        Stage.READY,
+        "It says that it is not ready",
+        "The readiness probe fails, so that the replica gets no requests.",
+        "It gets requests again when the probe is well; see in `modelyard logs {service}` what it lacks.",
+    ),
+    "LivenessFailed": Entry(
+        Stage.READY,
+        "It does not live",
+        "The liveness probe failed, so that the process was started again.",
+        "If it goes on, read `modelyard logs {service}`, or give `health.liveness` more time.",
     ),
     "FrontCrashed": Entry(
         Stage.READY,

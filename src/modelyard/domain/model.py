@@ -176,6 +176,10 @@ class Artifact:
     """The steps, when the format is `pipeline`."""
 
 
+NO_MODEL = Artifact(name="none", format=Format.PYTHON, serialization=Serialization.PYTHON, entry="", files=())
+"""Stands for the artifact of a service that has no model; it has no files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One model of a pipeline, and where its inputs come from."""

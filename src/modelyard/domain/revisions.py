@@ -29,7 +29,9 @@ def needs_revision(before: DeploymentSpec, after: DeploymentSpec) -> bool:
 
 
 def pin(spec: DeploymentSpec, *, version: str, runtime: str) -> DeploymentSpec:
-    """The spec with its model pinned to a version number and its runtime resolved to a name."""
+    """The spec with its model (if any) pinned to a version number and its runtime resolved to a name."""
+    if not spec.model:
+        return replace(spec, runtime=runtime)
     name = naming.parse_model_ref(spec.model, "spec.model").name
     return replace(spec, model=f"{name}@{version}", runtime=runtime)
 

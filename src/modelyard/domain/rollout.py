@@ -8,6 +8,7 @@ from itertools import chain, count, islice
 
 from modelyard.domain import crashes, naming, rollout_shares, scaling
 from modelyard.domain.deployment import Deployment, Failure, Phase, Replica
+from modelyard.domain.health import READINESS_FAILED
 from modelyard.domain.placement import Placement
 from modelyard.domain.progress import active
 
@@ -185,6 +186,8 @@ def _kills(
         elif overdue and r.phase is Phase.STARTING:
             seconds = deployment.spec.start_timeout_seconds
             message = f"the model did not load within {seconds:g} s"
+            if r.failure is not None:
+                message += f": {r.failure.message}"
             yield Kill(r.name, Failure(reason="LoadTimeout", message=message))
         elif overdue and r.name not in routed:
             yield Kill(r.name, r.failure or _STUCK)
@@ -196,6 +199,8 @@ def _patience(deployment: Deployment, r: Replica, now: float) -> Iterator[tuple[
     match r.phase:
         case Phase.STARTING:
             yield _age(r.started_at, r, now), loading
+        case Phase.UNREADY if r.failure is not None and r.failure.reason == READINESS_FAILED:
+            return  # its user asked for no requests while the probe fails, not for another replica
         case Phase.UNREADY:
             silent = r.failure is not None and r.failure.reason == "FrontUnresponsive"
             yield _age(r.phase_since, r, now), UNRESPONSIVE_SECONDS if silent else loading

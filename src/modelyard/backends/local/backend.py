@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from modelyard.backends.base import Answer, Launch, LogLine, Task
-from modelyard.backends.local import asking, documents, environment, isolation, logs, nodes
+from modelyard.backends.base import Answer, Launch, LogLine, Shell, Task, Terminal
+from modelyard.backends.local import asking, documents, environment, isolation, logs, nodes, shell
 from modelyard.backends.local import task as tasks
 from modelyard.backends.local.nodes import Capacity
 from modelyard.backends.local.options import Options
@@ -74,6 +74,9 @@ class LocalBackend:
             "gpu": "assigned whole, hidden from others by environment",
             "network of validation and tests": "no network" if isolated else "not enforced",
             "network of services": "not enforced",
+            "images of servers": "not enforced: a command of this machine runs instead",
+            "mounts": "links below MODELYARD_MOUNT_DIR; sizes of memory are not enforced",
+            "isolation of other servers and shells": "not enforced: they run as the platform's user",
         }
 
     async def observe(self, key: Key) -> tuple[Replica, ...]:
@@ -121,6 +124,15 @@ class LocalBackend:
                 if task.out is not None and answer.result is not None:
                     await asyncio.to_thread(tasks.collect, home, task.out)
                 return answer
+        except OSError as error:
+            raise _refused(error) from error
+
+    async def exec(
+        self, key: Key, replica: str, command: Sequence[str], *, terminal: Terminal | None = None
+    ) -> Shell:
+        """Run a command beside the replica's own processes; it ends with them."""
+        try:
+            return await shell.run(self._places.replica(key, replica), command, terminal)
         except OSError as error:
             raise _refused(error) from error
 

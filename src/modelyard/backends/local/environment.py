@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelyard.backends.base import Guest, Launch
-from modelyard.backends.local.process import MARK
+from modelyard.backends.process import MARK
+from modelyard.domain import texts
 from modelyard.domain.deployment import Resources
 
 AREA = "local"
@@ -37,6 +38,10 @@ class Place:
     node: str
     mark: str
     threads: int
+    path: str = _PATH
+    """Where programs are looked for, after the interpreter's own directory."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What else a replica is told, such as its ports and mounts."""
 
 
 def of_front(place: Place, *, interpreter: str) -> dict[str, str]:
@@ -45,16 +50,20 @@ def of_front(place: Place, *, interpreter: str) -> dict[str, str]:
 
 
 def of_replica(launch: Launch, place: Place) -> dict[str, str]:
-    """Environment of a replica's model: the user's own last, the platform's names not to be overridden."""
+    """Environment of a replica: the user's own last, the platform's names not to be overridden."""
     guest = launch.guest
-    user = {**guest.env, **launch.spec.env}
+    user = {**guest.env, **(launch.program.env if launch.program else launch.spec.env)}
     platform = {
         **_identity(launch, place),
         **_compatible(launch, place),
         **_devices(launch.gpus),
+        **place.names,
         MARK: place.mark,
     }
-    return {**_plain(place, guest.interpreter), **_allowed(user), **platform}
+    usual = {"PORT": place.names["MODELYARD_PORT"]} if "MODELYARD_PORT" in place.names else {}
+    names = {**platform, "creator": launch.creator}
+    filled = {name: texts.fill(value, names) for name, value in {**usual, **_allowed(user)}.items()}
+    return {**_plain(place, guest.interpreter), **filled, **platform}
 
 
 def of_task(guest: Guest, place: Place, *, gpus: tuple[int, ...]) -> dict[str, str]:
@@ -71,7 +80,7 @@ def threads(cpu_millis: int, *, node_millis: int) -> int:
 def _plain(place: Place, interpreter: str) -> dict[str, str]:
     own = os.path.dirname(interpreter)
     return {
-        "PATH": f"{own}:{_PATH}" if own else _PATH,
+        "PATH": f"{own}:{place.path}" if own else place.path,
         "HOME": place.work,
         "LANG": "C.UTF-8",
         "TMPDIR": place.temporary,
@@ -103,10 +112,11 @@ def _identity(launch: Launch, place: Place) -> dict[str, str]:
         "MODELYARD_STAGE": launch.key.stage.value,
         "MODELYARD_MODEL": launch.model,
         "MODELYARD_MODEL_VERSION": launch.version,
-        "MODELYARD_MODEL_PATH": str(launch.guest.path),
+        "MODELYARD_MODEL_PATH": _model_path(launch.guest),
         "MODELYARD_REVISION": str(launch.revision),
         "MODELYARD_REPLICA": launch.replica,
         "MODELYARD_CONFIG_DIR": place.config,
+        "MODELYARD_WORK_DIR": place.work,
     }
 
 
@@ -115,9 +125,11 @@ def _compatible(launch: Launch, place: Place) -> dict[str, str]:
     asked: Resources = launch.spec.resources
     return {
         "KUBEFLOW_ENV": launch.key.stage.value,
-        "KUBEFLOW_MODEL_PATH": str(launch.guest.path),
+        "KUBEFLOW_MODEL_PATH": _model_path(launch.guest),
         "KUBEFLOW_MODEL_VERSION": launch.version,
-        "KUBEFLOW_MODEL_IMAGES": launch.guest.runtime,
+        "KUBEFLOW_MODEL_IMAGES": launch.program.image or launch.guest.runtime
+        if launch.program
+        else launch.guest.runtime,
         "KUBEFLOW_MODEL_NAME": launch.model,
         "KUBEFLOW_AREA": AREA,
         "K8S_NODE_NAME": place.node,
@@ -130,3 +142,8 @@ def _compatible(launch: Launch, place: Place) -> dict[str, str]:
         "RESOURCE_MEMORY": asked.memory,
         "RESOURCE_GPU": asked.gpu,
     }
+
+
+def _model_path(guest: Guest) -> str:
+    """Directory of the model's files; nothing for a service without a model."""
+    return str(guest.path) if guest.artifact.files else ""

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 
-from modelyard.backends.local import files, interpreters, process, recipe, spawn, uvtool
+from modelyard.backends import process
+from modelyard.backends.local import files, interpreters, recipe, spawn, uvtool
 from modelyard.backends.local.places import mark
 from modelyard.backends.local.recipe import Recipe
 from modelyard.backends.local.shelf import MOST_ATTEMPTS, Shelf

@@ -48,6 +48,8 @@ def judge(facts: Facts, *, patience: float) -> Replica:
         revision=record.revision,
         phase=phase,
         address=record.address,
+        second_address=record.second_address,
+        metrics_address=record.metrics_address,
         pid=facts.pid if facts.alive else 0,
         started_at=record.started_at,
         draining_since=facts.draining_since,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,5 +30,18 @@ class Options:
     """Let clients name shared memory of this machine."""
     output_bytes: int = 1 << 20
     """How much a task's stdout and stderr may each say."""
+    keeper: tuple[str, ...] = ()
+    """Command of what keeps other servers; empty means `INTERPRETER -m modelyard.backends.keeper`."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Kind of server to the place of its program, for those that are not on the PATH."""
+    path: str = ""
+    """PATH of servers and shells; empty means that of the platform."""
+    secrets: str = ""
+    """Directory that holds PROJECT/NAME directories of secrets; empty means that there are none."""
+    memory: str = "/dev/shm"  # noqa: S108 - directories of our own in it, readable by nobody else
+    """A directory that lives in memory; where there is none the disk does."""
+    lowest_port: int = 20_000
+    """Servers listen on ports of loopback from here on."""
+    highest_port: int = 29_999
     isolate_tasks: bool = True
     """Run tasks without network where the machine permits it."""

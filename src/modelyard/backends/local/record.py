@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modelyard.backends.base import Launch
 from modelyard.backends.local import files
+from modelyard.backends.local.listening import Listening
 
 NAME = "launch.json"
 
@@ -27,14 +28,21 @@ class Record:
     gpus: tuple[int, ...] = ()
     cpu_millis: int = 0
     memory_bytes: int = 0
+    second_address: str = ""
+    metrics_address: str = ""
+    ports: tuple[int, ...] = ()
+    """Ports of this machine that it holds."""
 
 
-def make(launch: Launch, *, address: str, now: float, boot: str) -> Record:
+def make(launch: Launch, *, places: Listening, now: float, boot: str) -> Record:
     """The record of a launch."""
     return Record(
         replica=launch.replica,
         revision=launch.revision,
-        address=address,
+        address=places.address,
+        second_address=places.second_address,
+        metrics_address=places.metrics_address,
+        ports=tuple(places.ports.values()),
         started_at=now,
         start_seconds=launch.spec.start_timeout_seconds,
         boot=boot,
@@ -52,7 +60,10 @@ def save(record: Record, home: Path) -> None:
 def load(home: Path) -> Record | None:
     """The record of a replica's directory; None when there is none that can be read."""
     stored = files.read_json(home / NAME)
+    if stored is None:
+        return None
     try:
-        return Record(**{**stored, "gpus": tuple(stored["gpus"])}) if stored else None
+        lists = {"gpus": tuple(stored["gpus"]), "ports": tuple(stored.get("ports", ()))}
+        return Record(**{**stored, **lists})
     except (TypeError, KeyError):
         return None

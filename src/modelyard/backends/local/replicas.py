@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from modelyard.backends import process
 from modelyard.backends.base import Launch
-from modelyard.backends.local import documents, environment, files, logs, process, record, spawn
+from modelyard.backends.local import environment, files, logs, preparing, record, spawn
+from modelyard.backends.local.listening import Listening, allocate, of_program, of_socket
 from modelyard.backends.local.observation import Facts, judge
 from modelyard.backends.local.options import Options
 from modelyard.backends.local.places import Places, mark
@@ -21,7 +23,6 @@ from modelyard.domain.node import Node
 
 _DRAINING = "draining"
 _STOPPING = "stopping"
-_STATE = "state.json"
 _AGAIN_SECONDS = 2.0
 
 
@@ -34,10 +35,16 @@ class Replicas:
         self._places = places
         self._options = options
         self._clock = clock
-        self._front = options.front or (interpreter, "-m", "modelyard.serving")
-        self._worker = worker
+        self._desk = preparing.Desk(
+            options=options,
+            front=options.front or (interpreter, "-m", "modelyard.serving"),
+            keeper=options.keeper or (interpreter, "-m", "modelyard.backends.keeper"),
+            worker=worker,
+            secrets=options.secrets or str(places.directory / "secrets"),
+        )
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
         self._pulse = Pulse()
+        self._giving_ports = threading.Lock()
 
     def start(self, launch: Launch, node: Node) -> None:
         """Write the intent and start the front. Raises OSError."""
@@ -45,9 +52,14 @@ class Replicas:
         if record.load(home) and not self._never_began(home):
             return
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        address = f"unix:{self._places.socket(mark(home))}"
-        record.save(record.make(launch, address=address, now=self._clock(), boot=process.boot()), home)
-        program = self._prepare(launch, home, node=node, address=address)
+        with self._giving_ports:
+            listening = self._listening(launch, home)
+            record.save(record.make(launch, places=listening, now=self._clock(), boot=process.boot()), home)
+        try:
+            program = self._prepare(launch, home, node=node, listening=listening)
+        except BackendError:
+            files.discard(home)
+            raise
         if child := spawn.spawn(program):
             self._children[home] = child
 
@@ -103,47 +115,45 @@ class Replicas:
             raise BackendError(f"replica {name} of {key} does not end; its process waits for the machine")
         if child := self._children.pop(home, None):
             child.wait()
-        self._pulse.forget(home / _STATE)
+        self._pulse.forget(home / preparing.STATE)
         self._places.socket(mark(home)).unlink(missing_ok=True)
+        preparing.clear(mark(home), self._desk)
         files.discard(home)
         directory = self._places.log(key, name).parent
         logs.prune(directory, alive=self._places.names(key), keep=self._options.kept_logs)
         before = self._clock() - self._options.kept_seconds
         logs.expire(self._places.logs, self._places.replicas, before=before)
 
-    def _prepare(self, launch: Launch, home: Path, *, node: Node, address: str) -> spawn.Program:
-        """Write what the front reads."""
-        for directory in ("config", "work", "tmp"):
-            (home / directory).mkdir(mode=0o700, exist_ok=True)
-        for name, text in launch.spec.config_files.items():
-            files.write_text(home / "config" / name, text)
+    def _listening(self, launch: Launch, home: Path) -> Listening:
+        """Where it is to listen; raises BackendError when no port is left."""
+        if launch.program is None:
+            return of_socket(f"unix:{self._places.socket(mark(home))}", launch.spec.metrics)
+        options = self._options
+        taken = {port for each in self._homes() for port in _ports(each)}
+        bounds = (options.lowest_port, options.highest_port)
+        return of_program(
+            launch.program, allocate(launch.program, mark=mark(home), taken=taken, bounds=bounds)
+        )
+
+    def _prepare(self, launch: Launch, home: Path, *, node: Node, listening: Listening) -> spawn.Program:
+        """Write what the replica reads."""
         threads = environment.threads(launch.cpu_millis, node_millis=node.cpu_millis)
-        threads = max(1, threads // launch.spec.workers)
         place = environment.Place(
             work=str(home / "work"),
             temporary=str(home / "tmp"),
             config=str(home / "config"),
             node=node.name,
             mark=mark(home),
-            threads=threads,
+            threads=max(1, threads // launch.spec.workers),
         )
-        start = documents.Start(
-            address=address,
-            state_path=str(home / _STATE),
-            work=place.work,
-            worker=str(self._worker),
-            env=environment.of_replica(launch, place),
-            threads=threads,
-            max_body_bytes=self._options.max_body_bytes,
-            shared_memory=self._options.shared_memory,
-        )
-        files.write_json(home / "replica.json", documents.of_replica(launch, start))
-        return spawn.Program(
-            argv=(*self._front, "--config", str(home / "replica.json")),
-            env=environment.of_front(place, interpreter=sys.executable),
-            home=home,
-            log=self._places.log(launch.key, launch.replica),
-        )
+        log = self._places.log(launch.key, launch.replica)
+        return preparing.prepare(launch, home, place=place, listening=listening, desk=self._desk, log=log)
+
+    def _homes(self) -> Iterator[Path]:
+        """Directories of all replicas."""
+        for project in files.directories(self._places.replicas):
+            for service in files.directories(project):
+                yield from files.directories(service)
 
     def _facts(self, home: Path, kept: record.Record) -> Facts:
         child = self._children.get(home)
@@ -155,8 +165,8 @@ class Replicas:
             alive=alive,
             pid=born.pid if born else 0,
             exit_code=exit_code,
-            state=files.read_json(home / _STATE),
-            silent_seconds=self._pulse.silent_seconds(home / _STATE),
+            state=files.read_json(home / preparing.STATE),
+            silent_seconds=self._pulse.silent_seconds(home / preparing.STATE),
             draining_since=_since(home / _DRAINING),
             stopping_since=_since(home / _STOPPING),
             resident_bytes=process.memory([born]) if born and alive else 0,
@@ -179,7 +189,7 @@ class Replicas:
 
     def _knows(self, home: Path) -> bool:
         """Whether the front said that it is finishing."""
-        return (files.read_json(home / _STATE) or {}).get("phase") == "draining"
+        return (files.read_json(home / preparing.STATE) or {}).get("phase") == "draining"
 
 
 def _key(text: str) -> Key | None:
@@ -188,6 +198,12 @@ def _key(text: str) -> Key | None:
         return Key.parse(text)
     except Invalid:
         return None
+
+
+def _ports(home: Path) -> tuple[int, ...]:
+    """Ports that a replica was given."""
+    kept = record.load(home)
+    return kept.ports if kept else ()
 
 
 def _since(marker: Path) -> float:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from modelyard.backends.local import files, process, record, spawn
+from modelyard.backends import process
+from modelyard.backends.local import files, record, spawn
 from modelyard.backends.local.places import Places
 from modelyard.domain.deployment import Key
 from modelyard.domain.tallies import Sample

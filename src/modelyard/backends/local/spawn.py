@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.backends.local import files, process
+from modelyard.backends import process
+from modelyard.backends.local import files
 
 LOCK = "lock"
 """File in a process's directory that it holds locked for as long as it lives."""

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelyard.backends import process
 from modelyard.backends.base import Answer, Task, TaskKind
-from modelyard.backends.local import files, places, process
-from modelyard.backends.local.process import Stat
+from modelyard.backends.local import files, places
+from modelyard.backends.process import Stat
 from modelyard.domain.deployment import Failure
 from modelyard.domain.quantity import format_memory
 from modelyard.domain.variant import Optimize

@@ -16,6 +16,7 @@ from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.figures import Metrics
 from modelyard.domain.planning import Plan
+from modelyard.domain.program import Program
 from modelyard.domain.views import DeploymentView
 
 
@@ -151,6 +152,10 @@ class AsyncDeployments:
     async def explain(self, name: str) -> Explanation:
         """Why it is as it is, stage by stage, with remedies."""
         return decode.one(Explanation, await self._transport.call("GET", f"{self._path}/{name}/explain"))
+
+    async def server(self, name: str) -> Program:
+        """The program that serves it: what its spec says, completed by what is generated."""
+        return decode.one(Program, await self._transport.call("GET", f"{self._path}/{name}/server"))
 
     async def metrics(self, name: str, *, since: str = "1h", until: str = "", step: str = "") -> Metrics:
         """Requests, codes, times and resources; see `AsyncClient.metrics`."""

@@ -16,6 +16,7 @@ from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
 from modelyard.client._sync.rollouts import SyncRollouts
 from modelyard.client._sync.service import Service
+from modelyard.client._sync.shells import Shells
 from modelyard.client._sync.transport import Transport
 from modelyard.domain.figures import Metrics
 from modelyard.domain.model import ModelVersion, PublishSpec
@@ -44,6 +45,7 @@ class Client:
         self.models = Models(self._transport, self.project)
         self.deployments = Deployments(self._transport, self.project)
         self.rollouts = SyncRollouts(self._transport, self.project)
+        self.shells = Shells(self._transport, self.project)
         self.runtimes = Runtimes(self._transport, self.project)
         self.projects = Projects(self._transport)
         self.accounts = Accounts(self._transport)

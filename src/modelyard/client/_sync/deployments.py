@@ -15,6 +15,7 @@ from modelyard.domain.event import Event
 from modelyard.domain.explain import Explanation
 from modelyard.domain.figures import Metrics
 from modelyard.domain.planning import Plan
+from modelyard.domain.program import Program
 from modelyard.domain.views import DeploymentView
 
 
@@ -142,6 +143,10 @@ class Deployments:
     def explain(self, name: str) -> Explanation:
         """Why it is as it is, stage by stage, with remedies."""
         return decode.one(Explanation, self._transport.call("GET", f"{self._path}/{name}/explain"))
+
+    def server(self, name: str) -> Program:
+        """The program that serves it: what its spec says, completed by what is generated."""
+        return decode.one(Program, self._transport.call("GET", f"{self._path}/{name}/server"))
 
     def metrics(self, name: str, *, since: str = "1h", until: str = "", step: str = "") -> Metrics:
         """Requests, codes, times and resources; see `AsyncClient.metrics`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from modelyard.backends.base import Launch
-from modelyard.control import downloads, environments, models, trials, variants
+from modelyard.backends.base import Guest, Launch
+from modelyard.control import downloads, environments, models, servers, trials, variants
 from modelyard.control.platform import Platform
 from modelyard.domain import footprint, naming, rollout
 from modelyard.domain.deployment import Deployment, Failure, Key, Revision
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound, Refused, TooLarge, Unavailable
+from modelyard.domain.model import NO_MODEL, ModelVersion
 from modelyard.domain.placement import Claim, Placement, Request, Unfit, claims, place_all
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 from modelyard.store import Snapshot, revisions
@@ -78,7 +80,7 @@ async def start(
         if error.retryable:
             # It may have been started all the same: the next observation tells.
             raise
-        return Failure(reason="StartFailed", message=error.message)
+        return Failure(reason=error.reason, message=error.message)
     return None
 
 
@@ -90,27 +92,41 @@ async def _launch(
     placement: Placement,
 ) -> Launch:
     spec = revision.spec
-    async with platform.database.read() as tx:
-        version = await models.resolve(tx, revision.project, naming.parse_model_ref(spec.model))
-    artifact = downloads.choose(version, spec.artifact)
-    interpreter = status.interpreter if status else ""
     request = Request.of(spec.resources)
-    guest = await trials.guest_of(platform, version, artifact, spec.runtime, interpreter)
-    guest = await variants.served(platform, guest, spec, status)
-    if not spec.artifact:
-        guest = replace(guest, known_bytes=footprint.needed(version.memory, guest.variant.value))
+    version, guest = await _model(platform, revision, status)
+    artifact = guest.artifact if version else None
     return Launch(
         key=Key(revision.project, revision.name, revision.stage),
         replica=replica,
         revision=revision.number,
-        model=version.model,
-        version=version.version,
+        model=version.model if version else "",
+        version=version.version if version else "",
         spec=spec,
         guest=guest,
         cpu_millis=request.cpu_millis,
         memory_bytes=request.memory_bytes,
         gpus=placement.gpus,
+        program=servers.program_of(spec, revision.name, version, artifact),
+        creator=revision.created_by,
     )
+
+
+async def _model(
+    platform: Platform, revision: Revision, status: RuntimeStatus | None
+) -> tuple[ModelVersion | None, Guest]:
+    """The version that is served, if any, and the guest that it is to the backend."""
+    spec, interpreter = revision.spec, status.interpreter if status else ""
+    if not spec.model:
+        return None, Guest(artifact=NO_MODEL, path=Path(), interpreter=interpreter, runtime=spec.runtime)
+    async with platform.database.read() as tx:
+        version = await models.resolve(tx, revision.project, naming.parse_model_ref(spec.model))
+    artifact = downloads.choose(version, spec.artifact)
+    guest = await trials.guest_of(platform, version, artifact, spec.runtime, interpreter)
+    if spec.server.is_own:
+        guest = await variants.served(platform, guest, spec, status)
+    if spec.server.is_own and not spec.artifact:
+        guest = replace(guest, known_bytes=footprint.needed(version.memory, guest.variant.value))
+    return version, guest
 
 
 async def held(platform: Platform) -> tuple[Claim, ...]:
