@@ -128,7 +128,7 @@ async def test_null_is_no_model_and_a_patch_with_it_takes_the_model_away(
         ({"server": {"kind": "apache"}}, "server.kind"),
         ({"server": {"kind": "serving", "command": "x", "ports": [1, 2, 3]}}, "spec.server.ports[2]"),
         ({"server": {"kind": "serving", "command": ["", "x"]}}, "spec.server.command[0]"),
-        ({"server": {"comand": "x"}}, "server.comand"),
+        ({"server": {"cmd": "x"}}, "server.cmd"),
         ({"health": {"readiness": {"http": "x"}}}, "spec.health.readiness.http"),
         ({"mounts": [{"kind": "memory", "path": "x"}]}, "spec.mounts[0].path"),
         ({"mounts": [{"kind": "memory", "path": "/x", "size": "1Q"}]}, "spec.mounts[0].size"),
