@@ -64,6 +64,11 @@ async def test_a_new_service_takes_the_host_once_it_is_ready_and_the_old_one_goe
         world.gateway.on_apply = lambda routes: owners.append(
             frozenset(t.replica for r in routes if r.hosted and r.addresses.host == HOST for t in r.targets)
         )
+        wish = DeploymentSpec(model="churn@2", address=SHARED, replicas=2)
+        foreseen = (await applying.plan(world.platform, ADMIN, NEW, wish)).traffic
+        assert f"takes {HOST} from {CHURN}" in foreseen
+        unchanged = replace(wish, model="churn@1", replicas=3)
+        assert HOST not in (await applying.plan(world.platform, ADMIN, CHURN, unchanged)).traffic
         await world.deploy(key=NEW, model="churn@2", address=SHARED, replicas=2)
         await world.until_running(NEW)
         old = await offline(world, CHURN)

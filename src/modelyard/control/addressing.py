@@ -20,15 +20,15 @@ _HOST = "spec.address.host"
 
 async def require_host(
     platform: Platform, tx: Snapshot, actor: Actor, key: Key, spec: DeploymentSpec
-) -> None:
-    """Nothing when the deployment may have the host that it asks for.
+) -> tuple[Key, ...]:
+    """Who would go offline for the deployment, which may have the host that it asks for.
 
     Raises Invalid for the platform's own names, and Conflict for a host in a project where the actor may not
     take services offline, as the host's new owner would.
     """
     host = spec.address.wish.domain
     if not host:
-        return
+        return ()
     every = await all_projects(tx)
     domains = platform.sites.domains(every)
     site = platform.sites.of(key.project)
@@ -40,12 +40,16 @@ async def require_host(
         reserved=frozenset({"localhost", platform.domain, urlsplit(platform.public_url).hostname or ""}),
     )
     wanted = routes.addresses(key, domain=site.domain, address=spec.address).host
+    losers = []
     for other in await deployments.all(tx):
         theirs = platform.sites.of(other.project).domain
         taken = routes.addresses(other.key, domain=theirs, address=other.spec.address).host == wanted
+        if taken and other.key != key and other.spec.replicas and not other.claim.yielded_to:
+            losers.append(other.key)
         if taken and not access.may(actor, Verb.OPERATE, Resource(project=other.project)):
             message = f"{wanted} is in use by a service that you may not take offline; choose another host"
             raise Conflict(f"{_HOST}: {message}", errors=(FieldError(_HOST, message),))
+    return tuple(losers) if spec.replicas else ()
 
 
 async def settle(platform: Platform, tx: Transaction, deployment: Deployment) -> Deployment:

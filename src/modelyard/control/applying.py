@@ -20,7 +20,7 @@ from modelyard.control import (
 )
 from modelyard.control.deployments import allowed
 from modelyard.control.platform import Platform
-from modelyard.domain import access, naming, scaling
+from modelyard.domain import access, naming, scaling, takeover
 from modelyard.domain import planning as plans
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Resource, Verb
@@ -156,7 +156,9 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
     host = await platform.environments.host()
     async with platform.database.read() as tx:
         draft = await _draft(platform, tx, key, spec, host)
+        losers = await addressing.require_host(platform, tx, actor, key, draft.spec)
     before, old = draft.before, draft.before.spec if draft.before else None
+    losers = losers if _claims_anew(before, draft.spec, platform.clock()) else ()
     kind = plans.act(before, reruns=draft.reruns, changes=draft.changes)
     return Plan(
         project=key.project,
@@ -169,7 +171,7 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
         breaking=draft.breaking,
         totals=plans.totals(old, draft.spec, kind),
         fits=await planning.room(platform, before, draft.run, kind),
-        traffic=plans.traffic(old, draft.spec, kind, key.stage),
+        traffic=plans.traffic(old, draft.spec, kind, key.stage) + plans.takeover(draft.spec, losers),
         builds=draft.build.name if draft.build else "",
         warnings=draft.warnings,
     )
@@ -193,6 +195,11 @@ async def publish_service(
         platform, actor, key, DeploymentSpec(model=str(ref), replicas=0), Condition(expected=0)
     )
     return applied.view
+
+
+def _claims_anew(before: Deployment | None, spec: DeploymentSpec, now: float) -> bool:
+    """Whether the deployment would want its host from now on, and not as it did before."""
+    return before is None or takeover.claimed(replace(before, spec=spec), now=now).claim != before.claim
 
 
 def _taken(there: Deployment, ref: str, *, named: bool) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import quantity, wire
-from modelyard.domain.deployment import Deployment, DeploymentSpec, Stage
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Stage
 from modelyard.domain.differences import Change, differences
 from modelyard.domain.placement import Request
 from modelyard.domain.strategy import Kind
@@ -112,6 +112,14 @@ def traffic(before: DeploymentSpec | None, after: DeploymentSpec, kind: Act, sta
             return f"it was offline, and answers once the first replica is ready{where}"
         case Act.CHANGE | Act.NOTHING:
             return f"as before{where}"
+
+
+def takeover(after: DeploymentSpec, losers: Sequence[Key]) -> str:
+    """Who loses the host to it, to be put behind who answers; empty when nobody does."""
+    if not losers:
+        return ""
+    others = " and ".join(map(str, losers))
+    return f"; once it is wholly ready it takes {after.address.wish.domain} from {others}, and no sooner"
 
 
 def _totals(before: DeploymentSpec | None, after: DeploymentSpec, added: int) -> Iterator[Total]:
