@@ -24,7 +24,17 @@ NAMES = {
     "AsyncIterator": "Iterator",
     "AsyncHTTPTransport": "HTTPTransport",
 }
-RESOURCES = ("Client", "Transport", "Models", "Deployments", "Runtimes", "Projects", "Accounts", "Service")
+RESOURCES = (
+    "Client",
+    "Transport",
+    "Models",
+    "Deployments",
+    "Runtimes",
+    "Projects",
+    "Accounts",
+    "Service",
+    "Certificate",
+)
 
 
 def generate(target: Path) -> list[Path]:

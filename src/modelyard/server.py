@@ -27,11 +27,15 @@ from modelyard.api import app as api
 from modelyard.api.measure import Measure
 from modelyard.artifacts import Bounds, LocalArtifacts
 from modelyard.backends.local import Capacity, LocalBackend, LocalEnvironments, Options
-from modelyard.control import hours, installation, shutdown
+from modelyard.control import certificates, hours, installation, shutdown
+from modelyard.control.certificate_files import CA_FILE
 from modelyard.control.controller import Controller, prepare
-from modelyard.control.platform import Platform
-from modelyard.domain import quantity
-from modelyard.domain.errors import Forbidden, Unavailable
+from modelyard.control.platform import Platform, Tls
+from modelyard.control.sites import Sites
+from modelyard.domain import hosts, quantity
+from modelyard.domain.address import Site, require_external
+from modelyard.domain.errors import Forbidden, Invalid, Unavailable
+from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.store import Database
@@ -75,6 +79,8 @@ async def _serve(home: Path, chosen: settings.Settings, on_ready: Ready) -> None
         platform = rooms.platform
         await prepare(platform)
         await _require_guarded(platform, chosen.server)
+        if platform.tls is not None:
+            await certificates.refresh(platform)
         token = await installation.administrator_token(platform, home)
         controller = Controller(platform, observe=measure.reconciled)
         app = api.create(platform, observe=measure.requested, exposition=measure.exposition(platform))
@@ -116,7 +122,7 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
             shared_memory=chosen.limits.shared_memory,
         ),
     )
-    door = Door(host=chosen.server.host, port=chosen.server.port)
+    door = _door(chosen)
     gateway = EnvoyGateway(
         directory=home / "gateway",
         socket_directory=sockets,
@@ -145,6 +151,10 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         master_key=installation.master_key(home),
         domain=chosen.server.domain,
         public_url=_public_url(chosen.server),
+        door=door,
+        sites=Sites(_site(chosen)),
+        tls=_tls(home, chosen),
+        port_range=_port_range(chosen.gateway),
         version=__version__,
         identity=f"{os.uname().nodename}-{os.getpid()}",
         time_zone=chosen.scaling.time_zone,
@@ -167,11 +177,16 @@ async def _require_door(platform: Platform) -> None:
 async def _announce(platform: Platform, home: Path, token: str, on_ready: Ready) -> None:
     """Say so once the front door answers. Raises Unavailable when it does not."""
     deadline = time.monotonic() + _READY_SECONDS
-    while not await installation.answers(platform.public_url):
+    while not await installation.answers(_url("http", platform.door.host, platform.door.port)):
         if time.monotonic() > deadline:
             raise Unavailable(f"the front door does not answer; its log is below {home / 'gateway'}")
         await asyncio.sleep(0.05)
-    installation.write_server_file(home, platform.public_url, socket=_api_socket(home))
+    installation.write_server_file(
+        home,
+        platform.public_url,
+        socket=_api_socket(home),
+        authority=platform.tls.directory / CA_FILE if platform.tls else None,
+    )
     on_ready(platform.public_url, await installation.login_link(platform, token))
 
 
@@ -205,10 +220,60 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _door(chosen: settings.Settings) -> Door:
+    server = chosen.server
+    return Door(
+        host=server.host,
+        port=server.port,
+        https_port=server.https_port,
+        second_port=chosen.gateway.second_port,
+        redirect=server.redirect_to_https,
+    )
+
+
+def _site(chosen: settings.Settings) -> Site:
+    hosts.require_domain(chosen.server.domain, "server.domain")
+    require_external(chosen.gateway.external_ip, "gateway.external_ip")
+    return Site(domain=chosen.server.domain, external_ip=chosen.gateway.external_ip)
+
+
+def _tls(home: Path, chosen: settings.Settings) -> Tls | None:
+    """How the HTTPS port proves itself; None without one. Raises Invalid for half a certificate."""
+    server, site = chosen.server, _site(chosen)
+    if bool(server.certificate) != bool(server.key):
+        raise Invalid("server.certificate and server.key belong together: give both, or neither")
+    if not server.https_port:
+        return None
+    machine = os.uname().nodename.lower()
+    own = {server.domain, f"*.service.{server.domain}", "localhost", machine, "127.0.0.1", "::1"}
+    given = {server.host, *site.external_ip.split("|")} - {"", "0.0.0.0", "::"}  # noqa: S104 - compared
+    return Tls(
+        directory=home / "tls",
+        name=machine,
+        certificate=server.certificate,
+        key=server.key,
+        hosts=tuple(sorted(own | given)),
+    )
+
+
+def _port_range(gateway: settings.Gateway) -> Range:
+    parts = [part.strip() for part in gateway.refused_ports.split(",") if part.strip()]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise Invalid(f"gateway.refused_ports must be ports with commas, got {gateway.refused_ports[:70]!r}")
+    refused = frozenset(map(int, parts))
+    return Range(base=gateway.port_base, count=gateway.port_count, refused=refused)
+
+
 def _public_url(server: settings.Server) -> str:
-    everywhere = server.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    host = "127.0.0.1" if everywhere else server.host
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+    if server.redirect_to_https:
+        return _url("https", server.host, server.https_port)
+    return _url("http", server.host, server.port)
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    reached = "127.0.0.1" if everywhere else host
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 def _capacity(node: settings.Node) -> Capacity:

@@ -31,6 +31,32 @@ class Server:
     """Services answer at `NAME.service.DOMAIN`."""
     insecure: bool = False
     """Listen beyond loopback although neither TLS nor users protect the door."""
+    https_port: int = 0
+    """Port of the front door over TLS; 0 opens none."""
+    certificate: str = ""
+    """File with the chain in PEM for the HTTPS port; empty means one that Modelyard makes or was given."""
+    key: str = ""
+    """File with the private key of `certificate`; both are read again when they change."""
+    redirect_to_https: bool = False
+    """Send whoever comes to `port` to the HTTPS port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Addresses beside the front door's own."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    second_port: int = 0
+    """Port at which services' second ports answer, by host and path; 0 opens none."""
+    port_base: int = 30_000
+    """Services' own ports begin here: a service of number 7 gets this and 70, while nobody has it."""
+    port_count: int = 10_000
+    """How many ports from there on may be given."""
+    refused_ports: str = "10250"
+    """Ports that are never given, with commas."""
+    external_ip: str = ""
+    """What clients know this machine by, or `internal|public`; shown in addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +130,7 @@ class Settings:
     server: Server = field(default_factory=Server)
     store: Store = field(default_factory=Store)
     node: Node = field(default_factory=Node)
+    gateway: Gateway = field(default_factory=Gateway)
     runtimes: Runtimes = field(default_factory=Runtimes)
     limits: Limits = field(default_factory=Limits)
     scaling: Scaling = field(default_factory=Scaling)

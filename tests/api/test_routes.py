@@ -43,6 +43,7 @@ BODIES: dict[str, Any] = {
     "scale_deployment": {"replicas": 2},
     "roll_back_deployment": {},
     "copy_deployment": {"name": "other"},
+    "put_certificate": {"certificate": "", "key": ""},
     "plan_deployment": {"model": "churn@1"},
     "promote_deployment": {},
     "create_user": {"name": "eve"},
@@ -98,7 +99,7 @@ def test_every_route_states_its_verb_except_the_schema_itself(faces: Faces) -> N
 def test_only_health_login_and_the_consoles_files_are_open_to_all(faces: Faces) -> None:
     assert {r.path for r in routes(faces.app) if r.verb is Verb.ANYONE} == {
         "/", "/assets/{name}", "/login/{secret}", "/api/docs", "/healthz", "/livez", "/readyz", "/metrics",
-        "/api/v1/login", "/api/v1/logout",
+        "/api/v1/login", "/api/v1/logout", "/api/v1/certificate/ca",
     }  # fmt: skip
 
 

@@ -200,14 +200,14 @@ def test_a_service_can_be_made_offline_once_and_every_address_is_listed(
     x, y = iris
     client.publish(LogisticRegression(max_iter=1000).fit(x, y), "iris")
     made = client.deployments.create_offline("iris@latest")
-    assert (made.name, made.spec.model, made.spec.replicas) == ("iris", "iris@1", 0)
+    assert (made.name, made.spec.model, made.spec.replicas) == ("iris-1", "iris@1", 0)
     with pytest.raises(modelyard.Conflict, match="already exists"):
         client.deployments.create_offline("iris@1")
     client.deployments.create_offline("iris@1", name="second")
     listed = {each.service: each for each in client.deployments.endpoints()}
-    assert set(listed) == {"iris", "second"}
-    assert listed["iris"].url.endswith(listed["iris"].addresses.path)
-    assert listed["iris"].requests == 0
+    assert set(listed) == {"iris-1", "second"}
+    assert listed["iris-1"].url.endswith(listed["iris-1"].addresses.path)
+    assert listed["iris-1"].requests == 0
 
 
 def test_words_about_models_can_be_changed(client: modelyard.Client, iris: Any) -> None:

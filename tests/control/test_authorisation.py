@@ -10,6 +10,7 @@ import pytest
 from modelyard import control
 from modelyard.control import (
     applying,
+    certificates,
     deployments,
     downloads,
     endpoints,
@@ -39,6 +40,7 @@ from modelyard.domain.model import PublishSpec
 from modelyard.domain.naming import ModelRef
 from modelyard.domain.project import ProjectSpec, Trust
 from modelyard.domain.runtime import RuntimeSpec
+from modelyard.gateway.base import Certificate
 from modelyard.store import events
 from tests.control.world import ADMIN, member, running
 from tests.support.virtual import on_virtual_time
@@ -125,6 +127,9 @@ ADMINISTERING: dict[str, Verb] = {
     ),
     "users.delete": lambda p, a: users.delete(p, a, "admin"),
     "journal.of_platform": lambda p, a: journal.of_platform(p, a),
+    "certificates.upload": lambda p, a: certificates.upload(p, a, Certificate(chain="", key="")),
+    "certificates.remove": lambda p, a: certificates.remove(p, a),
+    "projects.apply of a domain": lambda p, a: projects.apply(p, a, P, ProjectSpec(domain="a.example")),
 }
 OF_OTHERS: dict[str, Verb] = {
     "users.get": lambda p, a: users.get(p, a, "admin"),
@@ -137,6 +142,7 @@ FOR_ALL: dict[str, Verb] = {
     "projects.list": lambda p, a: projects.list(p, a),
     "nodes.list": lambda p, a: nodes.list(p, a),
     "system.describe": lambda p, a: system.describe(p, a),
+    "certificates.show": lambda p, a: certificates.show(p, a),
 }
 IN_PROJECT = READING | OPERATING | DEVELOPING | GRANTING
 EVERYTHING = IN_PROJECT | ADMINISTERING | OF_OTHERS | FOR_ALL
@@ -150,6 +156,7 @@ INNER = {
 }  # fmt: skip
 PARTS_OF_VERBS = {
     "operations.create", "operations.rerun", "operations.announce", "deployments.allowed", "validation.keep",
+    "addressing.require_host",
 }  # fmt: skip
 """Functions that verbs are made of, called only after they have asked."""
 

@@ -302,7 +302,7 @@ async def test_publishing_to_a_service_makes_it_offline_and_only_once() -> None:
         with pytest.raises(Conflict, match="already exists"):
             await applying.publish_service(world.platform, ADMIN, "default", ModelRef("churn"))
         assert not await world.backend.keys()
-    assert (view.name, view.spec.model, view.spec.replicas) == ("churn", "churn@2", 0)
+    assert (view.name, view.spec.model, view.spec.replicas) == ("churn-2", "churn@2", 0)
 
 
 @on_virtual_time

@@ -121,7 +121,9 @@ class World:
         return await self.deployment(key)
 
 
-def build(database: Database, *, pace: Pace | None = None, now: Callable[[], float] = clock) -> World:
+def build(
+    database: Database, *, pace: Pace | None = None, now: Callable[[], float] = clock, **values: Any
+) -> World:
     """A platform on this database."""
     backend = MemoryBackend(clock=now, pace=pace)
     environments = MemoryEnvironments(clock=now, pace=pace, host=HOST)
@@ -137,6 +139,7 @@ def build(database: Database, *, pace: Pace | None = None, now: Callable[[], flo
         new_id=lambda: f"id-{next(numbers)}",
         random_token=lambda: f"{next(numbers):043d}",
         master_key=b"a master key of the tests",
+        **values,
     )
     return World(
         platform=platform, database=database, backend=backend, environments=environments, gateway=gateway
@@ -145,10 +148,13 @@ def build(database: Database, *, pace: Pace | None = None, now: Callable[[], flo
 
 @asynccontextmanager
 async def running(
-    *, pace: Pace | None = None, loop_pace: loops.Pace | None = None, start: bool = True
+    *, pace: Pace | None = None, loop_pace: loops.Pace | None = None, start: bool = True, **values: Any
 ) -> AsyncIterator[World]:
-    """A platform on virtual time with a control plane at work; `churn@1`, `churn@2` are published."""
-    world = build(InlineDatabase(), pace=pace)
+    """A platform on virtual time with a control plane at work; `churn@1`, `churn@2` are published.
+
+    `values` are of the platform itself.
+    """
+    world = build(InlineDatabase(), pace=pace, **values)
     await prepare(world.platform)
     await publish(world.database, "churn", 2)
     controller = Controller(world.platform, pace=loop_pace, alive=lambda pid: True)

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from modelyard.domain.address import Address
 from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, DeploymentStatus, Failure, Resources
 from modelyard.domain.errors import Conflict, NotFound
@@ -41,6 +42,7 @@ OTHER = {
     "autoscaling": Autoscaling(max=3, on="concurrency:8"),
     "priority": Priority(level=Level.HIGH),
     "limits": Limits(concurrency=4),
+    "address": Address(host="churn.example.com", own_port=True),
 }
 
 

@@ -31,12 +31,12 @@ class Place:
         """Of the front door."""
         return f"http://127.0.0.1:{self.port}"
 
-    def gateway(self, *, drain_seconds: float = 0.0) -> EnvoyGateway:
-        """A gateway for this place, as each start of a control plane makes one."""
+    def gateway(self, *, drain_seconds: float = 0.0, **door: object) -> EnvoyGateway:
+        """A gateway for this place, as each start of a control plane makes one; `door` has more ports."""
         return EnvoyGateway(
             directory=self.directory,
             socket_directory=self.sockets,
-            door=Door(port=self.port),
+            door=Door(port=self.port, **door),  # type: ignore[arg-type]
             api_socket=self.sockets / "api.sock",
             domain="localhost",
             tuning=Tuning(drain_seconds=drain_seconds, concurrency=2),

@@ -34,11 +34,12 @@ from modelyard.backends.memory import MemoryBackend, MemoryEnvironments, Pace
 from modelyard.control import loop as loops
 from modelyard.control import tokens
 from modelyard.control.controller import Controller, prepare
-from modelyard.control.platform import Platform
+from modelyard.control.platform import Platform, Tls
 from modelyard.domain.access import Actor, Member, Role, User, Verb
 from modelyard.domain.model import Format
 from modelyard.domain.project import Project, ProjectSpec
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+from modelyard.gateway.base import Door
 from modelyard.store import Database, members, projects, users
 from tests.support.gateway import MemoryGateway
 from tests.support.services import Services
@@ -115,6 +116,8 @@ async def opened(
         random_token=lambda: secrets.token_urlsafe(32),
         master_key=b"a master key of the tests",
         public_url=url,
+        door=Door(https_port=8443),
+        tls=Tls(directory=directory / "tls", hosts=("localhost",)),
         version="1.2.3",
     )
     app = _application(platform)

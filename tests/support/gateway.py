@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
 from modelyard.domain.tallies import Reading
-from modelyard.gateway.base import Copies
+from modelyard.gateway.base import Certificate, Copies
 
 
 class MemoryGateway:
@@ -29,6 +29,9 @@ class MemoryGateway:
         self._knocked = asyncio.Event()
         self.counted = Reading(epoch="1")
         """What it says that it counted."""
+        self.busy: frozenset[int] = frozenset()
+        self.presented: Certificate | None = None
+        self.beside: Certificate | None = None
         self.lag = lag
         self.delay = delay
 
@@ -43,6 +46,16 @@ class MemoryGateway:
             asyncio.get_running_loop().call_later(lag, self._apply)
         else:
             self._apply()
+
+    async def present(self, certificate: Certificate, beside: Certificate) -> None:
+        self.presented, self.beside = certificate, beside
+
+    async def busy_ports(self) -> frozenset[int]:
+        return self.busy
+
+    def unopened(self) -> dict[int, str]:
+        ports = {port for route in self.published for port in route.ports}
+        return {port: f"port {port} is in use" for port in sorted(ports & self.busy)}
 
     async def routed(self) -> frozenset[str]:
         routes = (*self.applied, *(() if self.alive else self.published))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -37,12 +39,23 @@ class Load:
     """`rate` requests a second of one kind, spread over `connections`."""
 
     def __init__(
-        self, port: int, path: str, body: bytes, headers: dict[str, str], *, rate: float, connections: int = 8
+        self,
+        port: int,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        rate: float,
+        connections: int = 8,
+        host: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        lines = [f"POST {path} HTTP/1.1", f"host: 127.0.0.1:{port}", f"content-length: {len(body)}"]
+        called = host or f"127.0.0.1:{port}"
+        lines = [f"POST {path} HTTP/1.1", f"host: {called}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
         self._port = port
+        self._how: dict[str, Any] = {"ssl": tls, "server_hostname": host or None} if tls else {}
         self._interval = connections / rate
         self._connections = connections
         self._started = time.monotonic()
@@ -74,7 +87,7 @@ class Load:
             due = max(due + self._interval, time.monotonic() - 1.0)
             began = time.monotonic()
             try:
-                streams = streams or await asyncio.open_connection("127.0.0.1", self._port)
+                streams = streams or await asyncio.open_connection("127.0.0.1", self._port, **self._how)
                 status, keep = await asyncio.wait_for(_exchange(*streams, self._request), 30)
                 self._count(str(status), began)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from modelyard.api import (
     accounts,
+    certificate,
     console,
     deployments,
     descriptions,
@@ -50,7 +51,18 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
     # the small ones stand first, so that the start waits for no other.
     for router in (system.health, console.router, docs.router, repository.router):
         app.include_router(router)
-    for module in (projects, models, uploads, runtimes, deployments, lifecycle, endpoints, accounts, system):
+    for module in (
+        projects,
+        models,
+        uploads,
+        runtimes,
+        deployments,
+        lifecycle,
+        endpoints,
+        accounts,
+        certificate,
+        system,
+    ):
         app.include_router(module.router, prefix=PREFIX)
     problems.add_to(app)
     app.add_middleware(Envelope, new_id=platform.new_id, observe=observe)

@@ -52,7 +52,9 @@ def login(
             raise typer.BadParameter("give USER, or --link")
         password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         token = client.accounts.login(user, password)
-        path = connection.save_login(Connection(client.connection.url, token), os.environ)
+        path = connection.save_login(
+            Connection(client.connection.url, token, ca=client.connection.ca), os.environ
+        )
     context.notes().print(f"logged in as {user}; remembered in {path}")
 
 

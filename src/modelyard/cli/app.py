@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from modelyard.cli import (
     access,
+    certificate,
     config,
     context,
     deployments,
@@ -45,7 +46,7 @@ app = typer.Typer(
     help="Turn a trained model into a dependable service.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, serve, models, services, lifecycle, config, access, deployments, resources):
+for module in (up, serve, models, services, lifecycle, config, access, certificate, deployments, resources):
     module.add_to(app)
 
 

@@ -14,7 +14,7 @@ import typer
 from modelyard import settings
 from modelyard.cli import context, output
 
-group = typer.Typer(no_args_is_help=True, help="Settings.")
+group = typer.Typer(no_args_is_help=True, help="Settings, and what clients must trust.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,13 +38,20 @@ def show(
         sys.stdout.write(f"{name:<{width}} = {value!r}{note}\n")
 
 
+@group.command()
+def ca() -> None:
+    """What clients must trust to speak TLS to a platform with a self-made certificate, in PEM."""
+    with context.client() as client:
+        sys.stdout.write(client.certificate.authority())
+
+
 def doctor() -> None:
     """Check this machine: Python, disk, port, data directory; each with a remedy."""
     loaded = settings.load(settings.home(os.environ), os.environ, {})
     checks = [
         ("python", *_python()),
         ("data directory", *_directory(settings.home(os.environ))),
-        ("front door", *_port(loaded.settings.server.host, loaded.settings.server.port)),
+        *((name, *_port(loaded.settings.server.host, port)) for name, port in _doors(loaded.settings)),
     ]
     if context.current().output != "table":
         output.data([{"check": name, "ok": ok, "message": text} for name, ok, text in checks])
@@ -65,6 +72,15 @@ def _directory(home: Path) -> tuple[bool, str]:
     if not os.access(existing, os.W_OK):
         return False, f"{home} cannot be written; set MODELYARD_HOME to a directory that can"
     return free > 1, f"{home}, {free:.1f} GiB free" + ("" if free > 1 else "; free some space")
+
+
+def _doors(chosen: settings.Settings) -> list[tuple[str, int]]:
+    doors = {
+        "front door": chosen.server.port,
+        "https port": chosen.server.https_port,
+        "second port": chosen.gateway.second_port,
+    }
+    return [(name, port) for name, port in doors.items() if port]
 
 
 def _port(host: str, port: int) -> tuple[bool, str]:

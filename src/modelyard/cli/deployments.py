@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli import context, output, services
+from modelyard.cli import context, output, reach, services
 from modelyard.cli.services import Name
 
 group = typer.Typer(no_args_is_help=True, help="Services: list, show, copy, tokens, events.")
@@ -85,6 +85,19 @@ def events(name: Name) -> None:
         output.rows(client.deployments.events(name), EVENT)
 
 
+@endpoints.command("show")
+def show_endpoint(name: Name) -> None:
+    """Every address of one service, and the line for the hosts file of who cannot resolve its host."""
+    columns: list[output.Column] = [
+        ("service", lambda v: v.service),
+        ("url", lambda v: v.url),
+        ("alias", lambda v: v.addresses.alias),
+        *reach.COLUMNS,
+    ]
+    with context.client() as client:
+        output.show(client.deployments.get(name), columns)
+
+
 @endpoints.command("list")
 def list_endpoints() -> None:
     """Every service's addresses, with its requests since the gateway started."""
@@ -93,6 +106,7 @@ def list_endpoints() -> None:
         ("url", lambda e: e.url),
         ("host", lambda e: e.addresses.host),
         ("alias", lambda e: e.addresses.alias),
+        ("ports", lambda e: ", ".join(map(str, e.addresses.ports))),
         ("requests", lambda e: e.requests),
     ]
     with context.client() as client:

@@ -30,6 +30,8 @@ _RUNTIME: list[output.Column] = [
 _PROJECT: list[output.Column] = [
     ("name", lambda p: p.name),
     ("trust", lambda p: p.spec.trust),
+    ("domain", lambda p: p.spec.domain),
+    ("external ip", lambda p: p.spec.external_ip),
     ("description", lambda p: p.spec.description),
 ]
 _MEMBER: list[output.Column] = [("user", lambda m: m.user), ("role", lambda m: m.role)]
@@ -118,9 +120,14 @@ def create_project(
     name: str,
     description: Annotated[str, typer.Option(help="A sentence for people")] = "",
     trust: Annotated[str, typer.Option(help="Model files that can run code: never, scan or full")] = "scan",
+    domain: Annotated[str, typer.Option(help="Services answer at NAME.PROJECT.service.DOMAIN")] = "",
+    external_ip: Annotated[
+        str, typer.Option(help="What clients know the machine by, or internal|public")
+    ] = "",
 ) -> None:
     """Create a project, or change it."""
-    spec = options.build(ProjectSpec, {"description": description, "trust": trust})
+    said = {"description": description, "trust": trust, "domain": domain, "external_ip": external_ip}
+    spec = options.build(ProjectSpec, said)
     with context.client() as client:
         output.show(client.projects.apply(name, spec), _PROJECT)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard import Client
-from modelyard.cli import apply_file, context, files, output, plans, spec_options
+from modelyard.cli import apply_file, context, files, output, plans, reach, spec_options
 from modelyard.cli.metrics import metrics
 from modelyard.domain import variant
 from modelyard.domain.priority import Priority
@@ -43,7 +43,7 @@ STATUS: list[output.Column] = [
     ("scaling", _scaling),
     ("priority", lambda v: "" if v.spec.priority == Priority() else v.spec.priority.level),
     ("url", lambda v: v.url),
-    ("host", lambda v: v.addresses.host),
+    *reach.COLUMNS,
     ("warnings", lambda v: "; ".join(v.status.warnings)),
 ]
 ROW: list[output.Column] = [

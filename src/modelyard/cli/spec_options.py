@@ -103,7 +103,16 @@ def _said(values: Fields) -> Fields | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers, scales)
+def reached(
+    host: Annotated[str | None, typer.Option(help="Domain, URL or path; stages stand in front")] = None,
+    own_port: Annotated[bool | None, typer.Option(help="Listen on a port for this service alone")] = None,
+    second_port: Annotated[bool | None, typer.Option(help="And on one for its second port")] = None,
+) -> Fields:
+    """Where it answers beside its path."""
+    return {"host": host, "own_port": own_port, "second_port": second_port}
+
+
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales)
 
 
 def fields(given: Fields) -> Fields:

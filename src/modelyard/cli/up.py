@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def up(
     host: Annotated[str | None, typer.Option(help="Address of the front door")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the front door")] = None,
+    https_port: Annotated[int | None, typer.Option(help="Port of the front door over TLS")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept")] = None,
     domain: Annotated[str | None, typer.Option(help="Services answer at NAME.service.DOMAIN")] = None,
     store: Annotated[
@@ -37,6 +38,7 @@ def up(
     flags = {
         "server.host": host,
         "server.port": port,
+        "server.https_port": https_port,
         "server.domain": domain,
         "server.insecure": insecure,
         "store.url": store,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from modelyard.domain.errors import FieldError, Invalid
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 LOGIN_FILE = "client.toml"
@@ -25,6 +28,8 @@ class Connection:
 
     Its administrator's token goes nowhere else: another program may hold the front door's port after a crash.
     """
+    ca: str = ""
+    """File in PEM with what to trust beside the usual authorities when the URL begins with `https://`."""
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r})"
@@ -44,14 +49,31 @@ def resolve(url: str | None, token: str | None, environ: Mapping[str, str]) -> C
     login = _login(directory)
     here = _local(directory)
     local = here.get("url", "")
+    ca = environ.get("MODELYARD_CA") or login.get("ca") or here.get("ca", "")
     chosen = (url or environ.get("MODELYARD_URL") or login.get("url") or local or DEFAULT_URL).rstrip("/")
     if token or environ.get("MODELYARD_TOKEN"):
-        return Connection(chosen, token or environ["MODELYARD_TOKEN"])
+        return Connection(chosen, token or environ["MODELYARD_TOKEN"], ca=ca)
     if login.get("url", "").rstrip("/") == chosen and login.get("token"):
-        return Connection(chosen, login["token"])
+        return Connection(chosen, login["token"], ca=ca)
     if local and chosen == local.rstrip("/"):
-        return Connection(chosen, _read(directory / TOKEN_FILE), here.get("socket", ""))
-    return Connection(chosen, "")
+        return Connection(chosen, _read(directory / TOKEN_FILE), here.get("socket", ""), ca)
+    return Connection(chosen, "", ca=ca)
+
+
+def trust(connection: Connection) -> ssl.SSLContext | bool:
+    """What to verify servers with: the usual authorities, and the connection's own.
+
+    Raises Invalid for a file that holds no certificate.
+    """
+    if not connection.ca or not connection.url.startswith("https://"):
+        return True
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(connection.ca)
+    except (OSError, ssl.SSLError) as error:
+        message = f"{connection.ca} holds no certificates in PEM ({error}); save `modelyard config ca` there"
+        raise Invalid(f"MODELYARD_CA: {message}", errors=[FieldError("MODELYARD_CA", message)]) from None
+    return context
 
 
 def save_login(connection: Connection, environ: Mapping[str, str]) -> Path:
@@ -60,7 +82,10 @@ def save_login(connection: Connection, environ: Mapping[str, str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600, exist_ok=True)
     path.chmod(0o600)
-    path.write_text(f"url = {json.dumps(connection.url)}\ntoken = {json.dumps(connection.token)}\n")
+    lines = {"url": connection.url, "token": connection.token} | (
+        {"ca": connection.ca} if connection.ca else {}
+    )
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()))
     return path
 
 

@@ -15,6 +15,7 @@ from modelyard.domain.errors import FieldError, Invalid
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 _RESOURCES = ("cpu", "memory", "gpu")
+_ADDRESS = ("host", "own_port", "second_port")
 
 
 def build(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -33,10 +34,13 @@ def build(kind: type[T], given: Mapping[str, Any]) -> T:
 
 
 def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
-    """A deployment's spec; cpu, memory and gpu may be given beside the other fields, as numbers or text."""
+    """A deployment's spec; what its resources and its address have may be given beside the other fields."""
     resources = {name: str(given[name]) for name in _RESOURCES if given.get(name) is not None}
-    rest = {name: value for name, value in given.items() if name not in _RESOURCES and value is not None}
-    return build(DeploymentSpec, {"model": ref, **({"resources": resources} if resources else {}), **rest})
+    address = {name: given[name] for name in _ADDRESS if given.get(name) is not None}
+    parts = {name: part for name, part in (("resources", resources), ("address", address)) if part}
+    apart = (*_RESOURCES, *_ADDRESS)
+    rest = {name: value for name, value in given.items() if name not in apart and value is not None}
+    return build(DeploymentSpec, {"model": ref, **parts, **rest})
 
 
 def build_enum(kind: type[E], value: str, path: str) -> E:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.control import (
+    addressing,
     downloads,
     environments,
     hours,
@@ -23,7 +24,7 @@ from modelyard.domain import access, naming, scaling
 from modelyard.domain import planning as plans
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Resource, Verb
-from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision, Stage
+from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision
 from modelyard.domain.errors import Conflict
 from modelyard.domain.planning import Plan
 from modelyard.domain.runtime import Runtime, RuntimeStatus
@@ -94,6 +95,7 @@ async def apply(
         draft = await _draft(platform, tx, key, spec, host)
         _require_generation(draft.before, condition.expected)
         planning.require_compatible(key.service, draft.breaking, allow_breaking=condition.allow_breaking)
+        await addressing.require_host(platform, tx, actor, key, draft.spec)
         if draft.before is None:
             after = await operations.create(
                 platform, tx, actor, key, draft.spec, run=draft.run, reason=condition.reason
@@ -122,6 +124,7 @@ async def preview(
     host = await platform.environments.host()
     async with platform.database.read() as tx:
         draft = await _draft(platform, tx, key, spec, host)
+        await addressing.require_host(platform, tx, actor, key, draft.spec)
     _require_generation(draft.before, expected)
     before = draft.before or Deployment(
         project=key.project,
@@ -172,16 +175,32 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
 async def publish_service(
     platform: Platform, actor: Actor, project: str, ref: naming.ModelRef, *, name: str = ""
 ) -> DeploymentView:
-    """Make an offline service of a model version; raises Conflict when there is one of that name already."""
-    key = Key(project, name or ref.name, Stage.PRODUCTION)
-    await allowed(platform, actor, Verb.DEPLOY, key)
+    """Make an offline service of a model version, named after both when nobody names it.
+
+    Raises Conflict when there is one of that name already.
+    """
+    await allowed(platform, actor, Verb.DEPLOY, Key(project, name or ref.name))
     async with platform.database.read() as tx:
-        if await deployments.get(tx, key) is not None:
-            raise Conflict(f"service {key.service!r} already exists; deploy to it, or choose another name")
+        version = await models.resolve(tx, project, ref)
+        key = Key(project, name or naming.service_name(ref.name, version.label or version.version))
+        there = await deployments.get(tx, key)
+    if there is not None:
+        raise Conflict(_taken(there, version.ref, named=bool(name)))
     applied = await apply(
         platform, actor, key, DeploymentSpec(model=str(ref), replicas=0), Condition(expected=0)
     )
     return applied.view
+
+
+def _taken(there: Deployment, ref: str, *, named: bool) -> str:
+    """Why a name cannot be had; the digits of two versions may be the same."""
+    service = there.key.service
+    if named or there.spec.model == ref:
+        return f"service {service!r} already exists; deploy to it, or choose another name"
+    return (
+        f"service {service!r} already exists and serves {there.spec.model}: "
+        f"{ref} gives the same name, as only a version's digits count; give a name yourself"
+    )
 
 
 async def _draft(
@@ -217,7 +236,8 @@ async def _replace(
     changed = replace(before, spec=draft.spec)
     if draft.reruns:
         return await operations.rerun(platform, tx, actor, changed, draft.run, reason=reason)
-    return await deployments.update(tx, changed, expected=before.generation)
+    after = await deployments.update(tx, changed, expected=before.generation)
+    return await addressing.settle(platform, tx, after)
 
 
 async def _record(

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from modelyard.control import kinds, projects, users, watching
+from modelyard.control import addressing, kinds, projects, users, watching
 from modelyard.control.loop import Again, Loop, Observe, Pace, Reconcile
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import (
     capacity,
+    certificate,
     deployments,
     gateway,
     orphans,
@@ -35,6 +36,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.ORPHANS: orphans.reconcile,
         kinds.RETENTION: retention.reconcile,
         kinds.CAPACITY: capacity.reconcile,
+        kinds.CERTIFICATE: certificate.reconcile,
     }
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
@@ -53,7 +55,9 @@ async def prepare(platform: Platform) -> None:
     await users.ensure_administrator(platform)
     now = platform.clock()
     async with platform.database.begin() as tx:
-        for kind in (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CAPACITY):
+        platform.sites.learn(await addressing.all_projects(tx))
+        once = (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CERTIFICATE)
+        for kind in (*once, kinds.CAPACITY):
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)

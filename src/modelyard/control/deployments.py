@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 from modelyard.backends.base import LogLine
@@ -111,6 +112,13 @@ async def gateway_failure(tx: Snapshot) -> Failure | None:
     """Why the gateway does not run, as last found by whoever watches it."""
     reason, _, message = (await meta.get(tx, kinds.GATEWAY_FAILURE) or "").partition(" ")
     return Failure(reason=reason, message=message) if reason else None
+
+
+async def address_failure(tx: Snapshot, key: Key) -> Failure | None:
+    """Why the gateway could not open one of the deployment's own ports."""
+    unopened: dict[str, str] = json.loads(await meta.get(tx, kinds.GATEWAY_UNOPENED) or "{}")
+    message = unopened.get(str(key))
+    return Failure(reason="OwnPortInUse", message=message) if message else None
 
 
 async def _runtime(platform: Platform, key: Key, spec: DeploymentSpec) -> RuntimeStatus | None:

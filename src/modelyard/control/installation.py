@@ -141,10 +141,14 @@ async def answers(url: str) -> bool:
     return b" 200 " in status
 
 
-def write_server_file(home: Path, url: str, *, socket: Path) -> None:
-    """Tell this machine's clients where the platform answers: the front door, and the API's socket."""
+def write_server_file(home: Path, url: str, *, socket: Path, authority: Path | None = None) -> None:
+    """Tell this machine's clients where the platform answers: the front door, and the API's socket.
+
+    `authority` is the file with what they must trust to speak TLS to it.
+    """
     fresh = home / f"{SERVER_FILE}.new"
-    fresh.write_text(json.dumps({"url": url, "pid": os.getpid(), "socket": str(socket)}))
+    said = {"url": url, "pid": os.getpid(), "socket": str(socket)}
+    fresh.write_text(json.dumps(said | ({"ca": str(authority)} if authority else {})))
     fresh.replace(home / SERVER_FILE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.control import applying, kinds, operations, views
+from modelyard.control import addressing, applying, kinds, operations, views
 from modelyard.control.applying import Applied, Condition
 from modelyard.control.deployments import allowed, found
 from modelyard.control.platform import Platform
@@ -88,6 +88,7 @@ async def _offline(platform: Platform, tx: Transaction, actor: Actor, before: De
         return before
     wanted = replace(before, spec=replace(before.spec, replicas=0))
     after = await deployments.update(tx, wanted, expected=before.generation)
+    after = await addressing.settle(platform, tx, after)
     message = f"{before.spec.replicas} replicas of revision {before.revision} end"
     await operations.announce(platform, tx, actor, before.key, reason="Cleared", message=message)
     return after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from modelyard.control import authorise, hours, kinds, missing, models, secrets, views
+from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
@@ -43,6 +43,7 @@ async def scale(
         after = replace(before, spec=size.applied(before.spec))
         hours.require_zone(after.spec.autoscaling.time_zone)
         after = await deployments.update(tx, after, expected=_generation(before, expected))
+        after = await addressing.settle(platform, tx, after)
         message = rules.changed(before.spec, after.spec)
         await announce(platform, tx, actor, key, reason="Scaled", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
@@ -158,7 +159,7 @@ async def create(  # noqa: PLR0913 - who makes what of which, and why
         created_at=platform.at(),
         created_by=actor.name,
     )
-    made = await deployments.insert(tx, fresh)
+    made = await addressing.settle(platform, tx, await deployments.insert(tx, fresh))
     await revisions.insert(tx, snapshot(platform, actor, made, run, reason=reason))
     return made
 
@@ -176,6 +177,7 @@ async def rerun(  # noqa: PLR0913 - who makes what of which, and why
     """Store the deployment with a new revision that runs `run`."""
     newer = replace(before, revision=before.revision + 1)
     after = await deployments.update(tx, newer, expected=_generation(before, expected))
+    after = await addressing.settle(platform, tx, after)
     await revisions.insert(tx, snapshot(platform, actor, after, run, reason=reason))
     return after
 

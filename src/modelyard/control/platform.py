@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.base import Backend, Environments
-from modelyard.gateway.base import Gateway
+from modelyard.control.sites import Sites
+from modelyard.domain.ports import Range
+from modelyard.gateway.base import Door, Gateway
 from modelyard.store import Database
 
 Hint = Callable[[str, str], None]
@@ -35,6 +38,21 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How the HTTPS port proves itself."""
+
+    directory: Path
+    """Of the authority and of certificates; private."""
+    name: str = ""
+    """Of this machine, so that clients can tell authorities apart."""
+    certificate: str = ""
+    """File that the settings name; empty when they name none."""
+    key: str = ""
+    hosts: tuple[str, ...] = ()
+    """Names and addresses of the front door itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """The rooms and values that the control plane is composed of."""
 
@@ -54,6 +72,13 @@ class Platform:
     domain: str = "localhost"
     public_url: str = "http://127.0.0.1:8080"
     """Address of the front door, without a slash at its end."""
+    door: Door = field(default_factory=Door)
+    """Where the front door listens."""
+    sites: Sites = field(default_factory=Sites)
+    tls: Tls | None = None
+    """None without an HTTPS port."""
+    port_range: Range = field(default_factory=Range)
+    """From where services get ports of their own."""
     version: str = ""
     backend_name: str = "local"
     identity: str = "control"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.control import authorise, missing
+from modelyard.control import authorise, kinds, missing
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Conflict
 from modelyard.domain.project import Project, ProjectSpec, Trust
-from modelyard.store import Page, Transaction, deployments, models, runtimes
+from modelyard.store import Page, Transaction, deployments, models, runtimes, work
 from modelyard.store import projects as store
 
 KIND = "project"
@@ -48,14 +48,15 @@ async def create(platform: Platform, actor: Actor, name: str, spec: ProjectSpec)
 async def apply(
     platform: Platform, actor: Actor, name: str, spec: ProjectSpec, *, expected: int | None = None
 ) -> Project:
-    """Create or replace. Owners may change their project; trusting every file is for administrators.
+    """Create or replace. Owners may change their project; trusting every file is for administrators, and so
+    are names and addresses of the machine.
 
     With `expected`, raises Conflict unless the generation is that.
     """
     await authorise.in_project(platform, actor, Verb.GRANT, name, kind=KIND, name=name)
     async with platform.database.read() as tx:
         before = await store.get(tx, name)
-    if before is None or (spec.trust is Trust.FULL and before.spec.trust is not Trust.FULL):
+    if before is None or _is_for_administrators(before.spec, spec):
         await authorise.administrator(platform, actor, kind=KIND, name=name)
     async with platform.database.begin() as tx:
         if before is None:
@@ -67,6 +68,9 @@ async def apply(
         await authorise.note(
             platform, tx, actor, project=name, kind=KIND, name=name, reason="Changed", message=message
         )
+        await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+    platform.sites.learn([changed])
+    platform.hint(kinds.GATEWAY, kinds.ALL)
     return changed
 
 
@@ -91,8 +95,14 @@ async def ensure_default(platform: Platform) -> None:
             await _insert(platform, tx, None, first)
 
 
+def _is_for_administrators(before: ProjectSpec, after: ProjectSpec) -> bool:
+    trusting = after.trust is Trust.FULL and before.trust is not Trust.FULL
+    return trusting or (before.domain, before.external_ip) != (after.domain, after.external_ip)
+
+
 async def _insert(platform: Platform, tx: Transaction, actor: Actor | None, project: Project) -> Project:
     await store.insert(tx, project)
+    platform.sites.learn([project])
     name = project.name
     await authorise.note(platform, tx, actor, project=name, kind=KIND, name=name, reason="Created")
     return project

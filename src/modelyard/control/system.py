@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from modelyard.control import authorise
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Resource, Verb
@@ -18,10 +20,16 @@ async def describe(platform: Platform, actor: Actor) -> System:
     return System(
         version=platform.version,
         url=platform.public_url,
+        https_url=_https_url(platform),
         domain=platform.domain,
         backend=platform.backend_name,
         enforcement=platform.backend.enforcement(),
     )
+
+
+def _https_url(platform: Platform) -> str:
+    host = urlsplit(platform.public_url).netloc.rpartition(":")[0]
+    return f"https://{host}:{platform.door.https_port}" if platform.door.https_port else ""
 
 
 async def check(platform: Platform) -> None:

@@ -6,12 +6,15 @@ from modelyard.control.platform import Platform
 from modelyard.domain import conditions, rollout, views
 from modelyard.domain.deployment import Deployment
 from modelyard.domain.views import DeploymentView, State
-from modelyard.gateway import routes
+from modelyard.gateway.reach import reach
 
 
 def view(platform: Platform, deployment: Deployment, *, token: str = "") -> DeploymentView:
     """One deployment as an answer; `token` only where the caller may have it."""
-    addresses = routes.addresses(deployment.key, domain=platform.domain)
+    site = platform.sites.of(deployment.project)
+    addresses = reach(
+        deployment.key, deployment.spec.address, deployment.ports, site=site, door=platform.door
+    )
     state = State(conditions.state(deployment).value)
     return views.view(
         deployment,
@@ -28,6 +31,8 @@ def _sentence(deployment: Deployment, state: State) -> str:
     status = deployment.status
     if state is State.DELETING:
         return f"{len(status.replicas)} replicas are left"
+    if deployment.claim.yielded_to:
+        return f"offline: {deployment.claim.yielded_to} has taken its host over"
     if state is State.OFFLINE:
         return "no replicas are wanted"
     if status.observed_generation == 0:

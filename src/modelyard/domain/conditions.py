@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.domain import crashes as crash_records
@@ -36,6 +36,8 @@ class Facts:
     unfit: Unfit | None = None
     """Why replicas that are wanted have no place."""
     gateway: Failure | None = None
+    address: Failure | None = None
+    """Why it does not answer at one of its own ports."""
 
 
 def next_status(
@@ -70,7 +72,10 @@ def next_status(
 
 
 def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Condition, ...]:
-    """Ready, Progressing, Scheduled, RuntimeReady and Routed; `since` stays while a statement stays."""
+    """Ready, Progressing, Scheduled, RuntimeReady, Routed, and Addressed when it lacks an address.
+
+    `since` stays while a statement stays.
+    """
     before = {(c.type, c.ok, c.reason): c.since for c in deployment.status.conditions}
     said = (
         _ready(deployment),
@@ -79,6 +84,7 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
         _runtime_ready(facts.runtime),
         _routed(deployment, facts),
         *filter(None, (scaling.condition(deployment),)),
+        *_addressed(deployment, facts),
     )
     return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
 
@@ -107,7 +113,7 @@ def state(deployment: Deployment) -> State:
 def headline(deployment: Deployment) -> str:
     """One sentence for people: what it waits for or why it failed; empty when all is well."""
     said = {c.type: c for c in deployment.status.conditions}
-    order = ("RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed")
+    order = ("RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed", "Addressed")
     wrong = [said[t] for t in order if t in said and said[t].ok is not True]
     failed = [c for c in wrong if c.ok is False and c.type != "Ready"]
     return next((c.message for c in (*failed, *wrong)), "")
@@ -177,10 +183,12 @@ def _ready(deployment: Deployment) -> Condition:
     ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
     message = f"{ready} of {want} replicas are ready"
     if want == 0:
-        asleep = scaling.sleeps(deployment)
-        reason, message = (
-            ("Asleep", "a request wakes it") if asleep else ("Offline", "no replicas are wanted")
-        )
+        taker = deployment.claim.yielded_to
+        reason, message = "Offline", "no replicas are wanted"
+        if taker:
+            reason, message = "TakenOver", f"{taker} has taken its host over"
+        elif scaling.sleeps(deployment):
+            reason, message = "Asleep", "a request wakes it"
         return Condition(type="Ready", ok=False, reason=reason, message=message)
     if ready >= want:
         return Condition(type="Ready", ok=True, reason="AllReady", message=message)
@@ -228,6 +236,15 @@ def _runtime_ready(runtime: RuntimeStatus | None) -> Condition:
         case RuntimeState.PENDING | RuntimeState.BUILDING:
             message = runtime.message or "the runtime is being built"
             return Condition(type="RuntimeReady", ok=None, reason="RuntimeBuilding", message=message)
+
+
+def _addressed(deployment: Deployment, facts: Facts) -> Iterator[Condition]:
+    """What keeps it from an address that it asked for; nothing when it has them all."""
+    if facts.address:
+        reason, message = facts.address.reason, facts.address.message
+        yield Condition(type="Addressed", ok=False, reason=reason, message=message)
+    elif deployment.claim.lapsed:
+        yield Condition(type="Addressed", ok=False, reason="HostKept", message=deployment.claim.lapsed)
 
 
 def _routed(deployment: Deployment, facts: Facts) -> Condition:

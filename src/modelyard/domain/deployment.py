@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import autoscaling, naming, quantity, wire
+from modelyard.domain.address import Address
 from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.limits import Limits
@@ -130,6 +131,8 @@ class DeploymentSpec:
     """Who gives and who gets replicas when capacity runs out."""
     limits: Limits = field(default_factory=Limits)
     """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
+    address: Address = field(default_factory=Address)
+    """Where it answers beside its path: a host of its own, ports of its own."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -230,6 +233,8 @@ class Replica:
     phase: Phase
     address: str = ""
     """Where the gateway reaches it: `unix:/path` or `ip:port`."""
+    second_address: str = ""
+    """Where its second port is reached; empty where the second answers like the first."""
     pid: int = 0
     started_at: float = 0.0
     """Seconds since the epoch, as all times of a replica."""
@@ -306,6 +311,24 @@ class DeploymentStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Since when a service wants its host, and what came of it; `takeover` decides by it."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    at: float = 0.0
+    """When it went online with this host."""
+    host: str = ""
+    """As the spec said it then."""
+    online: bool = False
+    """Whether it wanted replicas then."""
+    yielded_to: str = ""
+    """`project/service` that took the host over; this one is offline until somebody starts it again."""
+    lapsed: str = ""
+    """Why it left the host to the one that had it: it failed before it was ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A model version kept running as a service."""
 
@@ -324,6 +347,9 @@ class Deployment:
     status: DeploymentStatus = field(default_factory=DeploymentStatus)
     token_serial: int = 1
     """Rotating the service's token raises it."""
+    ports: tuple[int, ...] = ()
+    """Ports of its own, given once and kept until it is deleted."""
+    claim: Claim = field(default_factory=Claim)
     created_at: datetime
     created_by: str = ""
     deleting: bool = False

@@ -22,6 +22,20 @@ class Addresses:
     """Such as `/services/default/churn`."""
     alias: str = ""
     """Such as `/v2/models/churn`; only for production services of the default project."""
+    ports: tuple[int, ...] = ()
+    """Ports of its own, the second for its second port."""
+    link: str = ""
+    """The URL that people open."""
+    host_url: str = ""
+    """By host, through the front door: `http://churn.service.localhost:8080`."""
+    https_url: str = ""
+    """By host over TLS; empty where the front door has no HTTPS port."""
+    second_url: str = ""
+    """By host at the front door's second port; empty where it has none."""
+    port_urls: tuple[str, ...] = ()
+    """At its ports of its own."""
+    hosts_line: str = ""
+    """For the hosts file of a client whose DNS does not know the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +57,8 @@ class Target:
 
     replica: str
     address: str
+    second_address: str = ""
+    """Where its second port is; empty where that answers like the first."""
     weight: int = 1
     revision: int = 0
     """What its requests are counted under."""
@@ -127,6 +143,14 @@ class Route:
     """The first that fits a request counts."""
     sticky: Sticky | None = None
     limits: Limits = field(default_factory=Limits)
+    hosted: bool = True
+    """Whether its host leads to it; not while another service has that."""
+    former: tuple[str, ...] = ()
+    """Names of services that had the host, or want it; clients may write them as the model's name there."""
+    domain: str = ""
+    """The automatic hosts of its project are below this one; empty means the gateway's own."""
+    ports: tuple[int, ...] = ()
+    """Ports that lead to it alone, the second one to its second port."""
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0

@@ -64,12 +64,8 @@ def explain(
     compiled = variant.running((r.variant, r.inline) for r in deployment.status.replicas)
     if compiled not in ("", variant.Variant.ORIGINAL):
         running += f", answering with {compiled}"
-    if deployment.deleting:
-        summary = f"{service} is being removed"
-    elif scaling.sleeps(deployment):
-        summary = f"{service} is asleep: nobody asks it, and the next request wakes it"
-    elif want == 0:
-        summary = f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
+    if resting := _resting(deployment, want):
+        summary = resting
     elif found:
         summary = f"{service}: {found[0].message} ({running})"
     elif ready >= want:
@@ -80,6 +76,23 @@ def explain(
     if lately and want and lately.reason not in {finding.reason for finding in found}:
         found.append(_finding(lately, words, before="a short while ago, and started again since: "))
     return Explanation(summary=summary, healthy=healthy, findings=tuple(found))
+
+
+def _resting(deployment: Deployment, want: int) -> str:
+    """Why it is meant to run nothing; empty when it is to run."""
+    service, taker = deployment.key.service, deployment.claim.yielded_to
+    if deployment.deleting:
+        return f"{service} is being removed"
+    if scaling.sleeps(deployment):
+        return f"{service} is asleep: nobody asks it, and the next request wakes it"
+    if taker:
+        return (
+            f"{service} is offline: {taker} has taken its host; `modelyard restart {service}` takes it back"
+        )
+    if want == 0:
+        start = f"`modelyard scale {service} --replicas 1` starts it"
+        return f"{service} is offline: no replicas are wanted; {start}"
+    return ""
 
 
 def remedy(reason: str, words: dict[str, str]) -> str:
@@ -100,7 +113,7 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type in ("Scheduled", "Scaled") and condition.ok is False:
+        if condition.type in ("Scheduled", "Scaled", "Addressed") and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
     whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)

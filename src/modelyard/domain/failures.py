@@ -195,5 +195,18 @@ CATALOGUE: dict[str, Entry] = {
         "Another program listens on the port of the front door.",
         "End the other program, or start Modelyard with another `--port`.",
     ),
+    "OwnPortInUse": Entry(
+        Stage.ROUTE,
+        "A port of the service's own is taken",
+        "Another program listens on the port that the service was given.",
+        "End the other program, and the port opens by itself; or `modelyard undeploy {service}` and deploy "
+        "it anew, which gives it another port.",
+    ),
+    "HostKept": Entry(
+        Stage.ROUTE,
+        "The service did not get its host",
+        "It failed before it was ready, so that the service that has the host keeps it.",
+        "Mend the service and deploy it again: it takes the host over as soon as it is wholly ready.",
+    ),
 }
 """By reason; the reasons are stable and part of the API."""

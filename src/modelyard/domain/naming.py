@@ -91,6 +91,15 @@ def replica_name(deployment: str, *, id: int, revision: int, ordinal: int) -> st
     return f"{deployment}-{id}-{revision}-{ordinal}"
 
 
+def service_name(model: str, version: str) -> str:
+    """What a service of this version is called when nobody names it: the model, and the version's digits.
+
+    `mnist` in `v2022.10.01.1` is `mnist-202210011`. Different versions may have the same digits.
+    """
+    digits = re.sub(r"[^0-9]", "", version)[:40]
+    return f"{model[: 62 - len(digits)].rstrip('-')}-{digits}" if digits else model
+
+
 def env_errors(env: Mapping[str, str], path: str) -> list[FieldError]:
     """What is wrong with environment variables, each with its remedy."""
     return [

@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import naming, wire
+from modelyard.domain import hosts, naming, wire
+from modelyard.domain.address import require_external
 
 
 class Trust(StrEnum):
@@ -28,6 +29,15 @@ class ProjectSpec:
     """A sentence for people."""
     trust: Trust = Trust.SCAN
     """Pickles: `never` refuses them, `scan` admits what the allow-list knows, `full` admits all."""
+    domain: str = ""
+    """Its services answer at `NAME.PROJECT.service.DOMAIN`; empty means the installation's."""
+    external_ip: str = ""
+    """What its clients know the machine by, or `internal|public`; empty means the installation's."""
+
+    def __post_init__(self) -> None:
+        if self.domain:
+            hosts.require_domain(self.domain, "spec.domain")
+        require_external(self.external_ip, "spec.external_ip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

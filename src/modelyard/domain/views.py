@@ -110,6 +110,8 @@ class System:
 
     version: str
     url: str
+    https_url: str = ""
+    """The front door over TLS; empty without an HTTPS port."""
     domain: str
     backend: str
     enforcement: dict[str, str] = field(default_factory=dict)

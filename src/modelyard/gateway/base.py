@@ -29,6 +29,30 @@ class Door:
     host: str = "127.0.0.1"
     """An IP address, or `localhost`."""
     port: int = 8080
+    https_port: int = 0
+    """Where the same answers over TLS; 0 means nowhere."""
+    second_port: int = 0
+    """Where the services' second ports answer, by host and path; 0 means nowhere."""
+    redirect: bool = False
+    """Send whoever comes to `port` to the HTTPS port."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All that it has."""
+        return tuple(port for port in (self.port, self.https_port, self.second_port) if port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the gateway proves itself with."""
+
+    chain: str
+    """PEM, the gateway's own certificate first."""
+    key: str
+    """PEM, without a password."""
+
+    def __repr__(self) -> str:
+        return "Certificate(…)"
 
 
 class Gateway(Protocol):
@@ -36,6 +60,18 @@ class Gateway(Protocol):
 
     async def publish(self, routes: Sequence[Route]) -> None:
         """Make these the routes; nothing in flight is lost. Idempotent."""
+
+    async def present(self, certificate: Certificate, beside: Certificate) -> None:
+        """Use these for every TLS connection from now on; those that are open stay. Idempotent.
+
+        `beside` is for clients who call a host that the first does not name; it may be the same one.
+        """
+
+    async def busy_ports(self) -> frozenset[int]:
+        """Ports of this machine that somebody listens on, be it the gateway itself."""
+
+    def unopened(self) -> Mapping[int, str]:
+        """Ports of the published routes that could not be opened, and why; they are tried again."""
 
     async def routed(self) -> frozenset[str]:
         """Names of the replicas that the running gateway may still send requests to.

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from modelyard.domain import scaling
+from modelyard.domain import scaling, takeover
+from modelyard.domain.address import Address
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
+from modelyard.domain.takeover import Settlement
 from modelyard.domain.traffic_spec import EndpointSpec
 from modelyard.gateway.sharing import Surroundings, shared
 
@@ -18,15 +20,33 @@ PLAIN = EndpointSpec()
 """An endpoint that answers all its requests itself."""
 
 
-def addresses(key: Key, *, domain: str) -> Addresses:
-    """Every way to reach the service; `domain` is such as `localhost`."""
+NOWHERE = Address()
+
+
+def below(project: str, *, domain: str) -> str:
+    """What the automatic hosts of a project's services end with: `service.localhost`."""
+    return f"service.{domain}" if project == DEFAULT_PROJECT else f"{project}.service.{domain}"
+
+
+def addresses(key: Key, *, domain: str, address: Address = NOWHERE) -> Addresses:
+    """Every way to reach the service through the front door; `domain` is such as `localhost`."""
     stage = "" if key.stage is Stage.PRODUCTION else f"{key.stage.value}."
-    project = "" if key.project == DEFAULT_PROJECT else f".{key.project}"
     aliased = key.stage is Stage.PRODUCTION and key.project == DEFAULT_PROJECT
+    host = address.wish.domain or f"{key.name}.{below(key.project, domain=domain)}"
     return Addresses(
-        host=f"{stage}{key.name}{project}.service.{domain}",
+        host=f"{stage}{host}",
         path=f"/services/{key.project}/{key.service}",
         alias=f"/v2/models/{key.name}" if aliased else "",
+    )
+
+
+def settled(
+    deployments: Iterable[Deployment], *, domains: Mapping[str, str], domain: str
+) -> dict[str, Settlement]:
+    """Who has each host; `domains` has those of projects that do not use the installation's `domain`."""
+    present = [d for d in deployments if not d.deleting]
+    return takeover.settle(
+        takeover.claimant(d, _addresses(d, domains.get(d.project, domain)).host) for d in present
     )
 
 
@@ -36,16 +56,22 @@ def desired_routes(
     keys: Mapping[Key, Sequence[AccessKey]],
     domain: str,
     endpoints: Mapping[str, EndpointSpec] = MappingProxyType({}),
+    domains: Mapping[str, str] = MappingProxyType({}),
+    hosts: Mapping[str, Settlement] | None = None,
 ) -> tuple[Route, ...]:
     """One route per deployment that is not being deleted, sorted by name.
 
     Targets are its ready replicas that are not leaving. A deployment without such a replica keeps
     its route, so that its clients hear that it is unavailable and not that it is unknown. `keys`
     are the tokens that open each deployment; a missing entry means that none does. `endpoints` are the
-    wishes for routes that do not just lead to their own replicas, by name.
+    wishes for routes that do not just lead to their own replicas, by name. `domains` has those of projects
+    that do not use the installation's `domain`; `hosts` says who has each, if that is known already.
     """
     present = sorted((d for d in deployments if not d.deleting), key=lambda d: str(d.key))
-    routes = tuple(_route(d, tuple(keys.get(d.key, ())), domain) for d in present)
+    hosts = settled(present, domains=domains, domain=domain) if hosts is None else hosts
+    owned = {s.owner: s for s in hosts.values()}
+    routes = tuple(_route(d, tuple(keys.get(d.key, ())), domains.get(d.project, domain)) for d in present)
+    routes = tuple(_at_host(r, d.key, owned.get(d.key)) for d, r in zip(present, routes, strict=True))
     around = Surroundings.of(routes, present)
     return tuple(shared(route, endpoints.get(route.name, PLAIN), around) for route in routes)
 
@@ -56,11 +82,24 @@ def serves(replica: Replica) -> bool:
     return replica.phase is Phase.READY and not leaving and bool(replica.address)
 
 
+def _at_host(route: Route, key: Key, owned: Settlement | None) -> Route:
+    if owned is None:
+        return replace(route, hosted=False)
+    former = {other.name for other in owned.rivals} - {key.name}
+    return replace(route, former=tuple(sorted(former)))
+
+
+def _addresses(deployment: Deployment, domain: str) -> Addresses:
+    return addresses(deployment.key, domain=domain, address=deployment.spec.address)
+
+
 def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
     return Route(
         name=str(deployment.key),
         service=deployment.key.service,
-        addresses=addresses(deployment.key, domain=domain),
+        addresses=_addresses(deployment, domain),
+        domain=domain,
+        ports=deployment.ports[: deployment.spec.address.port_count],
         shares=(replace(_everything(deployment), waking=scaling.waking(deployment)),),
         keys=keys,
         public=deployment.spec.public,
@@ -71,5 +110,8 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
 def _everything(deployment: Deployment) -> Share:
     """The ready replicas of every revision."""
     replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
-    targets = tuple(Target(replica=r.name, address=r.address, revision=r.revision) for r in replicas)
+    targets = tuple(
+        Target(replica=r.name, address=r.address, second_address=r.second_address, revision=r.revision)
+        for r in replicas
+    )
     return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

@@ -97,9 +97,9 @@ class Application:
             self.finish(default, exchange, CONTROL, fault)
 
     def learn(self, exchange: Exchange) -> bool:
-        """Answer as the service that the gateway was asked for from now on; says whether that is new."""
-        alias = exchange.headers.get(ALIAS) if self._aliases else None
-        if alias is None or not self.catalog.learn(alias.decode("latin-1")):
+        """Answer as the services that the gateway was asked for from now on; says whether that is new."""
+        said = exchange.headers.get(ALIAS, b"") if self._aliases else b""
+        if not any([self.catalog.learn(alias) for alias in said.decode("latin-1").split(",")]):
             return False
         self.offer(self._offer)
         return True

@@ -9,7 +9,7 @@ from modelyard.serving.errors import Problem, not_found
 from modelyard.serving.hosted import HostedModel
 
 ALIAS = b"x-modelyard-alias"
-"""Header in which the gateway says as which service it was asked, when that is another than this one."""
+"""Header in which the gateway says as which services it may be asked, with commas, beside this one."""
 
 _SERVICE = re.compile(r"[a-z0-9-]{1,63}(@[a-z]{1,20})?")
 _MOST_ALIASES = 64

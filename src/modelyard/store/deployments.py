@@ -71,6 +71,15 @@ async def update(tx: Transaction, deployment: Deployment, *, expected: int) -> D
     )
 
 
+async def keep(tx: Transaction, deployment: Deployment) -> None:
+    """Store what the platform itself decided, such as ports: the generation stays.
+
+    Only for a deployment that was read or written in the same transaction.
+    """
+    values = {"document": _DOCUMENT.dump(deployment)}
+    await tx.change(sa.update(deployments).where(*_here(deployment.key)).values(values))
+
+
 async def record(tx: Transaction, key: Key, status: DeploymentStatus) -> bool:
     """Store the status alone; False when the deployment is gone."""
     values = {"status": _STATUS.dump(status), "good_revision": status.good_revision}

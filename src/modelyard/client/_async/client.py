@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from modelyard.client import connection, decode, options, payload
+from modelyard.client._async.certificate import AsyncCertificate
 from modelyard.client._async.deployments import AsyncDeployments
 from modelyard.client._async.models import AsyncModels
 from modelyard.client._async.resources import AsyncAccounts, AsyncProjects, AsyncRuntimes
@@ -44,6 +45,7 @@ class AsyncClient:
         self.runtimes = AsyncRuntimes(self._transport, self.project)
         self.projects = AsyncProjects(self._transport)
         self.accounts = AsyncAccounts(self._transport)
+        self.certificate = AsyncCertificate(self._transport)
 
     async def publish(
         self,
@@ -94,9 +96,9 @@ class AsyncClient:
     ) -> AsyncService:
         """Make a version answer as a service, and wait until it does.
 
-        `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, variant, cpu, memory, gpu,
-        env, config_files, … Raises Refused with cause and remedy when it does not come up, and when requests
-        that the service answers today would break, unless that is allowed.
+        `wanted` are fields of DeploymentSpec, Resources and Address: replicas, runtime, variant, cpu, memory,
+        gpu, env, config_files, host, own_port, … Raises Refused with cause and remedy when it does not come
+        up, and when requests that the service answers today would break, unless that is allowed.
         """
         spec = options.deployment_spec(ref, wanted)
         view = await self.deployments.apply(name, spec, allow_breaking=allow_breaking)

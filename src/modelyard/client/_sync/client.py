@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from modelyard.client import connection, decode, options, payload
+from modelyard.client._sync.certificate import Certificate
 from modelyard.client._sync.deployments import Deployments
 from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
@@ -44,6 +45,7 @@ class Client:
         self.runtimes = Runtimes(self._transport, self.project)
         self.projects = Projects(self._transport)
         self.accounts = Accounts(self._transport)
+        self.certificate = Certificate(self._transport)
 
     def publish(
         self,
@@ -94,9 +96,9 @@ class Client:
     ) -> Service:
         """Make a version answer as a service, and wait until it does.
 
-        `wanted` are fields of DeploymentSpec and of Resources: replicas, runtime, variant, cpu, memory, gpu,
-        env, config_files, … Raises Refused with cause and remedy when it does not come up, and when requests
-        that the service answers today would break, unless that is allowed.
+        `wanted` are fields of DeploymentSpec, Resources and Address: replicas, runtime, variant, cpu, memory,
+        gpu, env, config_files, host, own_port, … Raises Refused with cause and remedy when it does not come
+        up, and when requests that the service answers today would break, unless that is allowed.
         """
         spec = options.deployment_spec(ref, wanted)
         view = self.deployments.apply(name, spec, allow_breaking=allow_breaking)

@@ -10,7 +10,7 @@ import httpx2
 import orjson
 
 from modelyard.client import payload
-from modelyard.client.connection import Connection
+from modelyard.client.connection import Connection, trust
 from modelyard.client.problems import Unreachable, error_from
 
 _TIMEOUT = httpx2.Timeout(10.0, read=600.0, write=600.0)
@@ -21,7 +21,7 @@ class Transport:
 
     def __init__(self, connection: Connection, *, http: httpx2.Client | None = None) -> None:
         self.connection = connection
-        self._http = http or httpx2.Client(timeout=_TIMEOUT)
+        self._http = http or httpx2.Client(timeout=_TIMEOUT, verify=trust(connection))
         self._api = self._http
         if connection.socket and http is None:
             near = httpx2.HTTPTransport(uds=connection.socket)

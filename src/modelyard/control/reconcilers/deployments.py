@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.control import authorise, kinds
-from modelyard.control.deployments import KIND, gateway_failure
+from modelyard.control.deployments import KIND, address_failure, gateway_failure
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import launching, routing, transitions
@@ -34,6 +34,7 @@ class _Scene:
     reserved: frozenset[str]
     """What it may come to send requests to."""
     gateway: Failure | None
+    address: Failure | None
     now: float
 
     def plan(self, launches: Mapping[int, Sequence[Placement]]) -> tuple[Action, ...]:
@@ -74,11 +75,12 @@ class Deployments:
             known = await launching.relevant(tx, deployment)
             reserved = await routing.intended(tx)
             gateway = await gateway_failure(tx)
+            address = await address_failure(tx, key)
         observed = await platform.backend.observe(key)
         if deployment.deleting and not observed:
             await _finalise(platform, deployment)
             return None
-        if gateway is None and transitions.at_rest(deployment, observed):
+        if gateway is None and address is None and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
         scene = _Scene(
             deployment=deployment,
@@ -88,6 +90,7 @@ class Deployments:
             routed=await platform.gateway.routed(),
             reserved=reserved | routing.recorded(deployment),
             gateway=gateway,
+            address=address,
             now=platform.clock(),
         )
         return await _record(platform, scene, await self._step(scene))
@@ -134,6 +137,7 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
         runtime=scene.runtimes.get(before.wanted_revision),
         unfit=done.unfit,
         gateway=scene.gateway,
+        address=scene.address,
     )
     status = conditions.next_status(before, (*scene.observed, *done.unstarted), facts, now=scene.now)
     after = replace(before, status=status)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from modelyard.control import kinds, secrets
+from modelyard.control import addressing, kinds, secrets, takeovers
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import routing
 from modelyard.domain.access import Actor, Member, Resource, Token, User, Verb, may
 from modelyard.domain.deployment import Deployment, Key
 from modelyard.domain.endpoint import AccessKey, Route
-from modelyard.gateway.routes import desired_routes
-from modelyard.store import Snapshot, members, meta, tokens, users
+from modelyard.domain.takeover import Settlement
+from modelyard.gateway import routes
+from modelyard.store import Snapshot, members, meta, tokens, users, work
 
 SETTLING = Again(0.1)
 REST = Again(60.0)
@@ -38,6 +40,9 @@ class _Holder:
 class _Wish:
     """What the database says the gateway should have."""
 
+    deployments: Sequence[Deployment]
+    settled: Mapping[str, Settlement]
+    """Who has each host."""
     routes: tuple[Route, ...]
     intended: frozenset[str]
     publisher: str
@@ -58,6 +63,8 @@ class Routes:
         self._routed: dict[str, str] = {}
         self._own_keys: dict[tuple[Key, int, int], AccessKey] = {}
         self._not_before = 0.0
+        self._unopened: dict[str, str] | None = None
+        self._hosts: frozenset[str] = frozenset()
 
     async def reconcile(self, _: str) -> Again:
         """Publish what changed; look again soon while the gateway has not taken it up.
@@ -93,18 +100,40 @@ class Routes:
             routed = await platform.gateway.routed()
         if wish.names != wish.intended:
             await self._intend(wish.names)
+        await self._hand_over(wish, routed)
+        await self._report_unopened(wish.routes)
         self._tell(wish.routes, routed)
         return REST if routed == wish.names else SETTLING
 
-    def _tell(self, routes: tuple[Route, ...], routed: frozenset[str]) -> None:
+    def _tell(self, published: tuple[Route, ...], routed: frozenset[str]) -> None:
         """Hint at the deployments whose replicas the gateway has taken up or let go."""
-        shares = (share for route in routes for share in route.everywhere)
+        shares = (share for route in published for share in route.everywhere)
         owners = {target.replica: share.service for share in shares for target in share.targets}
         changed = self._routed.keys() ^ routed
         owners |= {name: owner for name, owner in self._routed.items() if name in changed}
         for key in sorted({owners[name] for name in changed if name in owners}):
             self._platform.hint(kinds.DEPLOYMENT, key)
         self._routed = {name: owners[name] for name in routed if name in owners}
+
+    async def _hand_over(self, wish: _Wish, routed: frozenset[str]) -> None:
+        """Hosts lead to their owners now: those who had them before go offline."""
+        by_name = {route.name: route for route in wish.routes}
+        for settlement in wish.settled.values():
+            owner = by_name[str(settlement.owner)]
+            if not settlement.quiet and routed.issuperset(t.replica for t in owner.targets):
+                await takeovers.carry_out(self._platform, settlement, wish.deployments)
+
+    async def _report_unopened(self, published: Sequence[Route]) -> None:
+        """Have it said of a service when one of its ports could not be opened, and when it could at last."""
+        unopened = self._platform.gateway.unopened()
+        said = {route.name: unopened[port] for route in published for port in route.ports if port in unopened}
+        if said == self._unopened:
+            return
+        async with self._platform.database.begin() as tx:
+            await meta.set(tx, kinds.GATEWAY_UNOPENED, json.dumps(said))
+            for name in sorted(said.keys() ^ (self._unopened or {}).keys()):
+                await work.put(tx, kinds.DEPLOYMENT, name, due_at=self._platform.clock())
+        self._unopened = said
 
     def _is_stubborn(self, names: frozenset[str], routed: frozenset[str]) -> bool:
         age = self._platform.clock() - self._published_at
@@ -114,12 +143,20 @@ class Routes:
         platform = self._platform
         async with platform.database.read() as tx:
             found = await routing.everything(tx)
+            domains = platform.sites.domains(await addressing.all_projects(tx))
             people = await _people(tx, now=platform.clock())
             intended = await routing.intended(tx)
             publisher = await meta.get(tx, kinds.GATEWAY_PUBLISHER) or ""
+        settled = routes.settled(found, domain=platform.domain, domains=domains)
         keys = self._access_keys(found, people)
+        keys = {key: (*some, *self._inherited(key, settled, found)) for key, some in keys.items()}
+        self._want_certificate(settled.keys())
         return _Wish(
-            routes=desired_routes(found, keys=keys, domain=platform.domain),
+            deployments=found,
+            settled=settled,
+            routes=routes.desired_routes(
+                found, keys=keys, domain=platform.domain, domains=domains, hosts=settled
+            ),
             intended=intended,
             publisher=publisher,
         )
@@ -133,6 +170,19 @@ class Routes:
             for project in {deployment.project for deployment in found}
         }
         return {d.key: (self._own_key(d), *shared[d.project]) for d in found}
+
+    def _inherited(
+        self, key: Key, settled: Mapping[str, Settlement], found: Sequence[Deployment]
+    ) -> Iterator[AccessKey]:
+        """The tokens of services that had this one's host, or want it: who called them there calls it now."""
+        had = {other for s in settled.values() if s.owner == key for other in s.rivals}
+        yield from (self._own_key(deployment) for deployment in found if deployment.key in had)
+
+    def _want_certificate(self, hosts: Iterable[str]) -> None:
+        """Have the certificate looked at when there are other hosts than before."""
+        if self._hosts != frozenset(hosts):
+            self._hosts = frozenset(hosts)
+            self._platform.hint(kinds.CERTIFICATE, kinds.ALL)
 
     def _own_key(self, deployment: Deployment) -> AccessKey:
         identity = (deployment.key, deployment.id, deployment.token_serial)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from modelyard.control.deployments import WORKER_RESTARTED
 from modelyard.control.loop import Again
-from modelyard.domain import rollout
+from modelyard.domain import rollout, takeover
 from modelyard.domain.conditions import Facts
 from modelyard.domain.deployment import Condition, Deployment, DeploymentStatus, Failure, Phase, Replica
 from modelyard.domain.rollout import Action, Kill, Start
@@ -38,6 +38,7 @@ def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
         and status.observed_generation == deployment.generation
         and not status.crashes.count
         and status.good_revision == deployment.wanted_revision == deployment.revision
+        and said.get("Addressed") is None
         and bool(routed and said.get("Ready") and said.get("Progressing"))
         and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
         and len(observed) == rollout.wanted_replicas(deployment)
@@ -60,9 +61,15 @@ def routes_differ(before: Deployment, after: Deployment) -> bool:
     """Whether the gateway has to hear of it."""
     edited = before.status.observed_generation != after.status.observed_generation
     one, other = (
-        [(r.name, r.address) for r in d.status.replicas if routes.serves(r)] for d in (before, after)
+        [(r.name, r.address, r.second_address) for r in d.status.replicas if routes.serves(r)]
+        for d in (before, after)
     )
-    return edited or one != other
+    return edited or one != other or _contends_otherwise(before, after)
+
+
+def _contends_otherwise(before: Deployment, after: Deployment) -> bool:
+    """Whether it stands differently in the fight for a host that somebody wrote down."""
+    return bool(after.spec.address.host) and takeover.claimant(before, "") != takeover.claimant(after, "")
 
 
 def unstarted(name: str, revision: int, failure: Failure, *, now: float) -> Replica:

@@ -14,6 +14,10 @@ _SUFFIXES = {
     "listeners": "listener_manager.lds",
     "clusters": "cluster_manager.cds",
     "routes": "http.front.rds.front",
+    "ports": "http.front.rds.ports",
+    "second": "http.front.rds.second",
+    "certificate": "sds.certificate",
+    "beside": "sds.beside",
 }
 _SECONDS = 5.0
 
@@ -36,9 +40,17 @@ class Admin:
         return listening and (await self._send("GET", "/ready")).status_code == 200
 
     async def versions(self) -> dict[str, str]:
-        """Document (`listeners`, `clusters`, `routes`) to the version that Envoy works by."""
+        """Document (`listeners`, `clusters`, `routes`, …) to the version that Envoy works by, if to any."""
         stats = await self.stats("version_text$")
-        return {name: str(stats.get(f"{stat}.version_text", "")) for name, stat in _SUFFIXES.items()}
+        return {
+            name: next((str(v) for k, v in stats.items() if k.endswith(f"{stat}.version_text")), "")
+            for name, stat in _SUFFIXES.items()
+        }
+
+    async def warming(self) -> int:
+        """How many listeners wait for something before they accept connections."""
+        stats = await self.stats("total_listeners_warming$")
+        return sum(int(value) for value in stats.values())
 
     async def rejections(self) -> int:
         """How many documents Envoy refused since its start."""

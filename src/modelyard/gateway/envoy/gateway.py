@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.activator.keeper import Keeper, Place
-from modelyard.gateway.base import Copies, Door
+from modelyard.gateway.base import Certificate, Copies, Door
 from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
-from modelyard.gateway.envoy.door import problem as door_problem
+from modelyard.gateway.envoy.door import listening
 from modelyard.gateway.envoy.layout import layout
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.gateway.envoy.listener import Scripts
+from modelyard.gateway.envoy.opening import Doors
 from modelyard.gateway.envoy.statistics import PREFIX, tallies
 
 
@@ -57,7 +57,7 @@ class EnvoyGateway:
         self._admin = Admin(self._layout.admin_socket)
         self._documents = publish.Documents(self._layout)
         self._lock = asyncio.Lock()
-        self._listeners = render.listeners(self._layout, Scripts.installed())
+        self._doors = Doors(self._layout, Scripts.installed())
         self._bootstrap = render.bootstrap(self._layout)
 
     async def publish(self, routes: Sequence[Route]) -> None:
@@ -68,13 +68,38 @@ class EnvoyGateway:
         """
         async with self._lock:
             await self._hold(routes)
-            clusters, table = self._documents.of(routes)
-            if process.find(self._layout) is None:
-                publish.write(self._layout, clusters, table)
+            runs = process.find(self._layout) is not None
+            self._doors.want(port for route in routes for port in route.ports)
+            wanted = self._documents.of(routes, self._doors.listeners(running=runs))
+            if runs:
+                await publish.publish(self._layout, self._admin, wanted)
             else:
-                await publish.publish(self._layout, self._admin, clusters, table)
+                publish.write(self._layout, wanted)
             shares = (share for route in routes for share in route.shares if share.targets)
             self._activator.tell(frozenset(share.service for share in shares if share.waking))
+
+    async def present(self, certificate: Certificate, beside: Certificate) -> None:
+        """Use these for every TLS connection from now on, by the host that is called; open ones stay.
+
+        Raises as `publish` does.
+        """
+        async with self._lock:
+            files.prepare(self._layout.directory)
+            versions = await self._admin.versions() if process.find(self._layout) else {}
+            for path, shown in ((self._layout.beside, beside), (self._layout.certificate, certificate)):
+                document = render.certificate(path.stem, shown)
+                if versions.get(path.stem):
+                    await publish.step(self._admin, path, document)
+                elif files.version(path) != document["version_info"]:
+                    files.replace(path, document)
+
+    async def busy_ports(self) -> frozenset[int]:
+        """Ports of this machine that somebody listens on, be it Envoy itself."""
+        return await asyncio.to_thread(listening)
+
+    def unopened(self) -> Mapping[int, str]:
+        """Services' own ports that could not be opened, and why; `ensure` tries again."""
+        return self._doors.unopened
 
     async def routed(self) -> frozenset[str]:
         """Names of the replicas the running Envoy may choose; of those on disk while it cannot be asked."""
@@ -155,21 +180,21 @@ class EnvoyGateway:
         if running is not None:
             return await self._adopted()
         files.prepare(place.directory)
-        files.replace(place.listeners, self._listeners)
-        if files.read(place.clusters) is None or files.read(place.routes) is None:
-            publish.write(place, *self._documents.of(()))
+        listeners = self._doors.listeners(running=False)
+        if not all(path.exists() for path in (place.clusters, *self._documents.of((), listeners).tables)):
+            publish.write(place, self._documents.of((), listeners))
+        files.replace(place.listeners, listeners)
         return await lifecycle.start(place, self._admin, self._bootstrap, tuning)
 
     async def _adopted(self) -> Failure | None:
-        """Bring the front door of a running Envoy up to date; it may move while requests are in flight."""
+        """Bring the doors of a running Envoy up to date; they may move while requests are in flight."""
         place = self._layout
-        before = files.read(place.listeners)
-        if before != self._listeners:
-            moved = render.door_address(before) != render.door_address(self._listeners)
-            taken = door_problem(place.door) if moved else None
+        listeners = self._doors.listeners(running=True)
+        if files.version(place.listeners) != listeners["version_info"]:
+            taken = self._doors.moved_to_taken()
             if taken is not None:
                 return taken
-            await publish.step(self._admin, place.listeners, self._listeners)
+            await publish.open_doors(self._admin, place.listeners, listeners)
         if await self._admin.ready():
             return None
         return lifecycle.unavailable(f"the gateway runs but does not listen; see {place.log}")

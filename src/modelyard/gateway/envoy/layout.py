@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.gateway.base import Door
@@ -55,6 +56,26 @@ class Layout:
         return self.directory / "routes.json"
 
     @property
+    def ports(self) -> Path:
+        """Where the services' own ports lead; watched."""
+        return self.directory / "ports.json"
+
+    @property
+    def second(self) -> Path:
+        """Hosts and paths at the second port; watched."""
+        return self.directory / "second.json"
+
+    @property
+    def certificate(self) -> Path:
+        """Chain and private key of the HTTPS port; watched."""
+        return self.directory / "certificate.json"
+
+    @property
+    def beside(self) -> Path:
+        """The same for hosts that the first certificate does not name; watched."""
+        return self.directory / "beside.json"
+
+    @property
     def log(self) -> Path:
         """Warnings and errors of Envoy."""
         return self.directory / "envoy.log"
@@ -84,7 +105,7 @@ def layout(
         api_socket=api_socket.absolute(),
         hold_socket=hold_socket,
         wake_socket=wake_socket,
-        door=Door(host=_ip(door.host), port=_port(door.port)),
+        door=_checked(door),
         domain=domain.lower(),
         version=version,
     )
@@ -107,8 +128,20 @@ def _ip(host: str) -> str:
         raise Invalid(f"server.host {message}", errors=[FieldError("server.host", message)]) from None
 
 
-def _port(port: int) -> int:
-    if not 1 <= port <= 65_535:
-        message = f"must be between 1 and 65535, got {port}"
-        raise Invalid(f"server.port {message}", errors=[FieldError("server.port", message)])
-    return port
+def _checked(door: Door) -> Door:
+    """The door with its address as a number; raises Invalid for ports that cannot be."""
+    fields = {"server.port": door.port}
+    fields |= {"server.https_port": door.https_port} if door.https_port else {}
+    fields |= {"gateway.second_port": door.second_port} if door.second_port else {}
+    for field, port in fields.items():
+        if not 1 <= port <= 65_535:
+            _refuse(field, f"must be between 1 and 65535, got {port}")
+        if list(fields.values()).count(port) > 1:
+            _refuse(field, f"must be another port than the front door's other ones, got {port} twice")
+    if door.redirect and not door.https_port:
+        _refuse("server.redirect_to_https", "needs server.https_port")
+    return replace(door, host=_ip(door.host))
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise Invalid(f"{field} {message}", errors=[FieldError(field, message)])

@@ -137,7 +137,7 @@ def _why(place: Layout, logged: int) -> Failure:
     if place.log.exists():
         text = place.log.read_bytes()[logged:][-_MOST_LOG:].decode(errors="replace")
     if "Address already in use" in text:
-        return door.in_use(place.door)
+        return door.problem(place.door) or door.in_use(place.door.host, place.door.port)
     grave = [line for line in text.splitlines() if "][critical]" in line or "][error]" in line]
     said = grave[0].rpartition("] ")[2] if grave else "it did not listen in time"
     return unavailable(f"the gateway did not start: {said}; see {place.log}")

@@ -1,4 +1,4 @@
-"""The front door's listener and the answers that Envoy gives by itself: pure."""
+"""How a listener treats connections and requests, and the answers that Envoy gives by itself: pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import importlib.resources
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.gateway.base import Door
 from modelyard.gateway.envoy import copies, limiting, statistics, sticky
 from modelyard.gateway.envoy.forwarding import LUA
 from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER
 
 Json = dict[str, Any]
-
-LISTENER = "front"
-ROUTES = "front"
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
 _UNTRUSTED = (
@@ -63,39 +59,42 @@ class Scripts:
         return cls(*(here.joinpath(f"{n}.lua").read_text(encoding="utf-8") for n in ("authorize", "sticky")))
 
 
-def listener(door: Door, routes: Json, scripts: Scripts) -> Json:
-    """The listener at `door` that takes its routes from the source `routes`."""
-    address: Json = {"address": door.host, "port_value": door.port}
-    if ":" in door.host:
-        address["ipv4_compat"] = True
-    connection_manager = _connection_manager(routes, scripts)
+def listener(name: str, address: tuple[str, int], manager: Json, *, tls: Json | None = None) -> Json:
+    """The listener at this IP address and port whose connections `manager` looks after."""
+    host, port = address
+    socket: Json = {"address": host, "port_value": port}
+    if ":" in host:
+        socket["ipv4_compat"] = True
+    chain: Json = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {
+                    "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
+                    **manager,
+                },
+            }
+        ]
+    }
     return {
-        "name": LISTENER,
-        "address": {"socket_address": address},
+        "name": name,
+        "address": {"socket_address": socket},
         # Two gateways must never share one port unseen, as the kernel lets them with SO_REUSEPORT.
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [
-            {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": {
-                            "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
-                            **connection_manager,
-                        },
-                    }
-                ]
-            }
-        ],
+        "filter_chains": [chain | ({"transport_socket": tls} if tls else {})],
     }
 
 
-def _connection_manager(routes: Json, scripts: Scripts) -> Json:
+def manager(routes: Json, scripts: Scripts, *, mark: Json | None = None) -> Json:
+    """What looks after connections, with its `routes`.
+
+    `mark` is a header that every request gets first. All listeners count under one name.
+    """
     return {
         "stat_prefix": "front",
         "codec_type": "AUTO",
-        "rds": {"route_config_name": ROUTES, "config_source": routes},
+        **routes,
         "http_filters": [
             {
                 "name": LUA,
@@ -118,7 +117,7 @@ def _connection_manager(routes: Json, scripts: Scripts) -> Json:
         "generate_request_id": False,
         "preserve_external_request_id": True,
         "server_header_transformation": "PASS_THROUGH",
-        **_paths_and_headers(),
+        **_paths_and_headers(mark),
         # Uploads and event streams may rest for long; a client that never finishes its headers may not.
         "stream_idle_timeout": "0s",
         "request_timeout": "0s",
@@ -129,7 +128,7 @@ def _connection_manager(routes: Json, scripts: Scripts) -> Json:
     }
 
 
-def _paths_and_headers() -> Json:
+def _paths_and_headers(mark: Json | None) -> Json:
     # Headers with underscores are dropped, as nginx does: behind some servers `x_modelyard_subject`
     # is the same as `x-modelyard-subject`. The request itself goes on.
     return {
@@ -140,7 +139,10 @@ def _paths_and_headers() -> Json:
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.http.early_header_mutation"
                     ".header_mutation.v3.HeaderMutation",
-                    "mutations": [{"remove_on_match": {"key_matcher": {"prefix": p}}} for p in _UNTRUSTED],
+                    "mutations": [
+                        *({"remove_on_match": {"key_matcher": {"prefix": p}}} for p in _UNTRUSTED),
+                        *([{"append": mark}] if mark else []),
+                    ],
                 },
             }
         ],

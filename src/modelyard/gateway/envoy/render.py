@@ -14,10 +14,12 @@ from typing import Any
 
 from modelyard.domain.endpoint import Route, Share, Target
 from modelyard.domain.limits import Limits
-from modelyard.gateway.envoy import copies, limiting
+from modelyard.gateway.base import Certificate
+from modelyard.gateway.envoy import copies, doors, limiting, second_doors
 from modelyard.gateway.envoy.holding import held_by
 from modelyard.gateway.envoy.layout import Layout
-from modelyard.gateway.envoy.listener import ROUTES, Scripts, listener
+from modelyard.gateway.envoy.listener import Scripts
+from modelyard.gateway.envoy.second_doors import second
 from modelyard.gateway.envoy.statistics import METADATA, PREFIX, REVISION
 from modelyard.gateway.envoy.table import CONTROL_PLANE, route_table
 
@@ -31,8 +33,9 @@ _AS_CLIENTS: Json = {"use_downstream_protocol_config": {**_HTTP1, "http2_protoco
 _HTTP2: Json = {"http2_protocol_options": {}}
 _STATISTICS = (
     rf"^({PREFIX}\..*"
-    r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.front)\.(version_text|update_rejected)"
-    rf"|http\.front\.downstream_rq_active|{copies.STATISTICS})$"
+    r"|(cluster_manager\.cds|listener_manager\.lds|http\.front\.rds\.[a-z]+|.*sds\.[a-z]+)"
+    r"\.(version_text|update_rejected)"
+    rf"|listener_manager\.total_listeners_warming|http\.front\.downstream_rq_active|{copies.STATISTICS})$"
 )
 
 
@@ -42,8 +45,8 @@ def bootstrap(layout: Layout) -> Json:
         "node": {"id": "modelyard", "cluster": "modelyard"},
         "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
         "dynamic_resources": {
-            "cds_config": watched(str(layout.clusters)),
-            "lds_config": watched(str(layout.listeners)),
+            "cds_config": doors.watched(layout.clusters),
+            "lds_config": doors.watched(layout.listeners),
         },
         "stats_config": {
             "use_all_default_tags": False,
@@ -54,22 +57,18 @@ def bootstrap(layout: Layout) -> Json:
     }
 
 
-def watched(path: str) -> Json:
-    """A configuration source: a file that is replaced by renaming another over it."""
-    return {"path_config_source": {"path": path}, "resource_api_version": "V3"}
-
-
-def listeners(layout: Layout, scripts: Scripts) -> Json:
-    """The front door, and where copies of requests come by."""
-    front = listener(layout.door, watched(str(layout.routes)), scripts)
+def listeners(layout: Layout, scripts: Scripts, ports: Iterable[int] = ()) -> Json:
+    """The front door, the services' own `ports`, and where copies of requests come by."""
     mirror = copies.listener(str(layout.copies_socket))
-    return document(f"{_TYPES}.config.listener.v3.Listener", [front, mirror])
+    opened = [*doors.listeners(layout, scripts, ports), mirror]
+    return document(f"{_TYPES}.config.listener.v3.Listener", opened)
 
 
-def door_address(listeners: Json | None) -> Json | None:
-    """Where the front door of this document is; None when it has none."""
-    found = [r.get("address") for r in (listeners or {}).get("resources", [])]
-    return found[0] if found else None
+def certificate(name: str, shown: Certificate) -> Json:
+    """What the HTTPS port proves itself with, under this name."""
+    chain, key = ({"inline_string": text} for text in (shown.chain, shown.key))
+    secret = {"name": name, "tls_certificate": {"certificate_chain": chain, "private_key": key}}
+    return document(f"{_TYPES}.extensions.transport_sockets.tls.v3.Secret", [secret])
 
 
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
@@ -77,7 +76,8 @@ def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     present = unique(routes)
     api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
     control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
-    shares = {share.name: share for route in present for share in route.everywhere}
+    seconds = (second(route) for route in present if layout.door.second_port or len(route.ports) > 1)
+    shares = {share.name: share for route in (*present, *seconds) for share in route.everywhere}
     mirrored = [_copies(name, layout, calls=calls) for name, calls in copies.ways(present)]
     services = [_service(share, layout) for share in shares.values()]
     return document(f"{_TYPES}.config.cluster.v3.Cluster", [control_plane, *services, *mirrored])
@@ -85,7 +85,20 @@ def clusters(routes: Iterable[Route], layout: Layout) -> Json:
 
 def table(routes: Iterable[Route], layout: Layout) -> Json:
     """Hosts, paths and keys of every route."""
-    rendered = route_table(unique(routes), name=ROUTES, domain=layout.domain, version=layout.version)
+    return _table(route_table(unique(routes), name="front", domain=layout.domain, version=layout.version))
+
+
+def ports_table(routes: Iterable[Route]) -> Json:
+    """Where each of the routes' own ports leads."""
+    return _table(second_doors.own_ports(unique(routes), name="ports"))
+
+
+def second_table(routes: Iterable[Route], layout: Layout) -> Json:
+    """Hosts and paths at the second port."""
+    return _table(second_doors.second_port(unique(routes), name="second", domain=layout.domain))
+
+
+def _table(rendered: Json) -> Json:
     return document(f"{_TYPES}.config.route.v3.RouteConfiguration", [rendered])
 
 

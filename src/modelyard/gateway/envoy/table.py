@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from modelyard.domain.endpoint import Route
 from modelyard.gateway.envoy import limiting
+from modelyard.gateway.envoy.copies import ALIAS
 from modelyard.gateway.envoy.forwarding import calls, forward, without_token
 
 Json = dict[str, Any]
@@ -30,7 +31,8 @@ _EXTENSIONS = (
     "generate",
 )
 """What is offered by model name at the front door; shared memory is only at a service's address."""
-_UNKNOWN = "no such service; `modelyard status` lists what is deployed"
+UNKNOWN = "no such service; `modelyard status` lists what is deployed"
+"""What a client reads who asks for a service that is not there."""
 
 
 def route_table(routes: Sequence[Route], *, name: str, domain: str, version: str) -> Json:
@@ -41,54 +43,82 @@ def route_table(routes: Sequence[Route], *, name: str, domain: str, version: str
         "ignore_port_in_host_matching": True,
         **({"typed_per_filter_config": rates} if rates else {}),
         "virtual_hosts": [
-            *_service_hosts(routes),
-            {
-                "name": "unknown-service",
-                "domains": [f"*.service.{domain}"],
-                "routes": [_direct({"prefix": "/"}, 404, _UNKNOWN)],
-            },
+            *service_hosts(routes),
+            unknown(routes, domain),
             {"name": "front", "domains": ["*"], "routes": _front_routes(routes, version)},
         ],
     }
 
 
-def _service_hosts(routes: Iterable[Route]) -> list[Json]:
+def service_hosts(routes: Iterable[Route]) -> list[Json]:
     """A virtual host per service.
 
     `test.a.service.DOMAIN` is both the test stage of `a` and the service `test` of project `a`; the
     production service has it then, and the other one answers at its path.
     """
     owners: dict[str, Route] = {}
-    for route in sorted(routes, key=lambda r: ("@" in r.service, r.name)):
+    for route in sorted((r for r in routes if r.hosted), key=lambda r: ("@" in r.service, r.name)):
         owners.setdefault(route.addresses.host.lower(), route)
     return [
-        {"name": route.name, "domains": [host], "routes": [*calls(route), *forward(route, {"prefix": "/"})]}
+        {
+            "name": route.name,
+            "domains": [host],
+            "routes": list(_also_as(route, [*calls(route), *forward(route, {"prefix": "/"})])),
+        }
         for host, route in sorted(owners.items())
     ]
+
+
+def _also_as(route: Route, entries: Iterable[Json]) -> Iterator[Json]:
+    """The entries of a host, which tell replicas as which other services they may be asked there."""
+    if not route.former:
+        yield from entries
+        return
+    header = {"key": ALIAS, "value": ",".join((route.service, *route.former))}
+    add = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    for entry in entries:
+        yield {**entry, "request_headers_to_add": [add]}
+
+
+def unknown(routes: Iterable[Route], domain: str) -> Json:
+    """What automatic hosts answer that no service has."""
+    domains = {domain, *(route.domain for route in routes)} - {""}
+    return {
+        "name": "unknown-service",
+        "domains": [f"*.service.{name}" for name in sorted(domains)],
+        "routes": [direct({"prefix": "/"}, 404, UNKNOWN)],
+    }
 
 
 def _front_routes(routes: Iterable[Route], version: str) -> list[Json]:
     platform = {"name": "modelyard", "version": version, "extensions": list(_EXTENSIONS)}
     rendered = [
-        _direct({"path": "/v2/health/live"}, 200, _text({"live": True})),
-        _direct({"path": "/v2/health/ready"}, 200, _text({"live": True, "ready": True})),
-        _direct({"path": "/v2"}, 200, _text(platform)),
-        _direct({"path": "/v2/"}, 200, _text(platform)),
+        direct({"path": "/v2/health/live"}, 200, _text({"live": True})),
+        direct({"path": "/v2/health/ready"}, 200, _text({"live": True, "ready": True})),
+        direct({"path": "/v2"}, 200, _text(platform)),
+        direct({"path": "/v2/"}, 200, _text(platform)),
     ]
     for route in routes:
-        rendered += _by_path(route)
+        rendered += by_path(route)
     for route in routes:
         rendered += calls(route, named=True)
     rendered += [
-        _direct({"prefix": "/", "grpc": {}}, 404, _UNNAMED),
-        _direct({"prefix": "/v2/models/"}, 404, _UNKNOWN),
-        _direct({"prefix": "/services/"}, 404, _UNKNOWN),
+        direct({"prefix": "/", "grpc": {}}, 404, _UNNAMED),
+        direct({"prefix": "/v2/models/"}, 404, UNKNOWN),
+        direct({"prefix": "/services/"}, 404, UNKNOWN),
         _to_control_plane(),
     ]
     return rendered
 
 
-def _by_path(route: Route) -> list[Json]:
+def health() -> list[Json]:
+    """Entries by which the control plane answers whether it is well, and nothing else."""
+    paths = ("/livez", "/healthz", "/readyz")
+    return [{**_to_control_plane(), "match": {"path": path}} for path in paths]
+
+
+def by_path(route: Route) -> list[Json]:
+    """Entries for its path and, where it has one, its alias."""
     path, alias = route.addresses.path, route.addresses.alias
     # Some clients quote the `@` of a stage; both spellings are the same address.
     paths = [path, path.replace("@", "%40")] if "@" in path else [path]
@@ -116,7 +146,8 @@ def _to_control_plane() -> Json:
     }
 
 
-def _direct(match: Json, status: int, body: str) -> Json:
+def direct(match: Json, status: int, body: str) -> Json:
+    """An entry that the gateway answers by itself."""
     direct: Json = {
         "match": match,
         "direct_response": {"status": status, "body": {"inline_string": body}},
