@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -28,9 +29,9 @@ NUMBER = struct.Struct("<Q")
 INLINE_BYTES = 65536
 """Tensors that need more than this travel in a slot."""
 ALIGNMENT = 64
-COMPACT = struct.Struct("<BBHQdd")
-"""The mark, flags, slot, number of the request; its deadline on the way here, seconds in all and of
-preprocessing on the way back."""
+COMPACT = struct.Struct("<BBHQddd")
+"""The mark, flags, slot, number of the request; its deadline on the way here;
+on the way back seconds in all and of preprocessing, and beside them of putting the answer into the slot."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
@@ -117,6 +118,19 @@ class Channel:
                 return None
             self._pending += chunk
 
+    def arrived(self) -> Optional[List[Frame]]:
+        """The frames that are complete after one more look at the socket; None when the front is gone."""
+        chunk = self._socket.recv(262144)
+        if not chunk:
+            return None
+        self._pending += chunk
+        frames: List[Frame] = []
+        while True:
+            frame = self._next()
+            if frame is None:
+                return frames
+            frames.append(frame)
+
     @property
     def has_frame(self) -> bool:
         """Whether the next frame is here already."""
@@ -145,8 +159,9 @@ class Channel:
         layout = self._layout(header, blobs)
         end = layout.places[-1][1] if layout.places else 0
         if slot is not None and end > INLINE_BYTES:
+            began = time.perf_counter()
             _fill(self._slots[slot][1].view(end, grow=True), layout, blobs)
-            return _compact_frame(header, layout.text, (), slot)
+            return _compact_frame(header, layout.text, (), slot, moved=time.perf_counter() - began)
         if len(blobs) == 1:
             return _compact_frame(header, layout.text, (blobs[0][3],), None)
         body = bytearray(end)
@@ -195,7 +210,7 @@ class Channel:
         return frame
 
     def _compact(self, start: int, end: int) -> Dict[str, Any]:
-        _, flags, slot, number, deadline, _ = COMPACT.unpack_from(self._pending, start)
+        _, flags, slot, number, deadline, _, _ = COMPACT.unpack_from(self._pending, start)
         text = bytes(self._pending[start + COMPACT.size : end])
         said = self._said.get(text)
         if said is None:
@@ -210,10 +225,12 @@ class Channel:
         return header
 
 
-def _compact_frame(header: Dict[str, Any], text: bytes, body: Sequence[Buffer], slot: Optional[int]) -> bytes:
+def _compact_frame(
+    header: Dict[str, Any], text: bytes, body: Sequence[Buffer], slot: Optional[int], moved: float = 0.0
+) -> bytes:
     flags = HAS_TIME if slot is None else HAS_TIME | HAS_SLOT | IN_SLOT
     seconds, prepared = header.get("seconds") or 0.0, header.get("preprocess") or 0.0
-    fixed = COMPACT.pack(MARK, flags, slot or 0, header["id"], seconds, prepared)
+    fixed = COMPACT.pack(MARK, flags, slot or 0, header["id"], seconds, prepared, moved)
     prefix = PREFIX.pack(len(fixed) + len(text), sum(map(len, body)))
     return b"".join((prefix, fixed, text, *body))
 

@@ -11,6 +11,7 @@ def predict(inputs):
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from typing import Any, Callable, Mapping, Optional
 
 
@@ -47,20 +48,27 @@ class Request:
 
 
 _now = Request()
+_own: ContextVar[Request] = ContextVar("request")
+"""That of the task that asks, where several are worked on side by side."""
 
 
 def current() -> Request:
     """The request that is worked on now; outside of one, a request that never ends."""
-    return _now
+    return _own.get(_now)
 
 
 def check() -> None:
     """Raise Cancelled when nobody waits for the answer any more."""
-    if _now.cancelled:
+    if current().cancelled:
         raise Cancelled("nobody waits for the answer any more")
 
 
 def enter(request: Request) -> None:
-    """Begin to work on a request."""
+    """Begin to work on a request, alone."""
     global _now
     _now = request
+
+
+def enter_task(request: Request) -> None:
+    """Begin to work on a request in the task that calls this; others may be worked on meanwhile."""
+    _own.set(request)

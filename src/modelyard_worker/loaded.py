@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Iterator, Mapping, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Arrays = Dict[str, NDArray[Any]]
     Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Aside:
+    """The async side of a model: requests are answered beside one another, on one event loop."""
+
+    depth: int
+    """So many at a time."""
+    loop: Callable[[], Any]
+    """The event loop that the model's other async code ran on."""
+    predict: Callable[[Arrays, Mapping[str, Any]], Awaitable[Arrays]]
+    parts: Callable[[Arrays, Mapping[str, Any]], AsyncIterator[Arrays]]
+    """The answer in parts, for models that yield it."""
 
 
 @dataclass(frozen=True)
@@ -37,5 +50,9 @@ class Loaded:
     """What a bare booster's scores mean (`boosters.Objective`)."""
     stream: Optional[Callable[[Arrays, Mapping[str, Any]], Iterator[Arrays]]] = None
     """The same in parts, for models whose code yields them; raises only Failure. None for all others."""
-    batchable: bool = True
-    """Whether rows of several requests may be predicted together."""
+    batchable: Optional[bool] = True
+    """Whether rows of several requests may be predicted together; None when it need not, unless asked to."""
+    set_threads: Optional[Callable[[int], None]] = None
+    """Sets with how many threads it computes; None where that cannot be changed once it is loaded."""
+    aside: Optional[Aside] = None
+    """How several requests are answered at a time, for models whose code is async. None for all others."""

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import importlib
 import json
 import os
 import select
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List
 
 from modelyard_worker import context, loaders
 from modelyard_worker.channel import Channel, Frame, frame_bytes
@@ -59,9 +60,14 @@ def serve(config: Dict[str, Any], fd: int) -> int:
         "info": loaded.info,
     }
     hello.update(batchable=loaded.batchable, streams=loaded.stream is not None, warmup=warmed)
+    hello.update(concurrency=1 if loaded.aside is None else loaded.aside.depth)
     channel.send(frame_bytes(json.loads(json.dumps(hello, default=str))))
     try:
-        return Replies(channel, config, loaded).run()
+        replies = Replies(channel, config, loaded)
+        if loaded.aside is None:
+            return replies.run()
+        run: Callable[..., int] = importlib.import_module("modelyard_worker.aside").run
+        return run(connection, channel, replies, loaded.aside)
     except OSError:
         return 0  # the front is gone
 
@@ -76,6 +82,11 @@ class Replies:
         self._seconds = 1.0
         """How long the last prediction took."""
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model yields its answers in parts."""
+        return self._loaded.stream is not None
+
     def run(self) -> int:
         """Answer until the front is gone."""
         waiting: List[bytes] = []
@@ -87,7 +98,7 @@ class Replies:
             frame = self._channel.receive()
             if frame is None:
                 return 0
-            reply = self._reply(frame)
+            reply = self.reply(frame)
             if reply:
                 since = since if waiting else time.perf_counter()
                 waiting.append(reply)
@@ -97,7 +108,8 @@ class Replies:
         quick = self._seconds < FLUSH_SECONDS / 5 and time.perf_counter() - since < FLUSH_SECONDS
         return quick and self._channel.has_frame
 
-    def _reply(self, frame: Frame) -> bytes:
+    def reply(self, frame: Frame) -> bytes:
+        """The answer to one frame; empty for one that has none."""
         operation = frame.header.get("op")
         if operation == "infer":
             return self._infer(frame)
@@ -116,7 +128,7 @@ class Replies:
             parameters, header.get("deadline"), lambda: self._channel.is_abandoned(identity, slot)
         )
         if request.cancelled:
-            return _cancelled(identity)
+            return cancelled(identity)
         context.enter(request)
         started = time.perf_counter()
         try:
@@ -132,7 +144,7 @@ class Replies:
                 done["preprocess"] = request.preprocess_seconds
             return self._channel.answer(done, outputs, slot)
         except BaseException as error:  # noqa: BLE001 - a guest raises anything, SystemExit too; only this request fails
-            return _cancelled(identity) if request.cancelled else self._failed(identity, error)
+            return cancelled(identity) if request.cancelled else self.failed(identity, error)
 
     def _stream(self, identity: int, parts: Iterator[Arrays], request: context.Request) -> None:
         """Send each part as soon as it is there, until the answer ends or nobody waits for it."""
@@ -146,7 +158,8 @@ class Replies:
             if close is not None:
                 close()
 
-    def _failed(self, identity: Any, error: BaseException) -> bytes:
+    def failed(self, identity: Any, error: BaseException) -> bytes:
+        """The answer to a request that the model, or its code, did not bring to an end."""
         failure = explain(error, self._config, loading=False)
         cause = failure.__cause__ or error
         if not isinstance(cause, Failure):
@@ -161,7 +174,8 @@ class Replies:
         return frame_bytes(header)
 
 
-def _cancelled(identity: int) -> bytes:
+def cancelled(identity: int) -> bytes:
+    """The answer to a request that nobody waits for."""
     message = "nobody waits for the answer any more"
     return frame_bytes({"id": identity, "op": "error", "reason": "Cancelled", "message": message})
 

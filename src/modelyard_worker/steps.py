@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, AsyncIterator, Callable, Iterator, Optional
 
 from modelyard_worker import context
 
@@ -18,11 +18,13 @@ Step = Callable[[Any], Any]
 class Steps:
     """What happens to a request's inputs, one step after the other; only `predict` must be there."""
 
-    def __init__(self, prepare: Optional[Step], predict: Step, finish: Optional[Step]) -> None:
+    def __init__(
+        self, prepare: Optional[Step], predict: Step, finish: Optional[Step], loop: Optional[Loop] = None
+    ) -> None:
         self._prepare = prepare
         self._predict = predict
         self._finish = finish
-        self._loop = Loop()
+        self._loop = loop or Loop()
 
     @property
     def predict(self) -> Step:
@@ -32,9 +34,37 @@ class Steps:
     @property
     def streams(self) -> bool:
         """Whether `predict` yields its answer in parts."""
-        function: Any = self._predict
-        function = getattr(function, "func", function)
+        function = self._function
         return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether `predict` lets others work while it waits."""
+        function = self._function
+        return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+    @property
+    def loop(self) -> Any:
+        """The event loop that async steps run on."""
+        return self._loop.made()
+
+    async def whole_aside(self, inputs: Any) -> Any:
+        """As `whole`, on the loop and beside other requests."""
+        return await self._finished_aside(await self._predict(await self._prepared_aside(inputs)))
+
+    async def parts_aside(self, inputs: Any) -> AsyncIterator[Any]:
+        """As `parts`, on the loop and beside other requests."""
+        parts = self._predict(await self._prepared_aside(inputs))
+        try:
+            async for part in parts:
+                yield await self._finished_aside(part)
+        finally:
+            await parts.aclose()
+
+    @property
+    def _function(self) -> Any:
+        function: Any = self._predict
+        return getattr(function, "func", function)
 
     def whole(self, inputs: Any) -> Any:
         """The answer of a model that returns it at once."""
@@ -52,6 +82,17 @@ class Steps:
         prepared = self._loop.settled(self._prepare(inputs))
         context.current().preprocess_seconds = time.perf_counter() - started
         return prepared
+
+    async def _prepared_aside(self, inputs: Any) -> Any:
+        if self._prepare is None:
+            return inputs
+        started = time.perf_counter()
+        prepared = await _settled(self._prepare(inputs))
+        context.current().preprocess_seconds = time.perf_counter() - started
+        return prepared
+
+    async def _finished_aside(self, value: Any) -> Any:
+        return value if self._finish is None else await _settled(self._finish(value))
 
     def _finished(self, value: Any) -> Any:
         return value if self._finish is None else self._loop.settled(self._finish(value))
@@ -82,10 +123,14 @@ class Loop:
         finally:
             self._run(values.aclose())
 
-    def _run(self, awaitable: Any) -> Any:
+    def made(self) -> Any:
+        """The event loop itself."""
         if self._loop is None:
             self._loop = importlib.import_module("asyncio").new_event_loop()
-        return self._loop.run_until_complete(awaitable)
+        return self._loop
+
+    def _run(self, awaitable: Any) -> Any:
+        return self.made().run_until_complete(awaitable)
 
 
 async def _watched(awaitable: Any) -> Any:
@@ -97,6 +142,10 @@ async def _watched(awaitable: Any) -> Any:
             return task.result()
         if context.current().cancelled:
             task.cancel()
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -10,9 +10,11 @@ import numpy as np
 
 from modelyard_worker import requests
 from modelyard_worker.arrays import DTYPES
-from modelyard_worker.config import published
+from modelyard_worker.channel import raw
+from modelyard_worker.config import published, threads
 from modelyard_worker.failures import Failure
 from modelyard_worker.samples import LARGEST, first_row
+from modelyard_worker.thread_count import settle
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays, Loaded
@@ -29,9 +31,10 @@ SEED = 7
 def warm_up(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
     """Answer warm-up requests; returns what was done, for the front.
 
-    `kind` is what was sent, `costs` are `[rows, seconds]` of calls, `obstacle` says why rows of several
-    requests must not share a call, `failure` names the request that failed; a model is ready nevertheless,
-    unless `warmup_required` is set, which makes it Failure(PredictionFailed).
+    `kind` is what was sent, `threads` what was found of their number, `costs` are `[rows, seconds]` of calls
+    with rows of `row_bytes`, `obstacle` says why rows of several requests must not share a call, `failure`
+    names the request that failed; a model is ready nevertheless, unless `warmup_required` is set, which makes
+    it Failure(PredictionFailed).
     """
     kind = str(config.get("warmup") or "sample")
     said: Dict[str, Any] = {"kind": kind, "costs": [], "obstacle": "", "failure": ""}
@@ -45,8 +48,10 @@ def warm_up(loaded: Loaded, config: Mapping[str, Any]) -> Dict[str, Any]:
         said["seconds"] = time.perf_counter() - started
         # A slow model is not kept from its clients for the sake of measuring; its calls show what they cost.
         quick = said["seconds"] < LONGEST_SECONDS
-        if quick and loaded.batchable and _has_rows(loaded.signature):
-            _measure(loaded, first_row(inputs), said)
+        if quick and _has_rows(loaded.signature):
+            said["threads"] = settle(loaded, first_row(inputs), threads(config))
+            if loaded.batchable:
+                _measure(loaded, first_row(inputs), said)
         del answer
     except Failure as failure:
         said["failure"] = f"the warm-up request ({kind}) failed: {failure.message}"
@@ -99,6 +104,7 @@ def _has_rows(signature: Mapping[str, Any]) -> bool:
 def _measure(loaded: Loaded, row: Arrays, said: Dict[str, Any]) -> None:
     """Time calls with 1, 8 and 32 rows, and see whether rows are answered alike in company."""
     costs: List[List[float]] = said["costs"]
+    said["row_bytes"] = sum(raw(array)[2].nbytes for array in row.values())
     begun = time.perf_counter()
     alone: Arrays = {}
     for size in SIZES:

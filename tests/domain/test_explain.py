@@ -40,6 +40,7 @@ REASONS = [
     "GatewayPortInUse",
     "OwnPortInUse",
     "HostKept",
+    "CapacityShort",
     "DiskFull",
     "PermissionDenied",
     "UnsafeContent",

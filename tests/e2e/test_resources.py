@@ -110,7 +110,9 @@ def test_no_process_of_the_platform_shows_a_secret_in_its_arguments(
     client.undeploy("quiet")
 
 
-def test_scaling_keeps_every_process_and_restarting_replaces_every_one(client: Client) -> None:
+def test_scaling_keeps_every_process_and_restarting_replaces_every_one(
+    platform: Running, client: Client
+) -> None:
     client.deploy("talker@1", name="elastic")
     one = processes(client, "elastic")
     client.deployments.scale("elastic", 3)
@@ -118,6 +120,12 @@ def test_scaling_keeps_every_process_and_restarting_replaces_every_one(client: C
     three = processes(client, "elastic")
     assert one < three
     assert len(three) == 6
+    until(lambda: client.models.version("talker@1").memory.loaded_bytes, "its memory is on record")
+    memory = client.models.version("talker@1").memory
+    assert (
+        "at most, measured in a worker of the original" in command(platform, "model", "show", "talker@1").out
+    )
+    assert 5 << 20 < memory.loaded_bytes <= memory.peak_bytes < 1 << 30
     assert view.revision == 1
     client.deployments.scale("elastic", 1)
     assert client.deployments.wait("elastic").status.ready_replicas == 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -68,3 +69,11 @@ def job(values: list[list[float]], outcomes: list[Prediction | Problem], **more:
     inputs = (from_array("input", np.array(values, np.float64)),)
     seconds = more.pop("seconds", 20.0)
     return Job(inputs, more.pop("parameters", {}), now + seconds, seconds, now, outcomes.append, **more)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something that the loop brings about."""
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end
+        await asyncio.sleep(0.01)

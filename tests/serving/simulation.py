@@ -60,13 +60,17 @@ class World:
 class Worker:
     """Answers a call after what it costs; the outputs are the inputs."""
 
-    def __init__(self, world: World, dispatcher: Dispatcher, cost: Cost) -> None:
+    def __init__(self, world: World, dispatcher: Dispatcher, cost: Cost, joining: float = 0.0) -> None:
         self._world = world
         self._dispatcher = dispatcher
         self._cost = cost
+        self._joining = joining
+        """Seconds for each byte of a call with several requests."""
         self.load = 0
         self.calls: list[int] = []
         self.abandoned: list[Work] = []
+
+    parallel = 1
 
     @property
     def has_room(self) -> bool:
@@ -77,7 +81,9 @@ class Worker:
         rows = sum(work.rows)
         self.calls.append(rows)
         seconds = self._cost(rows)
-        self._world.call_later(seconds, self._end, work, seconds)
+        if len(work.jobs) > 1:
+            work.front_seconds = self._joining * work.size
+        self._world.call_later(seconds + work.front_seconds, self._end, work, seconds)
 
     def abandon(self, work: Work) -> None:
         self.abandoned.append(work)
@@ -107,14 +113,23 @@ class Service:
     """A dispatcher with its workers, and clients that come by chance."""
 
     def __init__(
-        self, cost: Cost, *, policy: Policy | None = None, workers: int = 1, limit: int = 10_000
+        self,
+        cost: Cost,
+        *,
+        policy: Policy | None = None,
+        workers: int = 1,
+        limit: int = 10_000,
+        limit_bytes: int = 1 << 30,
+        joining: float = 0.0,
+        row: Tensor = ROW,
     ) -> None:
+        self._row = row
         self.world = World()
         self.dispatcher = Dispatcher(
-            self.world, Rules(limit=limit, limit_bytes=1 << 30), policy, clock=self.world.clock
+            self.world, Rules(limit=limit, limit_bytes=limit_bytes), policy, clock=self.world.clock
         )
         self.dispatcher.obstacle = None
-        self.workers = [Worker(self.world, self.dispatcher, cost) for _ in range(workers)]
+        self.workers = [Worker(self.world, self.dispatcher, cost, joining) for _ in range(workers)]
         for worker in self.workers:
             self.dispatcher.attach(worker)
         self.outcome = Outcome()
@@ -132,7 +147,7 @@ class Service:
             outcome.latencies_of.setdefault(priority, []).append(self.world.now - now)
             outcome.waits.append(job.begun_at - now)
 
-        job = Job((ROW,), {}, now + timeout, timeout, now, done, priority=priority)
+        job = Job((self._row,), {}, now + timeout, timeout, now, done, priority=priority)
         try:
             self.dispatcher.submit(job)
         except Problem as problem:

@@ -160,7 +160,7 @@ def test_the_heartbeat_goes_on_and_the_state_has_its_fields(echo: Replica) -> No
     assert (state["pid"], state["phase"], state["failure"]) == (echo.process.pid, "ready", None)
     assert state["memory_bytes"] > 10 << 20
     (model,) = state["models"]
-    assert set(model) == {"name", "version", "phase", "memory_bytes", "batch"}
+    assert set(model) == {"name", "version", "phase", "memory_bytes", "peak_bytes", "threads", "batch"}
     assert set(model["batch"]) == {"mode", "reason", "max_rows", "milliseconds"}
 
 

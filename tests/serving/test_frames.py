@@ -145,7 +145,7 @@ def test_a_worker_that_writes_nonsense_is_found_out(answer: dict[str, Any], data
     ],
 )
 def test_a_wrong_description_is_refused(text: bytes) -> None:
-    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, 0.0, 0.0)
+    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, 0.0, 0.0, 0.0)
     stream = frames.PREFIX.pack(len(fixed) + len(text), 8) + fixed + text + bytes(8)
     with pytest.raises(NotAFrame):
         Splitter().feed(stream)
@@ -155,7 +155,7 @@ def test_a_wrong_description_is_refused(text: bytes) -> None:
     "seconds", [(float("nan"), 0.0), (float("inf"), 0.0), (-1.0, 0.0), (1.0, float("nan"))]
 )
 def test_an_impossible_duration_is_refused(seconds: tuple[float, float]) -> None:
-    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, *seconds)
+    fixed = frames.COMPACT.pack(MARK, 0, 0, 1, *seconds, 0.0)
     text = b'{"op":"result","tensors":[]}'
     with pytest.raises(NotAFrame, match="seconds"):
         Splitter().feed(frames.PREFIX.pack(len(fixed) + len(text), 0) + fixed + text)

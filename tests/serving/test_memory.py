@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.serving.errors import Failure
 from modelyard.serving.memory import artifact_bytes, free_bytes, misfit
+from tests.serving.hosting import hosting, until
 from tests.serving.replicas import Replica, is_alive, replica, spawn
 
 CYCLES = 12
@@ -39,11 +40,14 @@ def test_free_is_what_the_machine_and_the_group_leave(tmp_path: Path) -> None:
 
 
 def test_a_misfit_is_named_with_both_numbers() -> None:
-    assert misfit("large", int(3.1 * (1 << 30)), int(2.4 * (1 << 30))) == Failure(
+    assert misfit("large", int(3.1 * (1 << 30)), int(2.4 * (1 << 30)), measured=True) == Failure(
         "InsufficientResources",
-        'model "large" does not fit: needs 3.1 GiB, free 2.4 GiB; unload another model, '
+        'model "large" does not fit: needs 3.1 GiB (measured), free 2.4 GiB; unload another model, '
         "or give the replica more memory",
     )
+    unmeasured = misfit("large", 3 << 30, 2 << 30)
+    assert unmeasured is not None
+    assert "needs 3.0 GiB, free 2.0 GiB" in unmeasured.message
     assert misfit("small", 5, 6) is None
     # What is not known is no reason to refuse.
     assert misfit("unknown", 0, 6) is None
@@ -67,6 +71,9 @@ def test_a_model_larger_than_the_machine_is_not_started(tmp_path: Path) -> None:
     assert refused.process.wait(20) == 1
     assert refused.state["failure"]["reason"] == "InsufficientResources"
     assert "does not fit: needs 8192.0 GiB, free " in refused.state["failure"]["message"]
+    remembered = spawn(worker={"known_bytes": 1 << 43})
+    assert remembered.process.wait(20) == 1
+    assert "does not fit: needs 8192.0 GiB (measured), free " in remembered.state["failure"]["message"]
 
 
 def resident(pid: int) -> int:
@@ -128,3 +135,22 @@ def test_no_memory_segment_outlives_a_kill(who: str) -> None:
             running.wait_for(lambda: running.has_replaced(worker))
             assert running.infer(1, 2).status == 200
         running.wait_for(lambda: not before & open_anywhere())
+
+
+async def test_a_worker_that_died_has_a_successor_only_when_there_is_memory_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosting(tmp_path, "def predict(inputs): return {'output': inputs['input']}") as hosted:
+        (supervisor,) = hosted.supervisors
+        first = supervisor.pid
+        assert 0 < hosted.loaded_bytes <= hosted.peak_bytes
+        monkeypatch.setattr("modelyard.serving.hosted.free_bytes", lambda: 1 << 20)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: hosted.failure is not None and hosted.failure.reason == "InsufficientResources")
+        assert hosted.failure is not None
+        assert "(measured), free 1.0 MiB" in hosted.failure.message
+        assert (supervisor.pid, hosted.phase) == (0, "unready")
+        monkeypatch.setattr("modelyard.serving.hosted.free_bytes", lambda: 1 << 40)
+        await until(lambda: hosted.is_ready)
+        assert supervisor.pid not in (0, first)
+        assert hosted.failure is None

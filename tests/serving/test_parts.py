@@ -43,6 +43,8 @@ class Runner:
     def load(self) -> int:
         return len(self.calls)
 
+    parallel = 1
+
     @property
     def has_room(self) -> bool:
         return len(self.calls) < self.depth

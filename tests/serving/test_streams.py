@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from modelyard.oip.tensor import to_array
 from modelyard.serving.errors import Problem
 from modelyard.serving.jobs import Prediction
-from tests.serving.hosting import hosting, job
+from tests.serving.hosting import hosting, job, until
 
 SYNC = """
 import time
@@ -74,13 +73,6 @@ async def predict(inputs):
 
 def numbers(predictions: list[Prediction]) -> list[float]:
     return [float(value) for each in predictions for value in to_array(each.outputs[0]).ravel()]
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = monotonic() + seconds
-    while not condition():
-        assert monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [SYNC, ASYNC], ids=["sync", "async"])
@@ -159,7 +151,8 @@ async def test_code_sees_that_its_request_is_cancelled_and_what_waited_behind_it
         await until(lambda: bool(outcomes))
         assert monotonic() - begun < 2
         assert isinstance(outcomes[0], Prediction)
-        assert (tmp_path / "seen").exists()
+        # Async code has answered the second beside the first, and may hear of the end a little later.
+        await until((tmp_path / "seen").exists)
         if code is COOPERATIVE:
             assert "'user': 'me'" in (tmp_path / "seen").read_text()
 
@@ -252,3 +245,103 @@ async def test_requests_that_wait_share_calls_when_that_pays(tmp_path: Path) -> 
         assert monotonic() - begun < 60 * 0.02 / 3
         assert sorted(numbers(outcomes)) == [2.0 * n for n in range(60)]
         assert "rows go together" in hosted.dispatcher.policy.reason
+
+
+SIDE_BY_SIDE = """
+import asyncio
+from modelyard_worker import context
+inside, most = 0, 0
+async def predict(inputs):
+    global inside, most
+    inside += 1
+    most = max(most, inside)
+    open('log', 'a').write(f"{inputs['input'].flat[0]:g} ")
+    try:
+        await asyncio.sleep(float(inputs['input'].flat[1]))
+        context.check()
+        if inputs['input'].flat[1] == 0.25:
+            raise ValueError('this value will not do')
+        return {'output': inputs['input'], 'most': [float(most)], 'mine': [len(context.current().parameters)]}
+    finally:
+        inside -= 1
+"""
+
+
+async def test_async_code_answers_several_requests_side_by_side_and_each_for_itself(tmp_path: Path) -> None:
+    quiet = {"warmup": "none"}
+    async with hosting(tmp_path, SIDE_BY_SIDE + "concurrency = 4\n", worker=quiet) as hosted:
+        assert "async: its requests are answered side by side" in hosted.dispatcher.policy.reason
+        outcomes: list[list[Any]] = [[] for _ in range(6)]
+        waits = (0.4, 30.0, 0.25, 0.3, 0.0, 0.0)
+        jobs = [
+            job([[float(n), wait]], outcomes[n], parameters={str(p): 1 for p in range(n)})
+            for n, wait in enumerate(waits)
+        ]
+        for each in jobs:
+            hosted.dispatcher.submit(each)
+        # Four are with the worker, in the order in which they came; the others wait their turn.
+        assert [bool(each.begun_at) for each in jobs] == [True] * 4 + [False] * 2
+        await until(
+            lambda: len((tmp_path / "log").read_text().split()) >= 4 if (tmp_path / "log").exists() else False
+        )
+        hosted.dispatcher.cancel(jobs[1])  # its task is cancelled, no other
+        await until(lambda: all(outcomes[n] for n in (0, 2, 3, 4, 5)))
+        assert (tmp_path / "log").read_text().split() == ["0", "1", "2", "3", "4", "5"]
+        assert isinstance(outcomes[2][0], Problem)
+        assert "this value will not do" in outcomes[2][0].message
+        for n in (0, 3, 4, 5):
+            assert isinstance(outcomes[n][0], Prediction), outcomes[n]
+            values = {each.name: to_array(each).ravel().tolist() for each in outcomes[n][0].outputs}
+            assert values["output"] == [float(n), waits[n]]
+            assert values["mine"] == [n]
+            assert values["most"] == [4.0]
+        assert outcomes[1] == []
+
+
+async def test_a_deadline_ends_one_of_the_requests_that_run_side_by_side(tmp_path: Path) -> None:
+    async with hosting(tmp_path, SIDE_BY_SIDE, worker={"warmup": "none"}) as hosted:
+        late: list[Any] = []
+        good: list[Any] = []
+        hosted.dispatcher.submit(job([[0.0, 30.0]], late, seconds=0.3))
+        hosted.dispatcher.submit(job([[1.0, 0.6]], good))
+        await until(lambda: bool(late and good))
+        assert late[0].status == 504
+        assert isinstance(good[0], Prediction)
+        first = hosted.supervisors[0].pid
+        again: list[Any] = []
+        hosted.dispatcher.submit(job([[2.0, 0.0]], again))
+        await until(lambda: bool(again))
+        assert isinstance(again[0], Prediction)
+        assert hosted.supervisors[0].pid == first
+
+
+async def test_what_kills_a_worker_is_found_among_those_that_ran_side_by_side(tmp_path: Path) -> None:
+    code = SIDE_BY_SIDE.replace(
+        "context.check()", "__import__('os')._exit(4) if inputs['input'].flat[0] == 2 else 0"
+    )
+    async with hosting(tmp_path, code, worker={"warmup": "none"}) as hosted:
+        outcomes: list[list[Any]] = [[] for _ in range(4)]
+        for n in range(4):
+            hosted.dispatcher.submit(job([[float(n), 0.3]], outcomes[n]))
+        await until(lambda: all(outcomes), seconds=20)
+        for n in (0, 1, 3):
+            assert isinstance(outcomes[n][0], Prediction), outcomes[n]
+        assert isinstance(outcomes[2][0], Problem)
+        assert "poison" in outcomes[2][0].message
+
+
+@pytest.mark.parametrize(
+    ("more", "merges"), [("", False), ("batchable = True\n", True), ("concurrency = 1\n", True)]
+)
+async def test_async_code_shares_calls_only_when_it_is_asked_to(
+    tmp_path: Path, more: str, merges: bool
+) -> None:
+    code = "async def predict(inputs):\n    return {'output': inputs['input']}\n" + more
+    async with hosting(tmp_path, code, worker={"warmup": "zero"}) as hosted:
+        assert hosted.dispatcher.policy.merges is merges
+
+
+async def test_a_wrong_depth_is_refused_when_the_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="expected a whole number from 1 to 16"):
+        async with hosting(tmp_path, "concurrency = 0\nasync def predict(inputs): return inputs"):
+            pass

@@ -30,6 +30,8 @@ class Guest:
     """What answers: the model itself, or the artifact's compiled variant."""
     variant_path: Path | None = None
     """Directory that holds the variant's file."""
+    known_bytes: int = 0
+    """Memory that a worker with it was seen to need; 0 for unknown."""
     inline: bool = False
     """Whether the serving process itself may compute the variant, having what that takes."""
 

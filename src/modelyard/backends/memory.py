@@ -65,6 +65,8 @@ class MemoryBackend:
     ) -> None:
         self.load: Callable[[Launch], Failure | None] = lambda launch: None
         """Decides at the start of a replica whether its model will load."""
+        self.uses: Callable[[Launch], tuple[int, int]] = lambda launch: (0, 0)
+        """Bytes of a worker once its model is loaded, and the most that it ever uses."""
         self.answer: Callable[[Task], Answer] = lambda task: Answer(result={"outputs": {}})
         """What guests answer to `run`."""
         self.use: Callable[[Sample], Sample] | None = None
@@ -190,6 +192,7 @@ class MemoryBackend:
     def _replica(self, entry: _Entry) -> Replica:
         phase, failure = self._phase(entry)
         launch = entry.launch
+        loaded_bytes, peak_bytes = self.uses(launch) if phase is Phase.READY else (0, 0)
         return Replica(
             name=launch.replica,
             revision=launch.revision,
@@ -200,6 +203,8 @@ class MemoryBackend:
             draining_since=entry.draining_since,
             stopping_since=entry.stopping_since,
             failure=failure,
+            loaded_bytes=loaded_bytes,
+            peak_bytes=peak_bytes,
             gpus=launch.gpus,
             cpu_millis=launch.cpu_millis,
             memory_reserved=launch.memory_bytes,

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from modelyard.cli import context, files, output
 from modelyard.client import options, payload
-from modelyard.domain import variant
+from modelyard.domain import quantity, variant
+from modelyard.domain.footprint import Footprint
 from modelyard.domain.model import Format, Requirements, Signature
 
 _FORMATS = ", ".join(Format)
@@ -28,6 +29,7 @@ _VERSION: list[output.Column] = [
     ("inputs", lambda v: "; ".join(_signature(a.signature) for a in v.artifacts)),
     ("python", lambda v: v.requirements.python),
     ("size", lambda v: f"{v.size:,} bytes"),
+    ("memory", lambda v: _memory(v.memory)),
     ("variant", lambda v: "; ".join(variant.described(a.optimization) for a in v.artifacts)),
     ("validation", lambda v: v.validation),
     ("run", lambda v: v.source_run),
@@ -58,6 +60,14 @@ def add_to(app: typer.Typer) -> None:
     for command in (publish, validate, test):
         app.command()(command)
     app.add_typer(group, name="model")
+
+
+def _memory(seen: Footprint) -> str:
+    """Memory as people read it: `212Mi loaded, 340Mi at most (original), measured`."""
+    if not seen.loaded_bytes:
+        return "not measured yet: a deployment shows it"
+    loaded, peak = (quantity.format_memory(size) for size in (seen.loaded_bytes, seen.peak_bytes))
+    return f"{loaded} loaded, {peak} at most, measured in a worker of the {seen.variant or 'original'}"
 
 
 def shown_metrics(metrics: dict[str, Any] | str) -> str:

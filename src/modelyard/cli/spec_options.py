@@ -71,6 +71,15 @@ def answers(
     }
 
 
+def reached(
+    host: Annotated[str | None, typer.Option(help="Domain, URL or path; stages stand in front")] = None,
+    own_port: Annotated[bool | None, typer.Option(help="Listen on a port for this service alone")] = None,
+    second_port: Annotated[bool | None, typer.Option(help="And on one for its second port")] = None,
+) -> Fields:
+    """Where it answers beside its path."""
+    return {"host": host, "own_port": own_port, "second_port": second_port}
+
+
 def scales(
     autoscale: Annotated[
         str | None, typer.Option(help="What replicas follow: cpu:50%,mem:50%,gpu:50%,concurrency:8,qps:100")
@@ -101,15 +110,6 @@ def scales(
 def _said(values: Fields) -> Fields | None:
     """Those that were said; None when none was."""
     return {name: value for name, value in values.items() if value is not None} or None
-
-
-def reached(
-    host: Annotated[str | None, typer.Option(help="Domain, URL or path; stages stand in front")] = None,
-    own_port: Annotated[bool | None, typer.Option(help="Listen on a port for this service alone")] = None,
-    second_port: Annotated[bool | None, typer.Option(help="And on one for its second port")] = None,
-) -> Fields:
-    """Where it answers beside its path."""
-    return {"host": host, "own_port": own_port, "second_port": second_port}
 
 
 GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales)

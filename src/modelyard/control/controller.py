@@ -35,8 +35,8 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.VALIDATION: validation.reconcile,
         kinds.ORPHANS: orphans.reconcile,
         kinds.RETENTION: retention.reconcile,
-        kinds.CAPACITY: capacity.reconcile,
         kinds.CERTIFICATE: certificate.reconcile,
+        kinds.CAPACITY: capacity.reconcile,
     }
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
@@ -44,6 +44,11 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.SAMPLING: sampling.Sampler(platform).reconcile,
         **{kind: partial(reconcile, platform) for kind, reconcile in functions.items()},
     }
+
+
+_FROM_THE_START = (
+    kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CERTIFICATE, kinds.CAPACITY,
+)  # fmt: skip
 
 
 async def prepare(platform: Platform) -> None:
@@ -56,8 +61,15 @@ async def prepare(platform: Platform) -> None:
     now = platform.clock()
     async with platform.database.begin() as tx:
         platform.sites.learn(await addressing.all_projects(tx))
-        once = (kinds.GATEWAY, kinds.ORPHANS, kinds.RETENTION, kinds.SAMPLING, kinds.CERTIFICATE)
-        for kind in (*once, kinds.CAPACITY):
+        once = (
+            kinds.GATEWAY,
+            kinds.ORPHANS,
+            kinds.RETENTION,
+            kinds.SAMPLING,
+            kinds.CERTIFICATE,
+            kinds.CAPACITY,
+        )
+        for kind in once:
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)

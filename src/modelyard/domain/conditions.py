@@ -83,8 +83,8 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
         _scheduled(facts),
         _runtime_ready(facts.runtime),
         _routed(deployment, facts),
-        *filter(None, (scaling.condition(deployment),)),
         *_addressed(deployment, facts),
+        *filter(None, (scaling.condition(deployment),)),
     )
     return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
 
@@ -179,17 +179,23 @@ def _after_kill(r: Replica, failures: Mapping[str, Failure]) -> Replica:
     return replace(r, phase=Phase.FAILED, failure=failures[r.name]) if r.name in failures else r
 
 
+def _none_wanted(deployment: Deployment) -> Condition:
+    """Why nobody answers though nothing is wrong."""
+    taker = deployment.claim.yielded_to
+    if taker:
+        reason, message = "TakenOver", f"{taker} has taken its host over"
+    elif scaling.sleeps(deployment):
+        reason, message = "Asleep", "a request wakes it"
+    else:
+        reason, message = "Offline", "no replicas are wanted"
+    return Condition(type="Ready", ok=False, reason=reason, message=message)
+
+
 def _ready(deployment: Deployment) -> Condition:
     ready, want = deployment.status.ready_replicas, rollout.wanted_replicas(deployment)
     message = f"{ready} of {want} replicas are ready"
     if want == 0:
-        taker = deployment.claim.yielded_to
-        reason, message = "Offline", "no replicas are wanted"
-        if taker:
-            reason, message = "TakenOver", f"{taker} has taken its host over"
-        elif scaling.sleeps(deployment):
-            reason, message = "Asleep", "a request wakes it"
-        return Condition(type="Ready", ok=False, reason=reason, message=message)
+        return _none_wanted(deployment)
     if ready >= want:
         return Condition(type="Ready", ok=True, reason="AllReady", message=message)
     return Condition(type="Ready", ok=False, reason="SomeReady" if ready else "NoneReady", message=message)

@@ -248,6 +248,10 @@ class Replica:
     """Why it is not ready; of a ready one, why its worker was restarted last."""
     worker_restarts: int = 0
     memory_bytes: int = 0
+    loaded_bytes: int = 0
+    """Of one worker that had just loaded the model."""
+    peak_bytes: int = 0
+    """The most that one worker was seen to use."""
     gpus: tuple[int, ...] = ()
     cpu_millis: int = 0
     """Reserved, as `memory_reserved`; what the accounting holds for it."""

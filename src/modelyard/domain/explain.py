@@ -64,8 +64,8 @@ def explain(
     compiled = variant.running((r.variant, r.inline) for r in deployment.status.replicas)
     if compiled not in ("", variant.Variant.ORIGINAL):
         running += f", answering with {compiled}"
-    if resting := _resting(deployment, want):
-        summary = resting
+    if want == 0:
+        summary = _nobody(deployment)
     elif found:
         summary = f"{service}: {found[0].message} ({running})"
     elif ready >= want:
@@ -78,21 +78,18 @@ def explain(
     return Explanation(summary=summary, healthy=healthy, findings=tuple(found))
 
 
-def _resting(deployment: Deployment, want: int) -> str:
-    """Why it is meant to run nothing; empty when it is to run."""
+def _nobody(deployment: Deployment) -> str:
+    """Why no replica is wanted, and what brings one back."""
     service, taker = deployment.key.service, deployment.claim.yielded_to
     if deployment.deleting:
         return f"{service} is being removed"
-    if scaling.sleeps(deployment):
-        return f"{service} is asleep: nobody asks it, and the next request wakes it"
     if taker:
         return (
             f"{service} is offline: {taker} has taken its host; `modelyard restart {service}` takes it back"
         )
-    if want == 0:
-        start = f"`modelyard scale {service} --replicas 1` starts it"
-        return f"{service} is offline: no replicas are wanted; {start}"
-    return ""
+    if scaling.sleeps(deployment):
+        return f"{service} is asleep: nobody asks it, and the next request wakes it"
+    return f"{service} is offline: no replicas are wanted; `modelyard scale {service} --replicas 1` starts it"
 
 
 def remedy(reason: str, words: dict[str, str]) -> str:
@@ -113,7 +110,7 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type in ("Scheduled", "Scaled", "Addressed") and condition.ok is False:
+        if condition.type in ("Scheduled", "Addressed", "Scaled") and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
     whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import wire
+from modelyard.domain.footprint import Footprint
 from modelyard.domain.variant import Optimization, Optimize
 
 
@@ -233,6 +234,8 @@ class ModelVersion:
     """Bytes of all files."""
     validation: Validation = Validation.PASSED
     warnings: tuple[str, ...] = ()
+    memory: Footprint = field(default_factory=Footprint)
+    """What a worker was seen to use, once it was deployed."""
     created_at: datetime
     created_by: str
     generation: int = 1

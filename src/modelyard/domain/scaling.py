@@ -9,6 +9,8 @@ from modelyard.domain.endpoint import Waking
 def honoured(deployment: Deployment) -> bool:
     """Whether load or clock decide: only in production, and not for a service that was taken offline."""
     spec = deployment.spec
+    if deployment.claim.yielded_to:
+        return False
     return deployment.stage is Stage.PRODUCTION and spec.autoscaling.declared and spec.replicas > 0
 
 

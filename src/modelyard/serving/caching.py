@@ -63,6 +63,8 @@ class ResponseCache:
         size = _size(outputs)
         if size > self._limit:
             return
+        # What is kept must not keep the memory that it was answered in.
+        outputs = tuple(tensor._replace(data=bytes(tensor.data)) for tensor in outputs)
         if key in self._entries:
             self.bytes -= _size(self._entries.pop(key))
         self._entries[key] = outputs

@@ -66,6 +66,8 @@ class WorkerConfig:
     hang_timeout_seconds: float = 10.0
     memory_bytes: int = 0
     """Resident memory above which a worker is ended; 0 is no limit."""
+    known_bytes: int = 0
+    """What a worker was seen to need once, for the question whether it fits; 0 for unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,7 @@ def _worker(document: Mapping[str, Any]) -> WorkerConfig:
         load_timeout_seconds=_number(document, "load_timeout_seconds", 120.0, path="worker."),
         hang_timeout_seconds=_number(document, "hang_timeout_seconds", 10.0, path="worker."),
         memory_bytes=int(_number(document, "memory_bytes", 0, path="worker.")),
+        known_bytes=int(_number(document, "known_bytes", 0, path="worker.")),
     )
 
 

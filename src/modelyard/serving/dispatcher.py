@@ -10,7 +10,8 @@ from time import monotonic
 from typing import Any, Protocol
 
 from modelyard.oip.tensor import total_bytes
-from modelyard.serving.batching.merging import PAD, merge, rows_of, split
+from modelyard.serving.batching.merging import PAD, Pieces, gather, rows_of, split
+from modelyard.serving.batching.pace import Spent, seconds_of
 from modelyard.serving.batching.policy import Policy
 from modelyard.serving.caching import COLLAPSED, HIT, MISS, Flight, ResponseCache
 from modelyard.serving.errors import Failure, Problem, expired, unavailable
@@ -30,6 +31,10 @@ class Runner(Protocol):
     @property
     def load(self) -> int:
         """Calls it has now."""
+
+    @property
+    def parallel(self) -> int:
+        """Calls that it works on at a time."""
 
     @property
     def has_room(self) -> bool:
@@ -240,8 +245,10 @@ class Dispatcher:
             runner = self._freest()
             if runner is None or (runner.load and self._holds_back()):
                 return
+            if runner.load and runner.parallel > 1 and self._line.next_is_suspect:
+                return  # what may kill a worker gets one for itself, so that no other is blamed
             most = self.policy.max_rows if self.policy.merges else 1
-            self._drop_late(self.policy.pace.least(min(most, len(self._line))))
+            self._drop_late(self.policy.paces.least(min(most, len(self._line))))
             if not self._line:
                 return
             jobs = tuple(job for job in self._line.take(self.policy.rows_for, most) if not job.settled)
@@ -255,15 +262,18 @@ class Dispatcher:
         if isinstance(outcome, Problem):
             self._failed(work, outcome)
             return
-        rows = sum(work.rows)
-        self.policy.observe(rows, outcome.infer_seconds)
         self._flow.observe(len(work.jobs), outcome.infer_seconds)
         if self.on_call is not None:
             self.on_call(work, outcome.infer_seconds)
+        joining = 0.0
         if len(work.jobs) == 1:
             self._finish(work.jobs[0], outcome)
         else:
             self._share_out(work, outcome)
+            joining = work.jobs[0].merge_seconds
+        rows = sum(work.rows)
+        spent = Spent(outcome.infer_seconds, work.worker_seconds, work.front_seconds + joining)
+        self.policy.observe(rows, seconds_of(spent, shared=len(work.jobs) > 1), work.size // rows)
 
     def part(self, work: Work, prediction: Prediction) -> None:
         """A part of a streamed answer came."""
@@ -276,19 +286,18 @@ class Dispatcher:
     def _begin(self, runner: Runner, jobs: tuple[Job, ...]) -> None:
         now = self._clock()
         first = jobs[0]
-        if len(jobs) == 1:
-            inputs = first.inputs
-        else:
-            inputs = merge([job.inputs for job in jobs], first.parameters.get(PAD))
+        pieces: tuple[Pieces, ...] = ()
+        if len(jobs) > 1:
+            pieces = gather([job.inputs for job in jobs], first.parameters.get(PAD))
         work = Work(
             jobs=jobs,
-            inputs=inputs,
             rows=tuple(max(rows_of(job.inputs), 1) for job in jobs),
             parameters=first.parameters,
             deadline=max(job.deadline for job in jobs),
             begun_at=now,
             streams=first.on_part is not None,
             runner=runner,
+            pieces=pieces,
         )
         seconds = self._clock() - now
         for job in jobs:
@@ -340,13 +349,13 @@ class Dispatcher:
     def _drop_late(self, seconds: float) -> None:
         """Turn away who cannot be done in time by the quickest call, so that those behind them can."""
         while (job := self._line.next_single) is not None and job.deadline - self._clock() < seconds:
-            self._line.take(lambda first, _: first, 1)
+            self._line.take(lambda first, *_: first, 1)
             if not job.settled:
                 self._finish(job, self._too_late(job))
 
     def _is_late(self, job: Job, ahead: int) -> bool:
         left = job.deadline - self._clock()
-        return self._flow.is_late(left, ahead=ahead, workers=len(self._runners))
+        return self._flow.is_late(left, ahead=ahead, workers=self._hands)
 
     def _too_late(self, job: Job) -> Problem:
         message = (
@@ -369,11 +378,16 @@ class Dispatcher:
         self._finish(least, full)
 
     def _retry_after(self) -> int:
-        return self._flow.retry_after(ahead=len(self._line), workers=len(self._runners))
+        return self._flow.retry_after(ahead=len(self._line), workers=self._hands)
+
+    @property
+    def _hands(self) -> int:
+        """Calls that all workers together work on at a time."""
+        return sum(runner.parallel for runner in self._runners)
 
     def _freest(self) -> Runner | None:
         most = MOST_AHEAD if self.policy.merges else self._rules.limit + 1
-        free = [runner for runner in self._runners if runner.has_room and runner.load < most]
+        free = [each for each in self._runners if each.has_room and each.load < max(most, each.parallel)]
         if len(free) < 2:
             return free[0] if free else None
         return min(free, key=lambda runner: runner.load)

@@ -17,7 +17,7 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.model import ServedModel
 from modelyard.oip.signature import compile_signature
 from modelyard.serving.batching.merging import obstacle_in
-from modelyard.serving.batching.policy import Policy
+from modelyard.serving.batching.policy import ON, Policy
 from modelyard.serving.caching import ResponseCache
 from modelyard.serving.config import Limits, ModelConfig
 from modelyard.serving.dispatcher import Dispatcher, Rules
@@ -84,6 +84,10 @@ class HostedModel:
         self.restarts = 0
         self.loaded_bytes = 0
         """Memory of a worker that had just loaded it, as measured; 0 before it ever was."""
+        self.peak_bytes = 0
+        """The most memory that one worker was seen to use."""
+        self.threads: Mapping[str, Any] = {}
+        """With how many threads a worker computes and why, where there was a choice."""
         self.explanation: Mapping[str, Any] = {}
         self.supervisors: tuple[Supervisor, ...] = ()
         self._owner = owner
@@ -113,21 +117,34 @@ class HostedModel:
         """Bytes of memory of its workers when last looked at."""
         return sum(supervisor.resident for supervisor in self.supervisors)
 
-    @property
-    def _needed(self) -> int:
-        """Bytes that loading takes: as measured the last time, at least what its files have."""
+    def _misfit(self, count: int) -> Failure | None:
+        """Why so many workers do not fit into memory: as measured here or before, at least their files."""
         worker = self.config.worker
-        return worker.count * max(self.loaded_bytes, artifact_bytes(worker.config))
+        measured, files = self.loaded_bytes or worker.known_bytes, artifact_bytes(worker.config)
+        return misfit(
+            self.config.name, count * max(measured, files), free_bytes(), measured=measured >= files
+        )
+
+    def unfit(self, supervisor: Supervisor) -> Failure | None:
+        """Why a worker's successor cannot be started now: the machine may have less memory than it had."""
+        return self._misfit(1) if supervisor.has_served else None
 
     def as_json(self) -> Mapping[str, Any]:
         """What it is and does, for the front's state."""
+        self._note_peak()
         return {
             "name": self.config.name,
             "version": self.config.version,
             "phase": self.phase,
             "memory_bytes": self.loaded_bytes,
+            "peak_bytes": self.peak_bytes,
+            "threads": self.threads,
             "batch": self.explanation,
         }
+
+    def _note_peak(self) -> None:
+        peaks = [supervisor.peak for supervisor in self.supervisors]
+        self.peak_bytes = max(self.peak_bytes, *peaks, 0)
 
     def explain(self) -> None:
         """Put into words how its requests share calls, as far as that is known now."""
@@ -141,6 +158,7 @@ class HostedModel:
             "modelyard_worker_up": sum(s.is_ready for s in self.supervisors),
             "modelyard_worker_rss_bytes": self.resident,
             "modelyard_model_loaded_bytes": self.loaded_bytes,
+            "modelyard_model_peak_bytes": self.peak_bytes,
             "modelyard_batching": float(self.dispatcher.policy.merges),
             "modelyard_cache_bytes": self.dispatcher.cache.bytes if self.dispatcher.cache is not None else 0,
         }
@@ -163,7 +181,7 @@ class HostedModel:
         if self.dispatcher.cache is not None:
             self.dispatcher.cache.clear()
         self.dispatcher.obstacle = Failure("Starting", "the model is loading")
-        failure = misfit(self.config.name, self._needed, free_bytes())
+        failure = self._misfit(self.config.worker.count)
         if failure is not None:
             self.failure = self.last_failure = failure
             self._fail(failure)
@@ -229,6 +247,7 @@ class HostedModel:
         self._learn_signature(loaded.get("signature"))
         self._learn_pace(loaded)
         self.loaded_bytes = resident_bytes(supervisor.pid) or self.loaded_bytes
+        self.peak_bytes = max(self.peak_bytes, self.loaded_bytes)
         self.explain()
         self._log.info(
             "worker_ready",
@@ -318,13 +337,19 @@ class HostedModel:
         policy = self.dispatcher.policy
         warmup = loaded.get("warmup")
         said: Mapping[str, Any] = warmup if isinstance(warmup, dict) else {}
+        tried = said.get("threads")
+        self.threads = tried if isinstance(tried, dict) else {}
         obstacle = obstacle_in(self.model.signature) or str(said.get("obstacle") or "")
-        if loaded.get("batchable") is False:
-            obstacle = "the model's code says batchable = False, or yields its answers"
+        match loaded.get("batchable", True):
+            case False:
+                obstacle = "the model's code says batchable = False, or yields its answers"
+            case None if policy.mode != ON:
+                obstacle = "the model's code is async: its requests are answered side by side"
         policy.allow(obstacle)
         with contextlib.suppress(TypeError, ValueError):
+            row_bytes = int(said.get("row_bytes") or 0)
             for rows, seconds in said.get("costs") or ():
-                policy.observe(int(rows), float(seconds))
+                policy.observe(int(rows), float(seconds), row_bytes)
         if said.get("failure"):
             self._log.error("warmup_failed", model=self.config.name, message=str(said["failure"]))
 

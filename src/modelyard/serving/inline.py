@@ -41,6 +41,11 @@ class InlineRunner:
         return self._threaded
 
     @property
+    def parallel(self) -> int:
+        """Calls that it works on at a time."""
+        return 1
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes another one."""
         return self._threaded < MOST_THREADED

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from modelyard.oip.tensor import Tensor
+from modelyard.oip.tensor import Tensor, total_bytes
+from modelyard.serving.batching.merging import Pieces
 from modelyard.serving.errors import Problem
 
 HIGHEST_PRIORITY, USUAL_PRIORITY, LOWEST_PRIORITY = 1, 5, 9
@@ -76,8 +77,6 @@ class Work:
     """One call to the model."""
 
     jobs: tuple[Job, ...]
-    inputs: tuple[Tensor, ...]
-    """The jobs' rows, one below the other."""
     rows: tuple[int, ...]
     """How many of them are each job's."""
     parameters: Mapping[str, Any]
@@ -87,6 +86,32 @@ class Work:
     streams: bool = False
     """Whether its answer is wanted in parts."""
     runner: Any = field(default=None, repr=False)
+    pieces: tuple[Pieces, ...] = ()
+    """The rows of several jobs, where they lie; empty for one job."""
+    front_seconds: float = 0.0
+    """What the front spent on bringing large tensors to the worker and the answer back."""
+    worker_seconds: float = 0.0
+    """What the worker spent on that."""
+    _joined: tuple[Tensor, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The jobs' rows, one below the other, in one piece."""
+        if not self.pieces:
+            return self.jobs[0].inputs
+        if not self._joined:
+            self._joined = tuple(pieces.joined() for pieces in self.pieces)
+        return self._joined
+
+    @property
+    def size(self) -> int:
+        """Bytes of all inputs."""
+        return sum(total_bytes(job.inputs) for job in self.jobs)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker died with one of its jobs inside."""
+        return any(job.crashes for job in self.jobs)
 
     @property
     def is_wanted(self) -> bool:

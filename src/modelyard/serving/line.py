@@ -12,6 +12,8 @@ from modelyard.serving.jobs import Job
 MOST_LOOKED_AT = 256
 """Waiting jobs that are looked through for company."""
 
+Choose = Callable[[int, int, int], int]
+
 
 class Line:
     """Waiting jobs. Groups that must be called together, and alone, go before all others."""
@@ -75,16 +77,21 @@ class Line:
         """The job that is next, unless it belongs to a group."""
         return None if self._groups else self.oldest
 
+    @property
+    def next_is_suspect(self) -> bool:
+        """Whether a worker died with the next job inside."""
+        return bool(self._groups) and any(job.crashes for job in self._groups[0])
+
     def least(self, than: int) -> Job | None:
         """The youngest job of the lowest class below a priority; None when all are at least that high."""
         lower = [priority for priority, jobs in self._classes.items() if priority > than and jobs]
         return self._classes[max(lower)][-1] if lower else None
 
-    def take(self, choose: Callable[[int, int], int], most: int) -> tuple[Job, ...]:
+    def take(self, choose: Choose, most: int) -> tuple[Job, ...]:
         """The jobs of the next call leave; there is at least one.
 
-        `choose(first, waiting)` says how many rows the call may have, of `waiting` that go together and of
-        which `first` must; `most` bounds what is looked at.
+        `choose(first, waiting, row_bytes)` says how many rows of about so many bytes the call may have, of
+        `waiting` that go together and of which `first` must; `most` bounds what is looked at.
         """
         if self._groups:
             group = self._groups.popleft()
@@ -100,7 +107,7 @@ class Line:
             self._weigh(job, -1)
         return tuple(taken)
 
-    def _mates(self, first: Job, jobs: deque[Job], choose: Callable[[int, int], int], most: int) -> list[Job]:
+    def _mates(self, first: Job, jobs: deque[Job], choose: Choose, most: int) -> list[Job]:
         kind = _kind(first)
         rows = waiting = rows_of(first.inputs)
         fitting: list[tuple[Job, int]] = []
@@ -111,7 +118,7 @@ class Line:
             if size and _kind(job) == kind:
                 fitting.append((job, size))
                 waiting += size
-        wanted = choose(rows, waiting) if fitting else rows
+        wanted = choose(rows, waiting, total_bytes(first.inputs) // rows) if fitting else rows
         mates: list[Job] = []
         for job, size in fitting:
             if rows + size > wanted:

@@ -27,12 +27,13 @@ def artifact_bytes(worker_config: Mapping[str, Any]) -> int:
     return sum(_size(home / name) for name in names)
 
 
-def misfit(name: str, needed: int, free: int) -> Failure | None:
+def misfit(name: str, needed: int, free: int, *, measured: bool = False) -> Failure | None:
     """The failure of a model that does not fit, with both numbers; None when it does or nothing is known."""
+    how = " (measured)" if measured else ""
     if not needed or not free or needed <= free:
         return None
     message = (
-        f'model "{name}" does not fit: needs {_gib(needed)}, free {_gib(free)}; unload another model, '
+        f'model "{name}" does not fit: needs {_gib(needed)}{how}, free {_gib(free)}; unload another model, '
         "or give the replica more memory"
     )
     return Failure("InsufficientResources", message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -108,7 +109,9 @@ class Statistics:
         """A request was begun and did not get a prediction."""
         self.fail.add(seconds)
 
-    def document(self, name: str, version: str, *, resident_bytes: int) -> dict[str, Any]:
+    def document(
+        self, name: str, version: str, *, resident_bytes: int, threads: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """An entry of `model_stats`."""
         return {
             "name": name,
@@ -129,4 +132,5 @@ class Statistics:
                 {"batch_size": size, **batch.document()} for size, batch in sorted(self.batches.items())
             ],
             "memory_usage": [{"type": "CPU", "id": 0, "byte_size": resident_bytes}],
+            **({"modelyard_threads": threads} if threads else {}),
         }

@@ -55,7 +55,9 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         raise Failure("ModelLoadFailed", f"the file holds a {kind}: expected a fitted estimator with predict")
     _require_fitted(model)
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    _bound_threads(model, threads(config))
+    set_threads = _threads_of(model)
+    if threads(config):
+        set_threads(threads(config))
     given = published(config)
     known = fitted.inputs_of(model)
     inputs = tables.input_specs(known, given)
@@ -81,6 +83,7 @@ def load_estimator(model: Any, config: Mapping[str, Any], *, version: str) -> Lo
         predict=predict,
         source=model,
         known=known,
+        set_threads=set_threads,
     )
 
 
@@ -119,10 +122,22 @@ def _last(model: Any) -> Any:
     return _last(steps[-1][1]) if isinstance(steps, list) and steps else model
 
 
-def _bound_threads(model: Any, count: int) -> None:
-    for part in fitted.walk(model):
-        if count and getattr(part, "n_jobs", None) not in (None, 1) and hasattr(part, "get_params"):
+def _threads_of(model: Any) -> Callable[[int], None]:
+    """Sets with how many threads an estimator, and the libraries below it, compute."""
+    parts = [
+        part
+        for part in fitted.walk(model)
+        if getattr(part, "n_jobs", None) not in (None, 1) and hasattr(part, "get_params")
+    ]
+
+    def set_threads(count: int) -> None:
+        for part in parts:
             part.n_jobs = count
+        pools = sys.modules.get("threadpoolctl")  # scikit-learn brings it along
+        if pools is not None:
+            pools.threadpool_limits(limits=count)
+
+    return set_threads
 
 
 def _answers(model: Any, function: str) -> "tuple[List[Spec], Answer]":

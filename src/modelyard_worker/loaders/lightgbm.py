@@ -72,6 +72,7 @@ def _load_booster(booster: Any, config: Mapping[str, Any], *, version: str) -> L
         source=booster,
         known=known,
         objective=objective,
+        set_threads=lambda count: options.update(num_threads=count),
     )
 
 

@@ -11,7 +11,19 @@ import os
 import platform
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -19,13 +31,15 @@ from modelyard_worker import outputs, requests, signatures
 from modelyard_worker.arrays import normal
 from modelyard_worker.config import entry_path, published
 from modelyard_worker.failures import Failure
-from modelyard_worker.loaded import Loaded
+from modelyard_worker.loaded import Aside, Loaded
 from modelyard_worker.steps import Loop, Steps
 
 if TYPE_CHECKING:
     from modelyard_worker.loaded import Arrays
     from modelyard_worker.signatures import Spec
 
+MOST_ASIDE = 16
+"""Requests that async code has at a time, unless it says fewer; there are as many pieces of shared memory."""
 REMEDY = "write a class Model with predict(self, inputs), or a function predict(inputs)"
 
 
@@ -34,7 +48,8 @@ def load(config: Mapping[str, Any]) -> Loaded:
 
     The steps are preprocess, predict and postprocess; each may be sync or async. `predict` takes a dict of
     arrays and returns a dict, array, list or DataFrame, or yields such as the parts of a streamed answer. A
-    model with `batchable = False` gets the rows of one request at a time.
+    model with `batchable = False` gets the rows of one request at a time; async code gets several requests
+    side by side, as many as `concurrency` says.
     """
     path = entry_path(config)
     if os.path.isdir(path):
@@ -45,23 +60,10 @@ def load(config: Mapping[str, Any]) -> Loaded:
     inputs = list(given.get("inputs") or _sampled(given))
     declared = list(given.get("outputs") or ())
     specs, adapt = outputs.declared(declared, ())
-    names = [str(each["name"]) for each in declared]
-
-    def stream(tensors: Arrays, _: Mapping[str, Any]) -> Iterator[Arrays]:
-        signatures.check(inputs, tensors)
-        for part in steps.parts(tensors):
-            yield adapt(named(part, names))
-
-    def predict(tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
-        if steps.streams:
-            return joined(list(stream(tensors, parameters)))
-        signatures.check(inputs, tensors)
-        answer: Arrays = adapt(named(steps.whole(tensors), names))
-        return answer
-
+    answers = _Answers(steps, inputs, [str(each["name"]) for each in declared], adapt)
     owner = getattr(steps.predict, "__self__", None)
     kind = type(owner).__name__
-    batchable = getattr(module if owner is None else owner, "batchable", True)
+    depth, batchable = _company(steps, module if owner is None else owner)
     return Loaded(
         signature=signatures.signature(inputs, specs, given),
         device="CPU",
@@ -70,10 +72,73 @@ def load(config: Mapping[str, Any]) -> Loaded:
             "algorithm": "Python class" if kind == "Model" else "Python function",
             "function": config.get("function") or "unknown",
         },
-        predict=predict,
-        stream=stream if steps.streams else None,
-        batchable=bool(batchable) and not steps.streams,
+        predict=answers.predict,
+        stream=answers.stream if steps.streams else None,
+        batchable=batchable,
+        aside=None
+        if depth == 1
+        else Aside(depth, lambda: steps.loop, answers.predict_aside, answers.parts_aside),
     )
+
+
+class _Answers:
+    """What requests are answered with: the steps between checked inputs and named outputs."""
+
+    def __init__(self, steps: Steps, inputs: List[Spec], names: List[str], adapt: Any) -> None:
+        self._steps = steps
+        self._inputs = inputs
+        self._names = names
+        self._adapt = adapt
+
+    def predict(self, tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        """The whole answer."""
+        if self._steps.streams:
+            return joined(list(self.stream(tensors, parameters)))
+        signatures.check(self._inputs, tensors)
+        return self._named(self._steps.whole(tensors))
+
+    def stream(self, tensors: Arrays, _: Mapping[str, Any]) -> Iterator[Arrays]:
+        """The answer in parts."""
+        signatures.check(self._inputs, tensors)
+        for part in self._steps.parts(tensors):
+            yield self._named(part)
+
+    async def predict_aside(self, tensors: Arrays, parameters: Mapping[str, Any]) -> Arrays:
+        """The whole answer, beside others."""
+        if self._steps.streams:
+            return joined([part async for part in self.parts_aside(tensors, parameters)])
+        signatures.check(self._inputs, tensors)
+        return self._named(await self._steps.whole_aside(tensors))
+
+    async def parts_aside(self, tensors: Arrays, _: Mapping[str, Any]) -> AsyncIterator[Arrays]:
+        """The answer in parts, beside others."""
+        signatures.check(self._inputs, tensors)
+        async for part in self._steps.parts_aside(tensors):
+            yield self._named(part)
+
+    def _named(self, value: Any) -> Arrays:
+        answer: Arrays = self._adapt(named(value, self._names))
+        return answer
+
+
+def _company(steps: Steps, owner: Any) -> Tuple[int, Optional[bool]]:
+    """How many requests the code takes side by side, and whether rows of several may share a call.
+
+    What waits beside others gains nothing by sharing a call with them, unless its author says so.
+    """
+    depth = _depth(owner) if steps.is_async else 1
+    said = getattr(owner, "batchable", None if depth > 1 else True)
+    return depth, False if steps.streams else None if said is None else bool(said)
+
+
+def _depth(owner: Any) -> int:
+    """How many requests async code takes at a time, as its attribute `concurrency` says."""
+    depth = getattr(owner, "concurrency", MOST_ASIDE)
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= MOST_ASIDE:
+        raise Failure(
+            "ModelLoadFailed", f"concurrency = {depth!r}: expected a whole number from 1 to {MOST_ASIDE}"
+        )
+    return depth
 
 
 def joined(parts: "list[Arrays]") -> Arrays:
@@ -152,28 +217,30 @@ def _hook(directory: str) -> Callable[[str], Any]:
 
 
 def _steps(module: ModuleType, directory: str) -> Steps:
+    # One loop for everything: what `load` opened belongs to the loop that it was opened on.
+    loop = Loop()
     kind = getattr(module, "Model", None)
     if isinstance(kind, type):
         model = kind(directory) if _arity(kind) else kind()
         start = getattr(model, "load", None)
         if callable(start):
-            Loop().settled(start(directory) if _arity(start) else start())
-        return _found(model, getattr(model, "predict", None))
+            loop.settled(start(directory) if _arity(start) else start())
+        return _found(loop, model, getattr(model, "predict", None))
     predict = getattr(module, "predict", None)
     start = getattr(module, "load", None)
     if callable(predict) and callable(start):
-        model = Loop().settled(start(directory) if _arity(start) else start())
+        model = loop.settled(start(directory) if _arity(start) else start())
         if _arity(predict) >= 2:
             function = predict
-            return _found(module, functools.partial(function, model))
-    return _found(module, predict)
+            return _found(loop, module, functools.partial(function, model))
+    return _found(loop, module, predict)
 
 
-def _found(owner: Any, predict: Optional[Callable[[Any], Any]]) -> Steps:
+def _found(loop: Loop, owner: Any, predict: Optional[Callable[[Any], Any]]) -> Steps:
     if not callable(predict):
         raise Failure("ModelLoadFailed", f"the code has no predict: {REMEDY}")
     before, after = getattr(owner, "preprocess", None), getattr(owner, "postprocess", None)
-    return Steps(before if callable(before) else None, predict, after if callable(after) else None)
+    return Steps(before if callable(before) else None, predict, after if callable(after) else None, loop)
 
 
 def _arity(function: Callable[..., Any]) -> int:

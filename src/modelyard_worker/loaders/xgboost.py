@@ -64,6 +64,7 @@ def _load_booster(library: Any, booster: Any, config: Mapping[str, Any]) -> Load
         source=booster,
         known=known,
         objective=objective,
+        set_threads=lambda count: booster.set_param({"nthread": count}),
     )
 
 

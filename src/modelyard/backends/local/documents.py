@@ -62,6 +62,7 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
             "load_timeout_seconds": spec.start_timeout_seconds,
             "hang_timeout_seconds": _HANG_SECONDS,
             "memory_bytes": launch.memory_bytes // spec.workers,
+            "known_bytes": launch.guest.known_bytes,
         },
         "limits": {
             "queue": spec.queue_size,

@@ -55,6 +55,8 @@ def judge(facts: Facts, *, patience: float) -> Replica:
         failure=failure,
         worker_restarts=_count(state, "worker_restarts"),
         memory_bytes=(_count(state, "memory_bytes") or facts.resident_bytes) if facts.alive else 0,
+        loaded_bytes=_of_model(state, "memory_bytes"),
+        peak_bytes=_of_model(state, "peak_bytes"),
         gpus=record.gpus,
         cpu_millis=record.cpu_millis,
         memory_reserved=record.memory_bytes,
@@ -116,6 +118,13 @@ def _failure(state: Mapping[str, Any] | None, name: str) -> Failure | None:
     if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
         return None
     return Failure(reason=said["reason"], message=str(said.get("message") or ""))
+
+
+def _of_model(state: Mapping[str, Any], name: str) -> int:
+    """A number of the front's one model; a front of several says nothing of one version."""
+    models = state.get("models")
+    said = models[0] if isinstance(models, list) and len(models) == 1 else None
+    return _count(said, name) if isinstance(said, dict) else 0
 
 
 def _count(state: Mapping[str, Any], name: str) -> int:

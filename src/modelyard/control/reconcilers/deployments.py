@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.control import authorise, kinds
 from modelyard.control.deployments import KIND, address_failure, gateway_failure
+from modelyard.control.footprints import Footprints
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import launching, routing, transitions
@@ -64,6 +65,7 @@ class Deployments:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._starting = asyncio.Lock()
+        self._footprints = Footprints(platform)
 
     async def reconcile(self, text: str) -> Again | None:
         """One step; None when the deployment is gone."""
@@ -80,6 +82,7 @@ class Deployments:
         if deployment.deleting and not observed:
             await _finalise(platform, deployment)
             return None
+        await self._footprints.note(known, observed)
         if gateway is None and address is None and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
         scene = _Scene(

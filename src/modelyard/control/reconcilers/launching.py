@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from modelyard.backends.base import Launch
 from modelyard.control import downloads, environments, models, trials, variants
 from modelyard.control.platform import Platform
-from modelyard.domain import naming, rollout
+from modelyard.domain import footprint, naming, rollout
 from modelyard.domain.deployment import Deployment, Failure, Key, Revision
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound, Refused, TooLarge, Unavailable
 from modelyard.domain.placement import Claim, Placement, Request, Unfit, claims, place_all
@@ -95,6 +96,9 @@ async def _launch(
     interpreter = status.interpreter if status else ""
     request = Request.of(spec.resources)
     guest = await trials.guest_of(platform, version, artifact, spec.runtime, interpreter)
+    guest = await variants.served(platform, guest, spec, status)
+    if not spec.artifact:
+        guest = replace(guest, known_bytes=footprint.needed(version.memory, guest.variant.value))
     return Launch(
         key=Key(revision.project, revision.name, revision.stage),
         replica=replica,
@@ -102,7 +106,7 @@ async def _launch(
         model=version.model,
         version=version.version,
         spec=spec,
-        guest=await variants.served(platform, guest, spec, status),
+        guest=guest,
         cpu_millis=request.cpu_millis,
         memory_bytes=request.memory_bytes,
         gpus=placement.gpus,

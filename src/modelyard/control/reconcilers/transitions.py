@@ -135,11 +135,19 @@ def _restarts(old: DeploymentStatus, new: DeploymentStatus) -> Iterator[tuple[st
 
 
 def _essence(replica: Replica) -> Replica:
-    return replace(replica, memory_bytes=0, phase_since=0.0)
+    return replace(replica, memory_bytes=0, loaded_bytes=0, peak_bytes=0, phase_since=0.0)
 
 
 def _stable(status: DeploymentStatus) -> DeploymentStatus:
-    rounded = tuple(replace(r, memory_bytes=r.memory_bytes >> 24) for r in status.replicas)
+    rounded = tuple(
+        replace(
+            r,
+            memory_bytes=r.memory_bytes >> 24,
+            loaded_bytes=r.loaded_bytes >> 24,
+            peak_bytes=r.peak_bytes >> 24,
+        )
+        for r in status.replicas
+    )
     return replace(status, replicas=rounded)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -20,6 +20,8 @@ OURS = frozenset(
     {"binary_data_output", "cache", "content_type", "headers", "id", PAD, "priority", "timeout"},
 )
 """Request parameters that concern the server and never the model."""
+VIEWED_BYTES = 65536
+"""Larger answers are not copied to be cut up."""
 _NUMBERS = (int, float)
 
 
@@ -63,12 +65,35 @@ def check_pad(parameters: Mapping[str, Any]) -> None:
         raise Rejected(f"parameters.{PAD}", f"expected a number to fill shorter rows with, got {pad!r}")
 
 
-def merge(requests: Sequence[Sequence[Tensor]], pad: float | None = None) -> tuple[Tensor, ...]:
+class Pieces(NamedTuple):
+    """A tensor of one call whose rows still lie where each request's came, one piece below the other."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parts: tuple[Raw, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(map(len, self.parts))
+
+    def joined(self) -> Tensor:
+        """The tensor in one piece, which costs a copy."""
+        return Tensor(self.name, self.datatype, self.shape, b"".join(self.parts))
+
+
+def gather(requests: Sequence[Sequence[Tensor]], pad: float | None = None) -> tuple[Pieces, ...]:
     """One call's tensors: the requests' rows one below the other, shorter ones filled up with `pad`.
 
-    All requests have the same kind.
+    All requests have the same kind. Nothing is copied but what must be filled up.
     """
-    return tuple(_joined(tensors, pad) for tensors in zip(*requests, strict=True))
+    return tuple(_gathered(tensors, pad) for tensors in zip(*requests, strict=True))
+
+
+def merge(requests: Sequence[Sequence[Tensor]], pad: float | None = None) -> tuple[Tensor, ...]:
+    """The same in one piece each."""
+    return tuple(pieces.joined() for pieces in gather(requests, pad))
 
 
 def split(outputs: Sequence[Tensor], rows: Sequence[int]) -> list[tuple[Tensor, ...]] | None:
@@ -80,12 +105,12 @@ def split(outputs: Sequence[Tensor], rows: Sequence[int]) -> list[tuple[Tensor, 
     return [tuple(parts[index] for parts in cut) for index in range(len(rows))]
 
 
-def _joined(tensors: Sequence[Tensor], pad: float | None) -> Tensor:
+def _gathered(tensors: Sequence[Tensor], pad: float | None) -> Pieces:
     first = tensors[0]
     if pad is not None and any(tensor.shape[1:] != first.shape[1:] for tensor in tensors):
         tensors = [_filled(tensor, _longest(tensors), pad) for tensor in tensors]
     shape = (sum(tensor.shape[0] for tensor in tensors), *tensors[0].shape[1:])
-    return Tensor(first.name, first.datatype, shape, b"".join(tensor.data for tensor in tensors))
+    return Pieces(first.name, first.datatype, shape, tuple(tensor.data for tensor in tensors))
 
 
 def _longest(tensors: Sequence[Tensor]) -> tuple[int, ...]:
@@ -112,8 +137,12 @@ def _cut(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
         size = ITEM_BYTES[tensor.datatype]
         ends = range(0, (sum(rows) * per_row + 1) * size, size)
     places = [ends[count * per_row] for count in accumulate(rows, initial=0)]
+    data: Raw = tensor.data
+    if len(data) > VIEWED_BYTES:
+        # Views of what was answered cost nothing, whatever its size.
+        data = memoryview(data)
     return [
-        Tensor(tensor.name, tensor.datatype, (count, *trailing), bytes(tensor.data[start:end]))
+        Tensor(tensor.name, tensor.datatype, (count, *trailing), data[start:end])
         for count, (start, end) in zip(rows, pairwise(places), strict=True)
     ]
 

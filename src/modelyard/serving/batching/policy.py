@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from modelyard.serving.batching.pace import KNOWN, Cost, Pace, size_of
+from modelyard.serving.batching.pace import KNOWN, Cost, Pace, Paces, size_of
 
 GAIN = 0.95
 """Calls with more rows must cost less than this share for each row, or they are not worth the company."""
-SHARE_OF_TIME = 0.5
-"""A request may just miss a call and wait for it before its own: each may take half the time allowed."""
 USUAL_SECONDS = 0.5
 """The time allowed where nobody said one, unless a single row takes longer than a quarter of it."""
 AUTO, OFF, ON = MODES = ("auto", "off", "on")
@@ -26,7 +25,7 @@ class Policy:
     def __init__(
         self, *, mode: str = OFF, max_rows: int = 64, slo_seconds: float = 0.0, obstacle: str = ""
     ) -> None:
-        self.pace = Pace()
+        self.paces = Paces()
         self.mode = mode
         self.max_rows = max_rows
         self._slo_seconds = slo_seconds
@@ -37,32 +36,34 @@ class Policy:
         """Whether requests may share a call at all."""
         return self.mode != OFF and not self._obstacle and self.max_rows > 1
 
-    def rows_for(self, first: int, waiting: int) -> int:
+    def rows_for(self, first: int, waiting: int, row_bytes: int = 0) -> int:
         """How many rows to call the model with, when `first` must go and `waiting` could, `first` included.
 
-        Until the cost of a size is known, that size is tried; afterwards the size that is cheapest for each
-        row is taken, of those that keep to the time allowed.
+        A row has `row_bytes`; what is known of calls goes by that too, as heavy rows may cost more to join
+        than a call does. Until the cost of a size is known, that size is tried; afterwards the size that is
+        cheapest for each row is taken, of those that keep to the time allowed.
         """
         possible = min(waiting, self.max_rows)
         if not self.merges or possible <= first:
             return first
-        possible = self._bounded(first, possible)
+        pace = self.paces.of(row_bytes)
+        possible = self._bounded(pace, first, possible)
         if self.mode == ON or possible <= first:
             return max(first, possible)
-        alone = self.pace.cost(first)
+        alone = pace.cost(first)
         if alone is None:
             return first
-        unsure = self._unsure(first, possible)
+        unsure = _unsure(pace, first, possible)
         if unsure is not None:
             return unsure
-        best = min(self._known(first, possible), key=lambda cost: cost.per_row, default=None)
-        if best is None or best.per_row > GAIN * alone.per_row:
+        best = min(_known(pace, first, possible), key=lambda cost: cost.hoped_per_row, default=None)
+        if best is None or best.hoped_per_row > GAIN * alone.per_row:
             return first
         return max(first, min(possible, best.rows))
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """A call took so long inside the model."""
-        self.pace.observe(rows, seconds)
+    def observe(self, rows: int, seconds: float, row_bytes: int = 0) -> None:
+        """A call with rows of so many bytes took so long: in the model, and to join, carry and cut up."""
+        self.paces.of(row_bytes).observe(rows, seconds)
 
     def refuse(self, reason: str) -> None:
         """Never again let requests share a call."""
@@ -85,7 +86,7 @@ class Policy:
             return "each request is a call of its own: batching is off"
         if self.mode == ON:
             return f"up to {self.max_rows} rows go together, as configured"
-        known = [cost for cost in self.pace if cost.calls >= KNOWN]
+        known = [cost for cost in self.paces.busiest if cost.calls >= KNOWN]
         if len(known) < 2:
             return "not enough calls yet to know whether batching pays"
         alone, best = known[0], min(known, key=lambda cost: cost.per_row)
@@ -96,46 +97,57 @@ class Policy:
 
     def as_json(self) -> Mapping[str, Any]:
         """What it knows and does, for state and metrics."""
-        costs = {str(cost.rows): round(cost.mean_seconds * 1e3, 4) for cost in self.pace}
+        costs = {str(cost.rows): round(cost.mean_seconds * 1e3, 4) for cost in self.paces.busiest}
         return {"mode": self.mode, "reason": self.reason, "max_rows": self.max_rows, "milliseconds": costs}
 
-    def _bounded(self, first: int, possible: int) -> int:
+    def _bounded(self, pace: Pace, first: int, possible: int) -> int:
         """The most rows that keep to the time allowed.
 
         With more waiting than two such calls take, the wait costs the time: then a call may use all of it.
         """
-        allowed = self._slo_seconds or max(USUAL_SECONDS, 8 * self.pace.bound(first))
-        bounded = self._within(SHARE_OF_TIME * allowed, first, possible)
-        return bounded if possible <= 2 * bounded else self._within(allowed, first, possible)
+        allowed = self._slo_seconds or max(USUAL_SECONDS, 8 * pace.bound(first))
+        bounded = _within(partial(_missed_and_own, pace), allowed, first, possible)
+        if possible <= 2 * bounded:
+            return bounded
+        return _within(partial(_hardly_exceeded, pace), allowed, first, possible)
 
-    def _within(self, seconds: float, first: int, possible: int) -> int:
-        while possible > first and self._hardly_exceeded(possible) > seconds:
-            possible = max(first, min(possible - 1, size_of(possible) // 2))
-        return possible
 
-    def _hardly_exceeded(self, rows: int) -> float:
-        """Seconds of such a call; a size with bad luck that was not taken since gets another chance."""
-        cost = self.pace.cost(rows)
-        if cost is not None and self.pace.is_stale(cost):
-            return cost.mean_seconds
-        return self.pace.bound(rows)
+def _within(taken: Callable[[int], float], seconds: float, first: int, possible: int) -> int:
+    while possible > first and taken(possible) > seconds:
+        possible = max(first, min(possible - 1, size_of(possible) // 2))
+    return possible
 
-    def _unsure(self, first: int, possible: int) -> int | None:
-        """A size whose cost is unknown or long not looked at."""
-        size = size_of(possible)
-        if size == size_of(first):
-            return None
-        cost = self.pace.cost(possible)
-        if cost is None:
-            return possible
-        for looked, rows in ((self.pace.cost(first), first), (cost, possible)):
-            if looked is not None and self.pace.is_stale(looked):
-                return rows
+
+def _missed_and_own(pace: Pace, rows: int) -> float:
+    """Seconds of a request that just misses a call and waits for it before its own: both are rarely slow."""
+    return _hardly_exceeded(pace, rows) + pace.expected(rows)
+
+
+def _hardly_exceeded(pace: Pace, rows: int) -> float:
+    """Seconds of such a call; a size with bad luck that was not taken since gets another chance."""
+    cost = pace.cost(rows)
+    if cost is not None and pace.is_stale(cost):
+        return cost.mean_seconds
+    return pace.bound(rows)
+
+
+def _unsure(pace: Pace, first: int, possible: int) -> int | None:
+    """A size whose cost is unknown or long not looked at."""
+    size = size_of(possible)
+    if size == size_of(first):
         return None
+    cost = pace.cost(possible)
+    if cost is None:
+        return possible
+    for looked, rows in ((pace.cost(first), first), (cost, possible)):
+        if looked is not None and pace.is_stale(looked):
+            return rows
+    return None
 
-    def _known(self, first: int, possible: int) -> list[Cost]:
-        sizes = [cost for cost in self.pace if cost.calls >= KNOWN]
-        return [cost for cost in sizes if size_of(first) < cost.rows <= size_of(possible)]
+
+def _known(pace: Pace, first: int, possible: int) -> list[Cost]:
+    sizes = [cost for cost in pace if cost.calls >= KNOWN]
+    return [cost for cost in sizes if size_of(first) < cost.rows <= size_of(possible)]
 
 
 def _compared(alone: Cost, best: Cost) -> str:

@@ -60,7 +60,10 @@ def _statistics(application: Application, models: Iterable[HostedModel], name: s
     def endpoint(exchange: Exchange) -> None:
         entries = [
             hosted.statistics.document(
-                name or hosted.config.name, hosted.config.version, resident_bytes=hosted.resident
+                name or hosted.config.name,
+                hosted.config.version,
+                resident_bytes=hosted.resident,
+                threads=hosted.threads,
             )
             for hosted in models
         ]

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 from modelyard.oip.tensor import Raw
 from modelyard.serving.errors import Problem, unavailable
+from modelyard.serving.http.large import Room, switch
 from modelyard.serving.http.messages import Application, Exchange, Response, render_head
 from modelyard.serving.http.reading import Reader
 
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._ending = False
         """The last answer is written."""
         self._prolonged = False
+        self._takes_large = False
         self._body_since = 0.0
         self.active_at = 0.0
         """When it was opened or last answered, on the loop's clock."""
@@ -104,6 +106,24 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         problem = self._reader.feed(data)
+        if self._reader.room is not None and not self._takes_large and self._transport is not None:
+            self._takes_large = True
+            switch(self._transport, self, reading=not self._paused_reading)
+        self._go_ahead(problem)
+
+    def body_arrived(self, count: int) -> None:
+        """So much more of a large body is in its room."""
+        self._reader.arrived(count)
+        if not self._deaf:
+            self._go_ahead(None)
+
+    @property
+    def room(self) -> Room | None:
+        """Where the large body that is awaited goes."""
+        return self._reader.room
+
+    def _go_ahead(self, problem: Problem | None) -> None:
+        """Begin what is read to its end."""
         if self._reader.complete:
             now = monotonic()
             for exchange in self._reader.complete:
@@ -121,6 +141,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deaf = True
+        if self._reader.room is not None:
+            self._reader.room.leave()
         waiting = [self._current, *self._pending]
         self._current = None
         self._pending.clear()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import httptools
 
 from modelyard.serving.errors import Problem, too_large
+from modelyard.serving.http.large import Room, is_large
 from modelyard.serving.http.messages import Exchange, Sink
 
 MOST_HEAD_BYTES = 65536
@@ -39,6 +41,8 @@ class _Known:
     """False once the client has said that no request comes after this one."""
 
 
+BINARY = b"inference-header-content-length"
+"""Header of requests whose tensors are not text."""
 _FRAMING = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
@@ -57,6 +61,8 @@ class Reader:
         """The client waits for a 100 before it sends the body."""
         self.complete: list[Exchange] = []
         self._known = _Known()
+        self.room: Room | None = None
+        """Where the rest of a large body goes, which is not fed."""
 
     @property
     def in_head(self) -> bool:
@@ -77,12 +83,17 @@ class Reader:
         """Read what came. An answer to refuse with means that this connection must end after it."""
         if self._at.in_head or self._at.in_body:
             return self._parse(data)
-        if len(data) == self._known.size and data.startswith(self._known.head):
+        known = self._known
+        if len(data) == known.size and data.startswith(known.head):
             self._take_known(data)
+            return None
+        if len(known.head) < len(data) < known.size and self._take_large(data):
             return None
         problem = self._parse(data)
         if problem is None and len(self.complete) == 1:
             self._learn(data, self.complete[0])
+        elif problem is None and self.in_body and not self.complete:
+            self._make_room(data)
         return problem
 
     def _take_known(self, data: bytes) -> None:
@@ -91,6 +102,62 @@ class Reader:
         exchange.method, exchange.target, exchange.headers = known.method, known.target, known.headers.copy()
         exchange.body = data[len(known.head) :]
         self.complete.append(exchange)
+
+    def arrived(self, count: int) -> None:
+        """So much more of a large body is in its room."""
+        room = self.room
+        assert room is not None  # noqa: S101 - who is told where to read has one
+        room.at += count
+        self._at.body_bytes = room.at
+        if room.is_full:
+            room.leave()
+            # Requests with binary tensors are read as from bytes.
+            self._exchange.body = cast("bytes", room.body)
+            self.room = None
+            self._at.in_body = False
+            self.expects_continue = False
+            self.complete.append(self._exchange)
+
+    def _take_large(self, data: bytes) -> bool:
+        """Begin a large request whose head is known."""
+        known = self._known
+        size = known.size - len(known.head)
+        come = len(data) - len(known.head)
+        if not (data.startswith(known.head) and is_large(size, come)):
+            return False
+        room = self.room = Room.of(size)
+        if room is None:
+            return False
+        exchange = self._exchange = Exchange(self._sink)
+        exchange.method, exchange.target, exchange.headers = known.method, known.target, known.headers.copy()
+        room.add(memoryview(data)[len(known.head) :])
+        self._at.body_bytes, self._at.in_head, self._at.in_body = come, False, True
+        return True
+
+    def _make_room(self, data: bytes) -> None:
+        """Let the rest of a body go straight to its place, when it is large and was announced."""
+        exchange = self._exchange
+        announced = exchange.headers.get(b"content-length", b"")
+        if not announced.isdigit() or _FRAMING.intersection(exchange.headers) or not exchange.keep_alive:
+            return
+        # Binary tensors are looked at where they lie; other bodies are read as text, which copies them.
+        if BINARY not in exchange.headers or not exchange.target.partition(b"?")[0].endswith(b"/infer"):
+            return
+        size = int(announced)
+        room = Room.of(size) if is_large(size, self._at.body_bytes) else None
+        if room is None:
+            return
+        for part in self._parts:
+            room.add(part)
+        self._parts = []
+        self.room = room
+        # The parser waits for a body that it will never see.
+        self._parser = httptools.HttpRequestParser(self)
+        head = data[: data.find(b"\r\n\r\n") + 4]
+        if self._known.learns and not exchange.old and len(data) - len(head) == room.at:
+            self._known = _Known(
+                len(head) + size, head, exchange.method, exchange.target, exchange.headers.copy()
+            )
 
     def _learn(self, data: bytes, exchange: Exchange) -> None:
         """Remember the head of a request that came whole and alone: it says how long the body is."""

@@ -24,9 +24,9 @@ PREFIX = struct.Struct("<II")
 INLINE_BYTES = 65536
 MOST_HEADER_BYTES = 1 << 20
 MOST_BODY_BYTES = 1 << 30
-COMPACT = struct.Struct("<BBHQdd")
-"""The mark, flags, slot, number of the request; its deadline on the way out, seconds in all and of
-preprocessing on the way back."""
+COMPACT = struct.Struct("<BBHQddd")
+"""The mark, flags, slot, number of the request; its deadline on the way out;
+on the way back seconds in all and of preprocessing, and beside them of putting the answer into the slot."""
 MARK = 1
 """Where JSON would begin with a brace."""
 HAS_SLOT, IN_SLOT, HAS_TIME = 1, 2, 4
@@ -45,6 +45,10 @@ class Frame(NamedTuple):
     body: memoryview | bytes
 
 
+Described = tuple[str, str, tuple[int, ...], int]
+"""A tensor's name, datatype, shape and bytes."""
+
+
 class Given(NamedTuple):
     """Where the tensors of a request lie, and the JSON that says so."""
 
@@ -57,16 +61,19 @@ class Layouts:
     """The layouts of requests, remembered: most requests are like those before but for their numbers."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], Given] = {}
+        self._known: dict[tuple[Described, ...], Given] = {}
 
     def of(self, tensors: Sequence[Tensor]) -> Given:
         """Where these tensors lie."""
-        key = tuple((name, datatype, shape, len(data)) for name, datatype, shape, data in tensors)
+        return self.laid(tuple((name, datatype, shape, len(data)) for name, datatype, shape, data in tensors))
+
+    def laid(self, key: tuple[Described, ...]) -> Given:
+        """Where tensors with these names, datatypes, shapes and sizes lie."""
         given = self._known.get(key)
         if given is None:
-            places, end = placed([len(tensor.data) for tensor in tensors])
+            places, end = placed([size for *_, size in key])
             given = Given(
-                places, end, orjson.dumps([_described(*each) for each in zip(tensors, places, strict=True)])
+                places, end, orjson.dumps([_described(*each) for each in zip(key, places, strict=True)])
             )
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
@@ -136,8 +143,8 @@ class Splitter:
         return Frame(header, memoryview(data)[middle : middle + body] if body else b"")
 
     def _compact(self, data: bytes, start: int, end: int) -> Mapping[str, Any]:
-        _, flags, slot, number, seconds, prepared = COMPACT.unpack_from(data, start)
-        if not (0.0 <= seconds < inf and 0.0 <= prepared < inf):
+        _, flags, slot, number, seconds, prepared, moved = COMPACT.unpack_from(data, start)
+        if not (0.0 <= seconds < inf and 0.0 <= prepared < inf and 0.0 <= moved < inf):
             raise NotAFrame(f"{seconds} seconds, {prepared} of them before")
         text = data[start + COMPACT.size : end]
         said = self._known.get(text)
@@ -152,7 +159,8 @@ class Splitter:
                     self._known.clear()
                 self._known[text] = said
         shm = slot if flags & IN_SLOT else None
-        return {**said, "id": number, "seconds": seconds, "preprocess": prepared, "shm": shm}
+        fixed = {"id": number, "seconds": seconds, "preprocess": prepared, "moved": moved, "shm": shm}
+        return {**said, **fixed}
 
 
 def frame(header: Mapping[str, Any], body: Sequence[Raw] = ()) -> bytes:
@@ -176,7 +184,7 @@ def request_frame(fixed: Fixed, header: Mapping[str, Any], given: Given, body: S
     """A request for the worker."""
     number, slot, deadline, in_slot = fixed
     flags = HAS_SLOT | HAS_TIME | IN_SLOT if in_slot else HAS_SLOT | HAS_TIME
-    apart = COMPACT.pack(MARK, flags, slot, number, deadline, 0.0)
+    apart = COMPACT.pack(MARK, flags, slot, number, deadline, 0.0, 0.0)
     text = b'%b,"tensors":%b}' % (orjson.dumps(header)[:-1], given.text)
     prefix = PREFIX.pack(len(apart) + len(text), sum(map(len, body)))
     return b"".join((prefix, apart, text, *body))
@@ -194,13 +202,16 @@ def padded(places: Sequence[int], data: Sequence[Raw]) -> list[Raw]:
     return parts
 
 
-def read_tensors(described: Any, memory: Raw) -> tuple[Tensor, ...]:
-    """The tensors that a worker described, copied out; raises NotAFrame when they do not lie there."""
+def read_tensors(described: Any, memory: Raw, *, lent: bool = False) -> tuple[Tensor, ...]:
+    """The tensors that a worker described; raises NotAFrame when they do not lie there.
+
+    They are copied out, but for large ones in memory that is `lent` for as long as somebody looks at it.
+    """
     try:
         layout = described if isinstance(described, Layout) else Layout(described)
         if layout.end > len(memory):
             raise ValueError(f"{layout.end} is beyond {len(memory)} bytes")
-        return tuple(_tensor(place, memory) for place in layout.places)
+        return tuple(_tensor(place, memory, lent) for place in layout.places)
     except (KeyError, TypeError, ValueError, Rejected) as error:
         raise NotAFrame(f"tensors are not described rightly: {error}") from None
 
@@ -222,22 +233,20 @@ def _place(entry: Any) -> _Place:
     return _Place(str(entry["name"]), datatype, shape, offset, offset + size)
 
 
-def _tensor(place: _Place, memory: Raw) -> Tensor:
+def _tensor(place: _Place, memory: Raw, lent: bool) -> Tensor:
     name, datatype, shape, start, end = place
+    if lent and datatype not in (BYTES, "BOOL") and end - start > INLINE_BYTES:
+        return Tensor(name, datatype, shape, memory[start:end])
+    # The worker can still write there, so what is looked at more than once must be ours.
     data = bytes(memory[start:end])
     if datatype == BYTES:
         decode_bytes(data, prod(shape))
     return Tensor(name, datatype, shape, data)
 
 
-def _described(tensor: Tensor, place: int) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": tensor.shape,
-        "offset": place,
-        "nbytes": len(tensor.data),
-    }
+def _described(tensor: Described, place: int) -> dict[str, Any]:
+    name, datatype, shape, size = tensor
+    return {"name": name, "datatype": datatype, "shape": shape, "offset": place, "nbytes": size}
 
 
 def _end_of_frame(data: bytes | bytearray, at: int) -> int:

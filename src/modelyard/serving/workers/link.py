@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, cast
 
-from modelyard.oip.tensor import total_bytes
+from modelyard.oip.tensor import Raw, Tensor, total_bytes
 from modelyard.serving.dispatcher import Dispatcher
 from modelyard.serving.errors import Failure, Problem, expired, unavailable
 from modelyard.serving.jobs import Prediction, Work
@@ -38,6 +38,8 @@ class _Sent:
 
     work: Work
     slot: int
+    is_lent: bool = False
+    """Whether the slot is given back by whoever looks into it last."""
 
 
 class Link(asyncio.Protocol):
@@ -54,6 +56,7 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._number = 0
         self._depth = 1
+        self._parallel = 1
         self._pace = 1.0
         """Seconds that a prediction takes, smoothed."""
         self.news = asyncio.Event()
@@ -71,9 +74,15 @@ class Link(asyncio.Protocol):
         return len(self._sent)
 
     @property
+    def parallel(self) -> int:
+        """Calls that it works on at a time: one, but for code that is async."""
+        return self._parallel
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes another call: one at a time, more when waiting would cost more than they."""
-        return len(self._sent) < self._depth
+        most = self._parallel if self._parallel > 1 else self._depth
+        return len(self._sent) < most and self._slots.has_free and not self._has_suspect
 
     @property
     def oldest(self) -> Work | None:
@@ -104,16 +113,22 @@ class Link(asyncio.Protocol):
         self._number += 1
         slot = self._slots.take()
         self._sent[self._number] = _Sent(work, slot)
-        layout = self._layouts.of(work.inputs)
+        if work.pieces:
+            described = tuple((each.name, each.datatype, each.shape, each.size) for each in work.pieces)
+            layout = self._layouts.laid(described)
+        else:
+            layout = self._layouts.of(work.inputs)
         header: dict[str, Any] = {"op": "infer", "parameters": work.parameters}
         if work.streams:
             header["stream"] = True
-        data = [tensor.data for tensor in work.inputs]
         if layout.end > INLINE_BYTES:
-            self._slots.write(slot, layout.places, data, layout.end)
+            began = monotonic()
+            self._slots.write(slot, layout.places, _parts(work), layout.end)
             self._write(request_frame(Fixed(self._number, slot, work.deadline, in_slot=True), header, layout))
+            work.front_seconds += monotonic() - began
         else:
             fixed = Fixed(self._number, slot, work.deadline)
+            data = [tensor.data for tensor in work.inputs]
             self._write(request_frame(fixed, header, layout, padded(layout.places, data)))
 
     def ping(self) -> None:
@@ -153,6 +168,7 @@ class Link(asyncio.Protocol):
                 self.ping_sent_at = 0.0
             case "loaded":
                 self.loaded = header
+                self._parallel = _concurrency(header)
                 self.news.set()
                 if self.on_loaded is not None:
                     self.on_loaded(self)
@@ -169,11 +185,7 @@ class Link(asyncio.Protocol):
         if header.get("shm") is None:
             outputs = read_tensors(described, message.body)
         else:
-            view = self._slots.read(sent.slot, needed(described))
-            if view is None:
-                raise NotAFrame("tensors beyond the end of their slot")
-            with view:
-                outputs = read_tensors(described, view)
+            outputs = self._read(sent, described, float(header.get("moved") or 0.0))
         seconds = header.get("seconds")
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
         prepared = header.get("preprocess")
@@ -182,6 +194,18 @@ class Link(asyncio.Protocol):
         self._settle(
             sent, Prediction(outputs, seconds, float(prepared) if isinstance(prepared, (int, float)) else 0.0)
         )
+
+    def _read(self, sent: _Sent, described: Any, moved: float) -> tuple[Tensor, ...]:
+        """The outputs in a slot, which is free again when nobody looks at large ones any more."""
+        began = monotonic()
+        view = self._slots.lend(sent.slot, needed(described))
+        if view is None:
+            raise NotAFrame("tensors beyond the end of their slot")
+        outputs = read_tensors(described, view, lent=self._slots.may_lend)
+        sent.is_lent = True
+        sent.work.worker_seconds = moved
+        sent.work.front_seconds += monotonic() - began
+        return outputs
 
     def _part(self, message: Frame) -> None:
         number = message.header.get("id")
@@ -205,6 +229,11 @@ class Link(asyncio.Protocol):
             problem = Problem(500, "prediction_failed", message, reason=reason)
         self._settle(sent, problem)
 
+    @property
+    def _has_suspect(self) -> bool:
+        """Whether a call is inside that may have killed a worker: it must be alone when it does so again."""
+        return self._parallel > 1 and any(sent.work.is_suspect for sent in self._sent.values())
+
     def _answered(self, header: Mapping[str, Any]) -> _Sent:
         number = header.get("id")
         sent = self._sent.pop(number, None) if isinstance(number, int) else None
@@ -213,7 +242,8 @@ class Link(asyncio.Protocol):
         return sent
 
     def _settle(self, sent: _Sent, outcome: Prediction | Problem) -> None:
-        self._slots.give(sent.slot)
+        if not sent.is_lent:
+            self._slots.give(sent.slot)
         self._dispatcher.completed(sent.work, outcome)
 
     def _adapt(self, seconds: float) -> None:
@@ -233,3 +263,14 @@ class Link(asyncio.Protocol):
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(outgoing))
+
+
+def _parts(work: Work) -> list[tuple[Raw, ...]]:
+    if work.pieces:
+        return [each.parts for each in work.pieces]
+    return [(tensor.data,) for tensor in work.inputs]
+
+
+def _concurrency(header: Mapping[str, Any]) -> int:
+    said = header.get("concurrency")
+    return max(1, min(said, COUNT)) if type(said) is int else 1

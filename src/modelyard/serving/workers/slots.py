@@ -6,12 +6,19 @@ import fcntl
 import mmap
 import os
 import struct
+import weakref
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from modelyard.oip.tensor import Raw
 
 ALIGNMENT = 64
 COUNT = 16
+LEAST_FREE = 6
+"""Answers are copied out of their slots at once when fewer than so many are free."""
 _NUMBER = struct.Struct("<Q")
 _PAGE = mmap.PAGESIZE
 
@@ -45,13 +52,12 @@ class Region:
 
     def close(self) -> None:
         """Let go of mapping and file."""
-        if self._map is not None:
-            self._map.close()
+        # A mapping into which somebody still looks goes when the last one stops.
+        self._map = None
+        self._size = 0
         os.close(self.fd)
 
     def _remap(self) -> None:
-        if self._map is not None:
-            self._map.close()
         self._size = os.fstat(self.fd).st_size
         self._map = mmap.mmap(self.fd, self._size)
 
@@ -67,6 +73,7 @@ class Slots:
         self._pairs = [(Region(f"request-{i}"), Region(f"answer-{i}")) for i in range(COUNT)]
         self._ledger = Region("ledger", _PAGE)
         self._free = list(range(COUNT - 1, -1, -1))
+        self._lent: dict[int, weakref.ref[Any]] = {}
 
     @property
     def fds(self) -> list[list[int]]:
@@ -91,6 +98,32 @@ class Slots:
         """The slot is free again."""
         self._free.append(slot)
 
+    @property
+    def has_free(self) -> bool:
+        """Whether there is a slot to take."""
+        return bool(self._free)
+
+    @property
+    def may_lend(self) -> bool:
+        """Whether so many slots are free that clients who read slowly may hold another one."""
+        return len(self._free) >= LEAST_FREE
+
+    def lend(self, slot: int, size: int) -> memoryview | None:
+        """A slot's answer region, None when it is smaller than that.
+
+        The slot gives itself back when the last view of it, and of a part of it, is gone.
+        """
+        view = self._pairs[slot][1].look(size) if size else None
+        if view is None:
+            return None
+        array: Any = np.frombuffer(view, np.uint8)
+        self._lent[slot] = weakref.ref(array, partial(self._returned, slot))
+        return memoryview(array)
+
+    def _returned(self, slot: int, _: object) -> None:
+        self._lent.pop(slot, None)
+        self._free.append(slot)
+
     def begun(self) -> int:
         """The number of the last request that the worker began."""
         view = self._ledger.reserve(_NUMBER.size)
@@ -105,15 +138,14 @@ class Slots:
         _NUMBER.pack_into(view, place, number)
         view.release()
 
-    def write(self, slot: int, places: Sequence[int], data: Sequence[Raw], size: int) -> None:
-        """Copy tensors to their places in a slot's request region."""
+    def write(self, slot: int, places: Sequence[int], data: Sequence[Sequence[Raw]], size: int) -> None:
+        """Copy tensors to their places in a slot's request region, the pieces of each behind one another."""
         with self._pairs[slot][0].reserve(size) as view:
-            for place, part in zip(places, data, strict=True):
-                view[place : place + len(part)] = part
-
-    def read(self, slot: int, size: int) -> memoryview | None:
-        """A slot's answer region, None when it is smaller than that. Release it after use."""
-        return self._pairs[slot][1].look(size)
+            for place, pieces in zip(places, data, strict=True):
+                at = place
+                for piece in pieces:
+                    view[at : at + len(piece)] = piece
+                    at += len(piece)
 
     def close(self) -> None:
         """Let go of all memory."""

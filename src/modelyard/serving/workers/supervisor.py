@@ -41,6 +41,9 @@ class Listener(Protocol):
     def worker_ready(self, supervisor: Supervisor, announced: Announced) -> None:
         """Its model is loaded."""
 
+    def unfit(self, supervisor: Supervisor) -> Failure | None:
+        """Why its process must not be started now, if it must not."""
+
     def worker_lost(self, supervisor: Supervisor, failure: Failure) -> bool:
         """Its process is gone; the answer says whether to start another."""
 
@@ -72,6 +75,8 @@ class Supervisor:
         """Seconds between the last death and the next start; doubles while deaths follow one another."""
         self.resident = 0
         """Bytes of memory when last looked at."""
+        self.peak = 0
+        """The most of it that was ever seen."""
 
     @property
     def is_inline(self) -> bool:
@@ -102,7 +107,7 @@ class Supervisor:
         """Live until the listener says that no other life is wanted."""
         while True:
             begun = monotonic()
-            failure = await self._live()
+            failure = self._listener.unfit(self) or await self._live()
             lived = monotonic() - begun
             self.pause = (
                 min(self.pause * 2, LONGEST_PAUSE_SECONDS) if lived < SOUND_SECONDS else FIRST_PAUSE_SECONDS
@@ -179,6 +184,7 @@ class Supervisor:
         now = monotonic()
         resident = resident_bytes(process.pid)
         self.resident = resident or self.resident
+        self.peak = max(self.peak, resident)
         if self._config.memory_bytes and resident > self._config.memory_bytes:
             return out_of_memory(resident, self._config.memory_bytes)
         if link.loaded is None:

@@ -1,0 +1,51 @@
+"""Puts the memory that workers were seen to use on the record of the version that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from modelyard.control import models
+from modelyard.control.platform import Platform
+from modelyard.domain import naming
+from modelyard.domain.deployment import Replica, Revision
+from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.footprint import Footprint, learned
+from modelyard.store import versions
+
+
+class Footprints:
+    """Remembers what was recorded, so that looking at a deployment costs no query."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._known: dict[tuple[str, str], Footprint] = {}
+
+    async def note(self, revisions: Mapping[int, Revision], observed: Sequence[Replica]) -> None:
+        """Record what is new of the versions of these replicas; a version that is gone is passed over."""
+        for replica in observed:
+            revision = revisions.get(replica.revision)
+            if revision is None or revision.spec.artifact:
+                continue  # of a version with several models the footprint would be of one of them
+            seen = Footprint(
+                loaded_bytes=replica.loaded_bytes, peak_bytes=replica.peak_bytes, variant=replica.variant
+            )
+            if learned(self._known.get(self._key(revision), Footprint()), seen) is not None:
+                await self._record(revision, seen)
+
+    async def _record(self, revision: Revision, seen: Footprint) -> None:
+        try:
+            async with self._platform.database.begin() as tx:
+                ref = naming.parse_model_ref(revision.spec.model)
+                version = await models.resolve(tx, revision.project, ref)
+                after = learned(version.memory, seen)
+                if after is not None:
+                    changed = replace(version, memory=after)
+                    await versions.update(tx, changed, expected=version.generation)
+        except (NotFound, Conflict):
+            return  # it is gone, or somebody changes it: the next look tries again
+        self._known[self._key(revision)] = after or version.memory
+
+    @staticmethod
+    def _key(revision: Revision) -> tuple[str, str]:
+        return revision.project, revision.spec.model
