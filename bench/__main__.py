@@ -9,6 +9,7 @@ import sys
 from bench import (
     cold,
     cycles,
+    gates,
     grpc_unary,
     lossless,
     machine,
@@ -34,6 +35,7 @@ WORKLOADS = {
     "overload": overload.measure,
     "cycles": cycles.measure,
     "wake": wake.measure,
+    "gates": gates.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from modelyard.backends.base import Backend, Launch, TaskKind
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Replica, Stage
+from modelyard.domain.errors import BackendError
 from tests.backends import things
 from tests.backends.things import KEY
 
@@ -216,6 +219,10 @@ class BackendContract:
                 if "more" in line.text:
                     break
         assert first.replica == line.replica == "a"
+
+    async def test_a_replica_that_does_not_run_answers_no_question(self, shop: Shop) -> None:
+        with pytest.raises(BackendError, match="nobody"):
+            await shop.backend.ask(KEY, "nobody", "/metrics")
 
     async def test_a_guest_answers(self, shop: Shop) -> None:
         for kind in (TaskKind.INSPECT, TaskKind.TEST):

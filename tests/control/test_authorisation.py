@@ -24,6 +24,7 @@ from modelyard.control import (
     operations,
     projects,
     publishing,
+    rollouts,
     runtimes,
     system,
     tokens,
@@ -74,6 +75,7 @@ READING: dict[str, Verb] = {
     "deployments.history": lambda p, a: deployments.history(p, a, KEY),
     "deployments.explain": lambda p, a: deployments.explain(p, a, KEY),
     "metrics.of": lambda p, a: metrics.of(p, a, KEY, since=0.0, until=1.0),
+    "rollouts.status": lambda p, a: rollouts.status(p, a, KEY),
     "endpoints.list": lambda p, a: endpoints.list(p, a, P),
     "journal.of_project": lambda p, a: journal.of_project(p, a, P),
 }
@@ -85,6 +87,10 @@ OPERATING: dict[str, Verb] = {
     "operations.restart": lambda p, a: operations.restart(p, a, KEY),
     "operations.roll_back": lambda p, a: operations.roll_back(p, a, KEY, to=1),
     "operations.rotate_token": lambda p, a: operations.rotate_token(p, a, KEY),
+    "rollouts.comparison": lambda p, a: rollouts.comparison(p, a, KEY),
+    "rollouts.pause": lambda p, a: rollouts.pause(p, a, KEY),
+    "rollouts.resume": lambda p, a: rollouts.resume(p, a, KEY),
+    "rollouts.abort": lambda p, a: rollouts.abort(p, a, KEY),
     "lifecycle.clear": lambda p, a: lifecycle.clear(p, a, KEY, every_stage=True),
 }
 DEVELOPING: dict[str, Verb] = {

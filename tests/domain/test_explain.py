@@ -16,6 +16,8 @@ from tests.domain.make import NOW, deployment, replica, revision
 
 BUILT = RuntimeStatus(state=RuntimeState.READY)
 REASONS = [
+    "GateFailed",
+    "RolloutAborted",
     "ModelLoadFailed",
     "MissingPackage",
     "VersionMismatch",

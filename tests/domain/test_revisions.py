@@ -13,6 +13,7 @@ from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.limits import Limits
 from modelyard.domain.priority import Level, Priority
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
+from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.variant import Serve
 from tests.domain.make import deployment, revision, spec
 
@@ -43,6 +44,7 @@ OTHER = {
     "priority": Priority(level=Level.HIGH),
     "limits": Limits(concurrency=4),
     "address": Address(host="churn.example.com", own_port=True),
+    "strategy": Strategy(kind=Kind.CANARY),
 }
 
 

@@ -141,6 +141,11 @@ class FaultyBackend:
     def check_routes(self, routes: tuple[Route, ...]) -> None:
         """Nothing that was told to stop may get requests."""
         for route in routes:
+            weights = [share.weight for share in route.shares]
+            if sum(weights) != (100 if any(share.targets for share in route.shares) else 0):
+                self._violated(f"{route.name} divides its requests by {weights}")
+            if any(share.weight and not share.targets for share in route.shares):
+                self._violated(f"{route.name} gives requests to nobody")
             for target in route.targets:
                 if target.replica in self._stopped:
                     self._violated(f"{route.name} routes to {target.replica}, which was told to stop")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from modelyard.backends.memory import Pace
-from modelyard.control import applying, operations
+from modelyard.control import applying, operations, rollouts
 from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Hints
@@ -16,6 +16,7 @@ from modelyard.domain import rollout
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Failure, Key, Phase
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.placement import Placement
+from modelyard.domain.strategy import Kind, Strategy
 from modelyard.store import deployments, revisions
 from tests.control import world as worlds
 from tests.simulation.faults import FaultyBackend, Violation, Wishes
@@ -25,6 +26,14 @@ from tests.support.virtual import clock
 CHAOS_SECONDS = 4.0
 PEACE_SECONDS = 400.0
 KEYS = (Key("default", "a"), Key("default", "b"))
+STRATEGIES = (
+    Strategy(),
+    Strategy(),
+    Strategy(kind=Kind.CANARY, steps=(5, 50, 100), interval_seconds=0.3, min_requests=0, keep_seconds=0.3),
+    Strategy(kind=Kind.CANARY, interval_seconds=0.2, min_requests=0, keep_seconds=0.0, gates=("manual=25",)),
+    Strategy(kind=Kind.BLUE_GREEN, keep_seconds=0.5),
+    Strategy(gates=("errors=1%",), interval_seconds=0.5, min_requests=0),
+)
 LOOP_PACE = loops.Pace(lease_seconds=2.0)
 
 
@@ -87,19 +96,22 @@ class Story:
             max_surge=self.dice.choice((1, 1, 2)),
             drain_seconds=self.dice.choice((0.0, 0.2, 5.0)),
             env={"LEVEL": str(self.dice.randint(1, 2))},
+            strategy=self.dice.choice(STRATEGIES),
         )
-        self._want(key, spec.replicas, spec.max_surge)
+        self._want(key, spec.replicas, _surge(spec, spec.replicas))
         await self._tolerant(applying.apply(self.world.platform, worlds.ADMIN, key, spec))
 
     async def _user_scales(self) -> None:
         key, replicas = self.dice.choice(self.keys), self.dice.randint(0, 4)
         before = await self._stored(key)
         if before is not None:
-            self._want(key, replicas, before.spec.max_surge)
+            self._want(key, replicas, _surge(before.spec, replicas))
             await self._tolerant(operations.scale(self.world.platform, worlds.ADMIN, key, replicas))
 
     async def _user_acts(self) -> None:
-        act = self.dice.choice((operations.restart, operations.roll_back))
+        act = self.dice.choice(
+            (operations.restart, operations.roll_back, rollouts.pause, rollouts.resume, rollouts.abort)
+        )
         await self._tolerant(act(self.world.platform, worlds.ADMIN, self.dice.choice(self.keys)))
 
     async def _user_deletes(self) -> None:
@@ -145,6 +157,7 @@ class Story:
         wrong = "not looked yet"
         while wrong:
             self._raise()
+            await self._approve()
             if clock() > end:
                 raise Violation(f"not settled after {PEACE_SECONDS} s of peace: {wrong}")
             await asyncio.sleep(0.25)
@@ -153,6 +166,11 @@ class Story:
             task.cancel()
         await asyncio.gather(*self.controllers.values(), return_exceptions=True)
         await self.database.close()
+
+    async def _approve(self) -> None:
+        """No rollout waits for its user for ever."""
+        for key in self.keys:
+            await self._tolerant(rollouts.resume(self.world.platform, worlds.ADMIN, key))
 
     async def _unsettled(self) -> str:
         """What is not yet as it should be; empty when all is."""
@@ -229,3 +247,8 @@ class Story:
         for task in self.controllers.values():
             if task.done() and not task.cancelled() and task.exception():
                 raise Violation(f"a control plane ended: {task.exception()!r}")
+
+
+def _surge(spec: DeploymentSpec, replicas: int) -> int:
+    """How many replicas may be there beside those wanted: a judged revision's beside the whole base."""
+    return spec.max_surge if spec.strategy.is_plain else max(spec.max_surge, replicas)

@@ -131,6 +131,9 @@ class Backend(Protocol):
     async def kill(self, key: Key, replica: str) -> None:
         """End a replica at once and remove what is left of it, also when it is dead already."""
 
+    async def ask(self, key: Key, replica: str, path: str) -> bytes:
+        """What a replica's front answers to a GET of this path; raises BackendError when it does not."""
+
     async def run(self, task: Task) -> Answer:
         """Ask a guest in a process of its own, which is gone when this returns."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.backends.base import Answer, Launch, LogLine, Task
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
+from modelyard.domain.errors import BackendError
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
 from modelyard.domain.tallies import Sample
@@ -71,6 +72,8 @@ class MemoryBackend:
         """What guests answer to `run`."""
         self.use: Callable[[Sample], Sample] | None = None
         """Says what a replica uses."""
+        self.front: Callable[[Launch, str], bytes] = lambda launch, path: b""
+        """What fronts answer to `ask`."""
         self._clock = clock
         self._nodes = tuple(nodes)
         self._pace = pace or Pace()
@@ -134,6 +137,13 @@ class MemoryBackend:
     async def kill(self, key: Key, replica: str) -> None:
         """Forget a replica at once."""
         self._entries.get(key, {}).pop(replica, None)
+
+    async def ask(self, key: Key, replica: str, path: str) -> bytes:
+        """What `front` says."""
+        entry = self._find(key, replica)
+        if entry is None:
+            raise BackendError(f"replica {replica} does not run")
+        return self.front(entry.launch, path)
 
     async def run(self, task: Task) -> Answer:
         """What `answer` says."""

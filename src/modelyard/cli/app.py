@@ -18,6 +18,7 @@ from modelyard.cli import (
     lifecycle,
     models,
     resources,
+    rollouts,
     serve,
     services,
     up,
@@ -46,7 +47,9 @@ app = typer.Typer(
     help="Turn a trained model into a dependable service.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, serve, models, services, lifecycle, config, access, certificate, deployments, resources):
+for module in (
+    up, serve, models, services, lifecycle, rollouts, config, access, certificate, deployments, resources,
+):  # fmt: skip
     module.add_to(app)
 
 

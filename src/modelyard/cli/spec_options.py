@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from modelyard.cli import files
+from modelyard.cli.rollout_options import rollout
 
 Fields = dict[str, Any]
 Group = Callable[..., Fields]
@@ -112,7 +113,7 @@ def _said(values: Fields) -> Fields | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales)
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales, rollout)
 
 
 def fields(given: Fields) -> Fields:

@@ -34,12 +34,17 @@ def build(kind: type[T], given: Mapping[str, Any]) -> T:
 
 
 def deployment_spec(ref: str, given: Mapping[str, Any]) -> DeploymentSpec:
-    """A deployment's spec; what its resources and its address have may be given beside the other fields."""
+    """A deployment's spec; what its resources and its address have may be given beside the other fields.
+
+    A strategy may be its kind alone, `canary`.
+    """
     resources = {name: str(given[name]) for name in _RESOURCES if given.get(name) is not None}
     address = {name: given[name] for name in _ADDRESS if given.get(name) is not None}
     parts = {name: part for name, part in (("resources", resources), ("address", address)) if part}
     apart = (*_RESOURCES, *_ADDRESS)
     rest = {name: value for name, value in given.items() if name not in apart and value is not None}
+    if isinstance(rest.get("strategy"), str):
+        rest["strategy"] = {"kind": rest["strategy"]}
     return build(DeploymentSpec, {"model": ref, **parts, **rest})
 
 

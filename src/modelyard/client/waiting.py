@@ -6,6 +6,7 @@ import json
 
 from modelyard.domain.errors import ModelyardError, Refused, TimedOut
 from modelyard.domain.explain import Explanation
+from modelyard.domain.rollout_status import Stand
 from modelyard.domain.views import DeploymentView, State
 
 INTERVAL_SECONDS = 0.1
@@ -19,7 +20,8 @@ def is_settled(view: DeploymentView) -> bool:
         return False
     if view.state in (State.OFFLINE, State.ASLEEP):
         return not status.replicas
-    return view.state is State.RUNNING and status.ready_replicas <= view.wanted_replicas
+    keeping = status.rollout is not None and status.rollout.stand is Stand.KEEPING
+    return view.state is State.RUNNING and (keeping or status.ready_replicas <= view.wanted_replicas)
 
 
 def is_failed(view: DeploymentView) -> bool:

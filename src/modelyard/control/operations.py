@@ -14,6 +14,7 @@ from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Revision
 from modelyard.domain.errors import Conflict
 from modelyard.domain.priority import Priority
+from modelyard.domain.rollout_status import Order
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Transaction, deployments, revisions, work
 
@@ -59,7 +60,9 @@ async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
         current = await revision(tx, key, before.revision)
-        after = await rerun(platform, tx, actor, before, current.spec, reason="restart")
+        # What already serves is only started anew; a revision that failed has to prove itself again.
+        plain = before.status.good_revision == before.revision
+        after = await rerun(platform, tx, actor, before, current.spec, reason="restart", plain=plain)
         await announce(platform, tx, actor, key, reason="Restarted", message=f"revision {after.revision}")
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
@@ -75,7 +78,9 @@ async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | Non
         await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
         spec = rules.rolled_back(before, target)
         wanted = replace(before, spec=spec)
-        after = await rerun(platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}")
+        after = await rerun(
+            platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}", plain=True
+        )
         message = f"to what revision {target.number} ran ({target.spec.model}), as revision {after.revision}"
         await announce(platform, tx, actor, key, reason="RolledBack", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
@@ -173,9 +178,11 @@ async def rerun(  # noqa: PLR0913 - who makes what of which, and why
     *,
     reason: str,
     expected: int | None = None,
+    plain: bool = False,
 ) -> Deployment:
-    """Store the deployment with a new revision that runs `run`."""
-    newer = replace(before, revision=before.revision + 1)
+    """Store the deployment with a new revision that runs `run`; `plain` is whatever the strategy says."""
+    number = before.revision + 1
+    newer = replace(before, revision=number, order=Order(revision=number, plain=plain, by=actor.name))
     after = await deployments.update(tx, newer, expected=_generation(before, expected))
     after = await addressing.settle(platform, tx, after)
     await revisions.insert(tx, snapshot(platform, actor, after, run, reason=reason))

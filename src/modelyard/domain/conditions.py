@@ -17,6 +17,8 @@ from modelyard.domain.deployment import (
     Replica,
 )
 from modelyard.domain.placement import Unfit
+from modelyard.domain.progress import active
+from modelyard.domain.rollout_status import Stand
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 from modelyard.domain.views import State
 
@@ -52,7 +54,9 @@ def next_status(
         crash_records.count(deployment, replicas, failures, revision=revision, now=now)
         for revision in (wanted, 0 if status.good_revision == wanted else status.good_revision)
     ]
-    progress_since = 0.0 if whole else _progress_since(deployment, replicas, facts, now)
+    judged = active(deployment)
+    settled = whole or (judged is not None and judged.stand is not Stand.PREPARING)
+    progress_since = 0.0 if settled else _progress_since(deployment, replicas, facts, now)
     failed = _failed(deployment, records[0], facts, now - progress_since if progress_since else 0.0)
     standing = status.failed if status.failed_revision == deployment.revision else None
     next_one = replace(
@@ -60,7 +64,7 @@ def next_status(
         observed_generation=deployment.generation,
         replicas=tuple(_after_kill(r, failures) for r in replicas),
         ready_replicas=sum(r.phase is Phase.READY for r in replicas),
-        good_revision=wanted if whole else status.good_revision,
+        good_revision=wanted if whole and judged is None else status.good_revision,
         failed_revision=deployment.revision if failed or standing else 0,
         failed=failed or standing,
         progress_since=now if failed else progress_since,
@@ -135,6 +139,9 @@ def _without_ready(*, refused: bool, waiting: bool, hurt: bool) -> State:
 def _with_ready(deployment: Deployment, routed: Condition | None) -> State:
     if routed and routed.ok is False:
         return State.DEGRADED
+    judged = active(deployment)
+    if judged is not None and judged.stand is not Stand.KEEPING:
+        return State.ROLLING_OUT
     whole = _is_whole(deployment, deployment.status.replicas, deployment.revision)
     return State.RUNNING if whole and routed and routed.reason == "Routed" else State.STARTING
 
@@ -203,8 +210,10 @@ def _ready(deployment: Deployment) -> Condition:
 
 def _progressing(deployment: Deployment, now: float) -> Condition:
     status, newest = deployment.status, deployment.revision
-    record = status.crashes
+    record, judged = status.crashes, active(deployment)
     reason, ok, message = "RollingOut", None, f"revision {deployment.wanted_revision} is being rolled out"
+    if judged is not None:
+        message += f": {judged.message}"
     if status.failed:
         reason, ok = "RolledBack", False
         message = (
@@ -214,6 +223,8 @@ def _progressing(deployment: Deployment, now: float) -> Condition:
     elif record.count >= MOST_FAILURES and record.failure:
         reason, ok = "CrashLoop", False
         message = f"failed {record.count} times: {record.failure.reason}: {record.failure.message}"
+    elif judged is not None and not status.progress_since:
+        reason = "".join(word.capitalize() for word in judged.stand.value.split())
     elif not status.progress_since or rollout.wanted_replicas(deployment) == 0:
         reason, ok, message = "RolledOut", True, f"revision {newest} is what runs"
     elif now - status.progress_since > progress_deadline_seconds(deployment):
@@ -262,7 +273,7 @@ def _routed(deployment: Deployment, facts: Facts) -> Condition:
     if not ready:
         return Condition(type="Routed", ok=False, reason="NothingReady", message="no replica is ready")
     known = len(ready & facts.routed)
-    older = {r.name for r in replicas if r.revision != wanted}
+    older = {r.name for r in replicas if r.revision != wanted and active(deployment) is None}
     if known == len(ready) and not older & facts.routed:
         return Condition(type="Routed", ok=True, reason="Routed")
     message = f"the gateway has taken up {known} of {len(ready)} ready replicas"

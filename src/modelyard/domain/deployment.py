@@ -13,7 +13,9 @@ from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.limits import Limits
 from modelyard.domain.priority import Priority
+from modelyard.domain.rollout_status import Order, RolloutStatus
 from modelyard.domain.runtime import AUTO
+from modelyard.domain.strategy import Strategy
 from modelyard.domain.variant import Serve
 
 BATCH = ("auto", "on", "off")
@@ -133,6 +135,8 @@ class DeploymentSpec:
     """What the gateway enforces: request rate, concurrency, circuit breaking, retries."""
     address: Address = field(default_factory=Address)
     """Where it answers beside its path: a host of its own, ports of its own."""
+    strategy: Strategy = field(default_factory=Strategy)
+    """How a new revision takes over from the one that serves."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -309,6 +313,8 @@ class DeploymentStatus:
     """Of the good revision, while it serves in place of the wanted one."""
     failed: Failure | None = None
     """Why `failed_revision` failed."""
+    rollout: RolloutStatus | None = None
+    """The last rollout that was judged step by step; None where replicas are just replaced."""
     warnings: tuple[str, ...] = ()
     scaling: ScalingStatus = field(default_factory=ScalingStatus)
     """How many replicas load, clock and shortage leave of what was asked for."""
@@ -354,6 +360,8 @@ class Deployment:
     ports: tuple[int, ...] = ()
     """Ports of its own, given once and kept until it is deleted."""
     claim: Claim = field(default_factory=Claim)
+    order: Order = field(default_factory=Order)
+    """What users said about the rollout of a revision."""
     created_at: datetime
     created_by: str = ""
     deleting: bool = False

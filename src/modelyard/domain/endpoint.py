@@ -151,6 +151,10 @@ class Route:
     """The automatic hosts of its project are below this one; empty means the gateway's own."""
     ports: tuple[int, ...] = ()
     """Ports that lead to it alone, the second one to its second port."""
+    compares: bool = False
+    """Mark requests, so that the answers to both copies of one can be compared."""
+    keeps_inputs: bool = False
+    """Whether the inputs of marked requests may be kept."""
     public: bool = False
     """No token is needed."""
     timeout_seconds: float = 60.0

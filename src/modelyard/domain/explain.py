@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from modelyard.domain import rollout, scaling, variant, wire
 from modelyard.domain.deployment import Deployment, Failure, Phase, Revision
 from modelyard.domain.failures import CATALOGUE, Entry, Stage
+from modelyard.domain.progress import active
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 
 __all__ = ["CATALOGUE", "Entry", "Explanation", "Finding", "Stage", "explain", "remedy"]
@@ -70,6 +71,11 @@ def explain(
         summary = f"{service}: {found[0].message} ({running})"
     elif ready >= want:
         summary = f"{service} is healthy: {running}"
+        judged = active(deployment)
+        if judged is not None:
+            summary += (
+                f"; revision {judged.revision} instead of {judged.base}, {judged.stand}: {judged.message}"
+            )
     else:
         summary = f"{service} is starting: {running}"
     healthy = not found and (0 < want <= ready or scaling.sleeps(deployment)) and not deployment.deleting

@@ -183,6 +183,19 @@ CATALOGUE: dict[str, Entry] = {
         "The process that answers for the replica gives no sign of life.",
         "It is replaced by itself; if it goes on, look whether the machine is overloaded.",
     ),
+    "GateFailed": Entry(
+        Stage.READY,
+        "The new revision did not pass a gate",
+        "While it was rolled out it did worse than the deployment's strategy allows, and was taken back.",
+        "See the numbers with `modelyard rollout status {service}`; mend the model and deploy again, or try "
+        "once more with `modelyard restart {service}`.",
+    ),
+    "RolloutAborted": Entry(
+        Stage.READY,
+        "The rollout was aborted",
+        "Somebody took the new revision back; the one before it serves.",
+        "Deploy another version, or try again with `modelyard restart {service}`.",
+    ),
     "GatewayUnavailable": Entry(
         Stage.ROUTE,
         "The gateway is away",

@@ -11,6 +11,7 @@ from modelyard.domain import quantity, wire
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Stage
 from modelyard.domain.differences import Change, differences
 from modelyard.domain.placement import Request
+from modelyard.domain.strategy import Kind
 
 
 class Act(StrEnum):
@@ -75,7 +76,8 @@ def act(before: Deployment | None, *, reruns: bool, changes: bool) -> Act:
 def added_replicas(before: DeploymentSpec | None, after: DeploymentSpec, kind: Act) -> int:
     """How many replicas must find room beside those that run."""
     if kind is Act.REPLACE:
-        return min(after.max_surge, after.replicas)
+        beside = after.max_surge if after.strategy.kind is Kind.ROLLING else after.replicas
+        return min(beside, after.replicas)
     return max(after.replicas - (before.replicas if before else 0), 0)
 
 
@@ -97,6 +99,10 @@ def traffic(before: DeploymentSpec | None, after: DeploymentSpec, kind: Act, sta
     match kind:
         case Act.CREATE:
             return f"answers once the first replica is ready{where}"
+        case Act.REPLACE if before and before.replicas and after.strategy.kind is not Kind.ROLLING:
+            parts = ", ".join(f"{percent} %" for percent in after.strategy.stages)
+            judges = ", ".join(after.strategy.judges) or "nothing"
+            return f"the new revision gets {parts} of the requests, judged by {judges}; none is lost{where}"
         case Act.REPLACE if before and before.replicas:
             surge = min(after.max_surge, after.replicas)
             return (

@@ -13,7 +13,7 @@ from modelyard.domain.errors import Conflict, NotFound
 STEADY = frozenset(
     {
         "replicas", "max_surge", "start_timeout_seconds", "drain_seconds", "public", "limits", "address",
-        "autoscaling", "priority",
+        "autoscaling", "priority", "strategy",
     }
 )  # fmt: skip
 """Fields of a spec that change nothing inside a replica, so that no replica is replaced for them."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
-from modelyard.domain import crashes, naming, scaling
+from modelyard.domain import crashes, naming, rollout_shares, scaling
 from modelyard.domain.deployment import Deployment, Failure, Phase, Replica
 from modelyard.domain.placement import Placement
+from modelyard.domain.progress import active
 
 START_GRACE_SECONDS = 10.0
 """How long past its start timeout a replica may still say itself why it does not load."""
@@ -75,7 +76,7 @@ def plan(
     while it differs; nothing for a revision whose runtime is not ready). Actions are in order of execution.
     """
     replicas = remember(deployment.status.replicas, observed, now=now)
-    scene = _Scene.of(deployment, replicas, routed)
+    scene = _Scene.of(deployment, replicas, routed, now)
     kills = tuple(_kills(deployment, replicas, routed, now))
     leave = tuple(_leave(scene, {kill.replica for kill in kills}))
     return (*kills, *leave, *_starts(deployment, scene, kills, launches=launches, now=now))
@@ -111,7 +112,14 @@ def wanted_replicas(deployment: Deployment) -> int:
 class _Scene:
     """The observed replicas by what they mean for the rollout, least useful first."""
 
+    total: int
+    """How many serve all requests."""
     want: int
+    """Of the wanted revision: all, or what a step of its rollout takes."""
+    least_old: int
+    """So many of other revisions stay, however many new ones are ready."""
+    most: int
+    """No more than these live at once."""
     target: int
     routed: frozenset[str]
     replicas: tuple[Replica, ...]
@@ -121,26 +129,47 @@ class _Scene:
     """Of other revisions, and not yet leaving."""
 
     @classmethod
-    def of(cls, deployment: Deployment, replicas: tuple[Replica, ...], routed: frozenset[str]) -> _Scene:
+    def of(
+        cls, deployment: Deployment, replicas: tuple[Replica, ...], routed: frozenset[str], now: float
+    ) -> _Scene:
         """Sort the replicas out."""
         staying = [r for r in replicas if r.phase in (Phase.STARTING, Phase.READY, Phase.UNREADY)]
         staying.sort(key=lambda r: r.name, reverse=True)
-        staying.sort(key=lambda r: (r.phase is Phase.READY, r.name in routed, r.phase is Phase.STARTING))
+        staying.sort(key=lambda r: (r.phase is Phase.STARTING, r.revision == deployment.status.good_revision))
+        staying.sort(key=lambda r: (r.phase is Phase.READY, r.name in routed))
         target = deployment.wanted_revision
+        want, least_old = _sizes(deployment, now)
         return cls(
-            wanted_replicas(deployment),
-            target,
-            routed,
-            replicas,
-            tuple(r for r in staying if r.revision == target),
-            tuple(r for r in staying if r.revision != target),
+            total=wanted_replicas(deployment),
+            want=want,
+            least_old=least_old,
+            most=max(wanted_replicas(deployment) + deployment.spec.max_surge, want + least_old),
+            target=target,
+            routed=routed,
+            replicas=replicas,
+            new=tuple(r for r in staying if r.revision == target),
+            old=tuple(r for r in staying if r.revision != target),
         )
+
+    @property
+    def keep_new(self) -> int:
+        """How many new ones must stay: more than a step takes, while the old ones cannot serve everything."""
+        serving = sum(r.phase is Phase.READY and r.name in self.routed for r in self.old)
+        return max(self.want, self.total - serving)
 
     @property
     def keep_old(self) -> int:
         """How many old ones must stay: a new one relieves an old one once the gateway has taken it up."""
         serving = sum(r.phase is Phase.READY and r.name in self.routed for r in self.new)
-        return max(self.want - serving, 0)
+        return max(self.want - serving, self.least_old)
+
+
+def _sizes(deployment: Deployment, now: float) -> tuple[int, int]:
+    """Replicas of the wanted revision, and those of earlier ones that stay beside them."""
+    want, judged = wanted_replicas(deployment), active(deployment)
+    if judged is None or not judged.weights:
+        return want, 0
+    return rollout_shares.needed(deployment, judged), rollout_shares.kept(deployment, judged, now=now)
 
 
 def _kills(
@@ -183,7 +212,7 @@ def _age(claimed: float, r: Replica, now: float) -> float:
 
 def _leave(scene: _Scene, killed: set[str]) -> Iterator[Action]:
     """Take one step with everything that has to go: drain, and stop what gets no requests any more."""
-    surplus = [*scene.new[: max(len(scene.new) - scene.want, 0)]]
+    surplus = [*scene.new[: max(len(scene.new) - scene.keep_new, 0)]]
     surplus += scene.old[: max(len(scene.old) - scene.keep_old, 0)]
     for r in surplus:
         if r.name in killed:
@@ -206,7 +235,7 @@ def _starts(
     """New replicas of the wanted revision; else the good one's, while it must stand in for the wanted."""
     failures = {kill.replica: kill.failure for kill in kills if kill.failure}
     live = sum(r.phase is not Phase.FAILED for r in scene.replicas)
-    room = scene.want + deployment.spec.max_surge - live
+    room = scene.most - live
     taken = scene.routed.union(r.name for r in chain(scene.replicas, deployment.status.replicas))
     lacking = [(scene.target, scene.want - len(scene.new))]
     good = deployment.status.good_revision

@@ -20,6 +20,8 @@ class State(StrEnum):
     """It has no replica because nobody asks it; the next request wakes it."""
     PENDING = "Pending"
     STARTING = "Starting"
+    ROLLING_OUT = "RollingOut"
+    """All is well, and a new revision is being judged."""
     RUNNING = "Running"
     DEGRADED = "Degraded"
     FAILED = "Failed"

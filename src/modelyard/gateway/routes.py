@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from modelyard.domain import scaling, takeover
+from modelyard.domain import progress, rollout_shares, scaling, takeover
 from modelyard.domain.address import Address
 from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
-from modelyard.domain.endpoint import AccessKey, Addresses, Route, Share, Target
+from modelyard.domain.endpoint import AccessKey, Addresses, Mirror, Route, Share, Target
 from modelyard.domain.takeover import Settlement
 from modelyard.domain.traffic_spec import EndpointSpec
 from modelyard.gateway.sharing import Surroundings, shared
@@ -94,24 +94,52 @@ def _addresses(deployment: Deployment, domain: str) -> Addresses:
 
 
 def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
+    shares = _shares(deployment)
+    mirrors = _mirrors(deployment, shares)
     return Route(
         name=str(deployment.key),
         service=deployment.key.service,
         addresses=_addresses(deployment, domain),
         domain=domain,
         ports=deployment.ports[: deployment.spec.address.port_count],
-        shares=(replace(_everything(deployment), waking=scaling.waking(deployment)),),
+        shares=tuple(replace(share, waking=scaling.waking(deployment)) for share in shares),
+        mirrors=mirrors,
+        compares=bool(mirrors),
+        keeps_inputs=bool(mirrors) and deployment.spec.strategy.keep_inputs,
         keys=keys,
         public=deployment.spec.public,
         timeout_seconds=deployment.spec.request_timeout_seconds,
     )
 
 
-def _everything(deployment: Deployment) -> Share:
-    """The ready replicas of every revision."""
-    replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
-    targets = tuple(
+def _shares(deployment: Deployment) -> tuple[Share, ...]:
+    """One for each revision of a judged rollout; otherwise one for all."""
+    divided = rollout_shares.parts(deployment, serves=serves)
+    return tuple(
+        Share(name=f"{deployment.key}#{part.revision}", targets=_targets(part.replicas), weight=part.weight)
+        for part in divided
+    ) or (_everything(deployment),)
+
+
+def _mirrors(deployment: Deployment, shares: Sequence[Share]) -> tuple[Mirror, ...]:
+    """Copies for the revision that is rolled out, as many as its strategy says."""
+    rollout = progress.active(deployment)
+    percent = deployment.spec.strategy.mirror
+    if rollout is None or len(shares) < 2 or not rollout.since or not percent:
+        return ()
+    new = shares[-1]
+    return (Mirror(share=new, percent=percent),) if new.targets and new.weight < 100 else ()
+
+
+def _targets(replicas: Iterable[Replica]) -> tuple[Target, ...]:
+    return tuple(
         Target(replica=r.name, address=r.address, second_address=r.second_address, revision=r.revision)
         for r in replicas
     )
+
+
+def _everything(deployment: Deployment) -> Share:
+    """The ready replicas of every revision."""
+    replicas = sorted(filter(serves, deployment.status.replicas), key=lambda r: r.name)
+    targets = _targets(replicas)
     return Share(name=str(deployment.key), targets=targets, weight=100 if targets else 0)

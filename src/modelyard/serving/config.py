@@ -104,6 +104,8 @@ class ModelConfig:
     inline: InlineConfig | None = None
     load: bool = True
     """Whether it is loaded at the start; otherwise only when somebody asks for it."""
+    comparisons: bool = False
+    """Whether answers that a gateway marks are remembered for the platform to compare."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ def _model(document: Mapping[str, Any]) -> ModelConfig:
         limits=_limits(_object(document, "limits", {})),
         task=_text(document, "task", ""),
         load=document.get("load") is not False,
+        comparisons=document.get("comparisons") is True,
     )
 
 

@@ -19,6 +19,7 @@ from modelyard.oip.signature import compile_signature
 from modelyard.serving.batching.merging import obstacle_in
 from modelyard.serving.batching.policy import ON, Policy
 from modelyard.serving.caching import ResponseCache
+from modelyard.serving.comparing import Comparisons
 from modelyard.serving.config import Limits, ModelConfig
 from modelyard.serving.dispatcher import Dispatcher, Rules
 from modelyard.serving.errors import Failure
@@ -69,6 +70,7 @@ class HostedModel:
                 "version": config.version,
             }
         )
+        self.comparisons = Comparisons() if config.comparisons else None
         self.dispatcher = Dispatcher(asyncio.get_running_loop(), _rules(config.limits), _policy(config))
         self.dispatcher.on_call = self._called
         self.dispatcher.on_mismatch = self._mismatched

@@ -19,6 +19,7 @@ from modelyard.serving.answers import document_of, identified
 from modelyard.serving.batching.merging import check_pad, rows_of
 from modelyard.serving.bodies import with_body
 from modelyard.serving.caching import COLLAPSED, HIT
+from modelyard.serving.comparing import HEADER
 from modelyard.serving.errors import Problem
 from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.coding import COMPRESS_BYTES, compress, wanted_coding
@@ -105,6 +106,10 @@ class Inference:
         query = dialect.parse(exchange, body, self._hosted.model)
         timeout = self._timeout(exchange, query)
         call = _Call(exchange, dialect, query)
+        done: Callable[[Prediction | Problem], None] = partial(self._done, call)
+        mark, kept = exchange.headers.get(HEADER), self._hosted.comparisons
+        if mark is not None and kept is not None and query.events is None:
+            done = kept.watching(mark, query.inputs, exchange.received_at, done)
         parameters = query.parameters
         if query.outputs:
             parameters = {**parameters, "requested_outputs": query.outputs}
@@ -114,7 +119,7 @@ class Inference:
             deadline=exchange.received_at + timeout,
             timeout_seconds=timeout,
             submitted_at=monotonic(),
-            done=partial(self._done, call),
+            done=done,
             priority=_priority(exchange, parameters),
             cacheable=not _wants_fresh(exchange, parameters),
         )

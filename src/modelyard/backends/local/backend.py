@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelyard.backends.base import Answer, Launch, LogLine, Task
-from modelyard.backends.local import documents, environment, isolation, logs, nodes
+from modelyard.backends.local import asking, documents, environment, isolation, logs, nodes
 from modelyard.backends.local import task as tasks
 from modelyard.backends.local.nodes import Capacity
 from modelyard.backends.local.options import Options
@@ -104,6 +104,11 @@ class LocalBackend:
     async def kill(self, key: Key, replica: str) -> None:
         """Send SIGKILL to the front and all its kin, and remove their files."""
         await self._turn(key, partial(self._replicas.kill, key, replica))
+
+    async def ask(self, key: Key, replica: str, path: str) -> bytes:
+        """What its front answers at its socket."""
+        home = self._places.replica(key, replica)
+        return await asking.get(self._places.socket(mark(home)), path, whom=replica)
 
     async def run(self, task: Task) -> Answer:
         """Ask a guest; what goes wrong is in the answer. Raises BackendError when the disk refuses."""

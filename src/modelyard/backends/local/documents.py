@@ -50,6 +50,7 @@ def of_replica(launch: Launch, start: Start) -> dict[str, Any]:
         "task": launch.guest.artifact.task.value,
         "state_path": start.state_path,
         "shared_memory": start.shared_memory,
+        "comparisons": True,
         "variant": launch.guest.variant.value,
         "inline": _inline(launch.guest),
         "worker": {

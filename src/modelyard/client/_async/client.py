@@ -14,6 +14,7 @@ from modelyard.client._async.certificate import AsyncCertificate
 from modelyard.client._async.deployments import AsyncDeployments
 from modelyard.client._async.models import AsyncModels
 from modelyard.client._async.resources import AsyncAccounts, AsyncProjects, AsyncRuntimes
+from modelyard.client._async.rollouts import AsyncRollouts
 from modelyard.client._async.service import AsyncService
 from modelyard.client._async.transport import AsyncTransport
 from modelyard.domain.figures import Metrics
@@ -42,6 +43,7 @@ class AsyncClient:
         self._transport = AsyncTransport(self.connection, http=http)
         self.models = AsyncModels(self._transport, self.project)
         self.deployments = AsyncDeployments(self._transport, self.project)
+        self.rollouts = AsyncRollouts(self._transport, self.project)
         self.runtimes = AsyncRuntimes(self._transport, self.project)
         self.projects = AsyncProjects(self._transport)
         self.accounts = AsyncAccounts(self._transport)

@@ -14,6 +14,7 @@ from modelyard.client._sync.certificate import Certificate
 from modelyard.client._sync.deployments import Deployments
 from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
+from modelyard.client._sync.rollouts import SyncRollouts
 from modelyard.client._sync.service import Service
 from modelyard.client._sync.transport import Transport
 from modelyard.domain.figures import Metrics
@@ -42,6 +43,7 @@ class Client:
         self._transport = Transport(self.connection, http=http)
         self.models = Models(self._transport, self.project)
         self.deployments = Deployments(self._transport, self.project)
+        self.rollouts = SyncRollouts(self._transport, self.project)
         self.runtimes = Runtimes(self._transport, self.project)
         self.projects = Projects(self._transport)
         self.accounts = Accounts(self._transport)

@@ -11,20 +11,26 @@ from modelyard.control.deployments import KIND, address_failure, gateway_failure
 from modelyard.control.footprints import Footprints
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import launching, routing, transitions
+from modelyard.control.reconcilers import launching, rollouts, routing, transitions
 from modelyard.domain import conditions, rollout, scaling
-from modelyard.domain.deployment import Deployment, Failure, Replica, Revision
+from modelyard.domain.comparison import Report
+from modelyard.domain.deployment import Deployment, DeploymentStatus, Failure, Replica, Revision
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
 from modelyard.domain.runtime import RuntimeStatus
-from modelyard.store import deployments, measures, revisions, work
+from modelyard.store import Transaction, comparisons, deployments, measures, revisions, work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     """Everything that a step depends on."""
 
+    before: Deployment
+    """As it was stored."""
     deployment: Deployment
+    """With its rollout as far as it is now."""
+    report: Report | None
+    """What comparing two revisions has shown, when it is news."""
     revisions: Mapping[int, Revision]
     """The wanted one and the good one."""
     runtimes: Mapping[int, RuntimeStatus | None]
@@ -85,8 +91,12 @@ class Deployments:
         await self._footprints.note(known, observed)
         if gateway is None and address is None and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
+        now = platform.clock()
+        status, report = await rollouts.advanced(platform, deployment, observed, now=now)
         scene = _Scene(
-            deployment=deployment,
+            before=deployment,
+            deployment=replace(deployment, status=status),
+            report=report,
             revisions=known,
             runtimes={n: await launching.runtime(platform, each) for n, each in known.items()},
             observed=observed,
@@ -94,7 +104,7 @@ class Deployments:
             reserved=reserved | routing.recorded(deployment),
             gateway=gateway,
             address=address,
-            now=platform.clock(),
+            now=now,
         )
         return await _record(platform, scene, await self._step(scene))
 
@@ -132,29 +142,26 @@ class Deployments:
 
 async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
     """Store the status if it changed, with what is worth an event; say when to look again."""
-    before = scene.deployment
+    before = scene.before
     kills = tuple(Kill(r.name, r.failure) for r in done.unstarted)
     facts = conditions.Facts(
         actions=(*done.actions, *kills),
         routed=scene.routed,
-        runtime=scene.runtimes.get(before.wanted_revision),
+        runtime=scene.runtimes.get(scene.deployment.wanted_revision),
         unfit=done.unfit,
         gateway=scene.gateway,
         address=scene.address,
     )
-    status = conditions.next_status(before, (*scene.observed, *done.unstarted), facts, now=scene.now)
+    status = conditions.next_status(
+        scene.deployment, (*scene.observed, *done.unstarted), facts, now=scene.now
+    )
     after = replace(before, status=status)
     if transitions.differ(before.status, status):
         async with platform.database.begin() as tx:
             current = await deployments.get(tx, before.key)
             if current is None:
                 return Again(0.0)
-            # Warnings are written by who deploys, perhaps while this step was under way.
-            # So are the number of replicas by load, by others.
-            status = replace(status, warnings=current.status.warnings, scaling=current.status.scaling)
-            await deployments.record(tx, before.key, status)
-            if before.status.observed_generation != status.observed_generation and _scales(after):
-                await work.put(tx, kinds.SCALING, str(before.key), due_at=platform.clock())
+            await _keep(platform, tx, scene, current, status)
             for reason, message in transitions.events(before, after, facts.actions):
                 await authorise.note(
                     platform, tx, None, project=before.project, kind=KIND, name=before.key.service,
@@ -170,6 +177,22 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
     return transitions.pause(after, scene.observed, facts, now=scene.now, rest_seconds=platform.rest_seconds)
 
 
+async def _keep(
+    platform: Platform, tx: Transaction, scene: _Scene, current: Deployment, status: DeploymentStatus
+) -> None:
+    """Store what this step found; others write beside it, perhaps while it was under way.
+
+    Warnings come from who deploys, the number of replicas from load, clock and shortage.
+    """
+    status = replace(status, warnings=current.status.warnings, scaling=current.status.scaling)
+    await deployments.record(tx, current.key, status)
+    if scene.report is not None:
+        await comparisons.set(tx, current.key, scene.report)
+    edited = scene.before.status.observed_generation != status.observed_generation
+    if edited and _scales(replace(scene.before, status=status)):
+        await work.put(tx, kinds.SCALING, str(current.key), due_at=platform.clock())
+
+
 def _scales(deployment: Deployment) -> bool:
     """Whether load or clock decide about it, or did until now."""
     return scaling.honoured(deployment) or deployment.status.scaling.desired >= 0
@@ -182,6 +205,7 @@ async def _finalise(platform: Platform, deployment: Deployment) -> None:
         if current is None or not current.deleting:
             return
         await revisions.delete_all(tx, deployment.key)
+        await comparisons.forget(tx, deployment.key)
         await deployments.delete(tx, deployment.key)
         await measures.forget(tx, str(deployment.key))
         await authorise.note(

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from modelyard.control.deployments import WORKER_RESTARTED
 from modelyard.control.loop import Again
-from modelyard.domain import rollout, takeover
+from modelyard.domain import progress, rollout, rollout_shares, takeover
 from modelyard.domain.conditions import Facts
 from modelyard.domain.deployment import Condition, Deployment, DeploymentStatus, Failure, Phase, Replica
+from modelyard.domain.progress import ABORTED, active
 from modelyard.domain.rollout import Action, Kill, Start
+from modelyard.domain.rollout_shares import Part
+from modelyard.domain.rollout_status import RolloutStatus, Stand
 from modelyard.gateway import routes
 
 AT_ONCE = Again(0.02)
@@ -37,6 +40,7 @@ def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
         not deployment.deleting
         and status.observed_generation == deployment.generation
         and not status.crashes.count
+        and (status.rollout is None or (status.rollout.is_over and not status.rollout.weights))
         and status.good_revision == deployment.wanted_revision == deployment.revision
         and said.get("Addressed") is None
         and bool(routed and said.get("Ready") and said.get("Progressing"))
@@ -64,12 +68,24 @@ def routes_differ(before: Deployment, after: Deployment) -> bool:
         [(r.name, r.address, r.second_address) for r in d.status.replicas if routes.serves(r)]
         for d in (before, after)
     )
-    return edited or one != other or _contends_otherwise(before, after)
+    divided, after_all = (rollout_shares.parts(d, serves=routes.serves) for d in (before, after))
+    moved = _stand(before) != _stand(after) or _weights(divided) != _weights(after_all)
+    return edited or moved or one != other or _contends_otherwise(before, after)
 
 
 def _contends_otherwise(before: Deployment, after: Deployment) -> bool:
     """Whether it stands differently in the fight for a host that somebody wrote down."""
     return bool(after.spec.address.host) and takeover.claimant(before, "") != takeover.claimant(after, "")
+
+
+def _stand(deployment: Deployment) -> tuple[Stand | None, bool]:
+    """Where its rollout stands, which decides whether requests are mirrored."""
+    rollout = deployment.status.rollout
+    return (rollout.stand, bool(rollout.since)) if rollout is not None else (None, False)
+
+
+def _weights(parts: Sequence[Part]) -> list[tuple[int, int]]:
+    return [(part.revision, part.weight) for part in parts]
 
 
 def unstarted(name: str, revision: int, failure: Failure, *, now: float) -> Replica:
@@ -87,11 +103,14 @@ def events(before: Deployment, after: Deployment, actions: Sequence[Action]) -> 
                 yield "ReplicaFailed", f"{reason}: {message} ({replica})"
     old, new = before.status, after.status
     yield from _restarts(old, new)
+    yield from _steps(old.rollout, new.rollout)
     if new.good_revision != old.good_revision:
         yield "RolledOut", f"revision {new.good_revision} is wholly ready"
     if new.failed is not None and old.failed != new.failed:
         words = f"{new.failed.reason}: {new.failed.message}"
-        yield "RolledBackByItself", f"revision {after.revision} failed ({words}); {new.good_revision} serves"
+        aborted = new.failed.reason == ABORTED
+        what = "RolledBack" if aborted else "RolledBackByItself"
+        yield what, f"revision {after.revision} failed ({words}); {new.good_revision} serves"
     if (why := _unscheduled(new)) and why != _unscheduled(old):
         yield "Pending", why
 
@@ -105,7 +124,16 @@ def pause(
     moving = _moving(after, facts, now)
     if moving is not None:
         return Again(moving)
-    due = rollout.look_again_seconds(after, observed, now=now)
+    due = min(
+        filter(
+            None,
+            (
+                rollout.look_again_seconds(after, observed, now=now),
+                progress.look_again_seconds(after, now=now),
+            ),
+        ),
+        default=None,
+    )
     resting = rest(after, rest_seconds)
     return Again(min(max(due, 0.05), resting.after)) if due is not None else resting
 
@@ -117,13 +145,31 @@ def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
         return SLOWEST_SECONDS
     unrouted = {r.name for r in status.replicas if is_ready(r)} - facts.routed
     moving = [r for r in status.replicas if not is_ready(r)]
-    if not moving and not unrouted and status.ready_replicas == want:
+    complete = status.ready_replicas == want or active(deployment) is not None
+    if not moving and not unrouted and complete:
         return None
     # What takes long is looked at less often: a tenth of its age. The gateway's part comes with a hint.
     waiting = moving or [r for r in status.replicas if r.name in unrouted]
     ages = [now - r.phase_since for r in waiting if r.phase_since]
     slowest = SLOWEST_SECONDS / 4 if moving else SLOWEST_SECONDS
     return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), slowest)
+
+
+def _steps(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[tuple[str, str]]:
+    """How a judged rollout went on."""
+    if new is None:
+        return
+    begun = old is None or old.revision != new.revision
+    if begun and not new.is_over:
+        yield "RolloutStarted", f"revision {new.revision} is to take over from revision {new.base}"
+    before = old.weight(new.revision) if old is not None and not begun else 0
+    share = new.weight(new.revision)
+    if not new.is_over and share > before:
+        yield "RolloutStep", f"revision {new.revision} gets {share} % of the requests"
+    if new.stand is Stand.AWAITING and (old is None or old.stand is not Stand.AWAITING):
+        yield "RolloutAwaitsApproval", new.message
+    if new.stand is Stand.PROMOTED and old is not None and old.stand is not Stand.PROMOTED:
+        yield "Promoted", f"revision {new.revision}: {new.message}"[:2000]
 
 
 def _restarts(old: DeploymentStatus, new: DeploymentStatus) -> Iterator[tuple[str, str]]:

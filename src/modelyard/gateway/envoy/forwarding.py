@@ -17,6 +17,9 @@ SERVICE_HEADER = "x-modelyard-service"
 """Metadata with which a gRPC call names its service at the front door's own host."""
 LUA = "envoy.filters.http.lua"
 
+COMPARE_HEADER = "x-modelyard-compare"
+"""Marks both copies of a request whose answers are compared; `+` in front allows to keep its inputs."""
+
 _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 _MARGIN_SECONDS = 2.0
 """The replica itself answers 504 at the deadline; the gateway only if even that fails."""
@@ -91,7 +94,15 @@ def _entry(route: Route, match: Json, action: Json, shares: Sequence[Share]) -> 
         metadata |= {LUA: keys}
     if metadata:
         entry["metadata"] = {"filter_metadata": metadata}
+    if route.compares:
+        entry["request_headers_to_add"] = [*entry.get("request_headers_to_add", ()), _mark(route)]
     return patient(entry, route.waking)
+
+
+def _mark(route: Route) -> Json:
+    """The same for both copies of a request, and of no other."""
+    mark = {"key": COMPARE_HEADER, "value": f"{'+' if route.keeps_inputs else ''}%UNIQUE_ID%"}
+    return {"header": mark, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _named(route: Route, share: Share) -> Json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.gateway.envoy import copies, limiting, statistics, sticky
-from modelyard.gateway.envoy.forwarding import LUA
+from modelyard.gateway.envoy.forwarding import COMPARE_HEADER, LUA
 from modelyard.gateway.envoy.table import CONTROL_PLANE, DOOR_HEADER
 
 Json = dict[str, Any]
@@ -17,6 +17,7 @@ _UNTRUSTED = (
     "x-forwarded-",
     "x-envoy-",
     "x-modelyard-subject",
+    COMPARE_HEADER,
     DOOR_HEADER,
     copies.ALIAS,
     copies.MARK,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from modelyard.serving.application import Application
 from modelyard.serving.config import ReplicaConfig
 from modelyard.serving.faces import (
+    comparisons,
     extensions,
     invocations,
     openai,
@@ -34,6 +35,7 @@ def all_routes(application: Application, config: ReplicaConfig, *, version: str)
         **invocations.routes(application, os.environ, version=version),
         **repository.routes(application, drain_seconds=drain_seconds, control=config.model_control),
         # Last, so that no model's name can hide them.
+        **comparisons.routes(application),
         **probes.routes(application, version=version),
     }
 
