@@ -296,3 +296,16 @@ def test_only_production_scales_and_the_others_say_so() -> None:
     said = scaling.ignored(tested.key, tested.spec)
     assert said == "autoscaling counts only in production; churn@test keeps 2 replicas"
     assert not scaling.ignored(replace(tested.key, stage=Stage.PRODUCTION), tested.spec)
+
+
+def test_who_gave_its_host_away_or_leaves_is_not_woken() -> None:
+    asleep = deployment(autoscaling=Autoscaling(min=0))
+    asleep = replace(asleep, status=DeploymentStatus(scaling=ScalingStatus(desired=0, reason="Idle")))
+    assert scaling.sleeps(asleep)
+    for gone in (
+        replace(asleep, deleting=True),
+        replace(asleep, claim=replace(asleep.claim, yielded_to="default/other")),
+    ):
+        assert scaling.waking(gone) is None
+        assert not scaling.sleeps(gone)
+        assert scaling.wanted(gone) == 0

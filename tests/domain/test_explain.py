@@ -25,6 +25,7 @@ REASONS = [
     "LoadTimeout",
     "OutOfMemory",
     "PortInUse",
+    "CapacityShort",
     "WorkerCrashed",
     "WorkerHung",
     "SignatureMismatch",
@@ -102,7 +103,7 @@ def test_a_healthy_deployment_says_so() -> None:
 def test_offline_and_leaving_deployments_say_so() -> None:
     offline = told(recorded(deployment(replicas=0)), runtime=None)
     assert offline.summary.startswith("churn is offline: ")
-    assert "modelyard scale churn 1" in offline.summary
+    assert "modelyard scale churn --replicas 1" in offline.summary
     leaving = told(recorded(replace(deployment(), deleting=True)))
     assert leaving.summary == "churn is being removed"
     assert not offline.healthy

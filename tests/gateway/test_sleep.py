@@ -147,27 +147,29 @@ async def test_nobody_wakes_a_service_without_its_token(
 async def test_the_activator_is_adopted_and_started_again(
     place: Place, client: httpx2.AsyncClient, upstream: StartUpstream
 ) -> None:
-    first = place.gateway()
-    assert await first.ensure() is None
-    await first.publish([sleeper()])
-    waiting = asyncio.create_task(client.get(URL))
-    await held(first, 1)
-    pid = (files.read(place.directory / "activator.json") or {})["pid"]
-    # Another control plane takes over: those who wait go on waiting, and it hears of them.
-    await first.close(stop=False)
-    second = place.gateway()
-    assert await second.ensure() is None
-    await second.publish([sleeper()])
-    assert await second.asked() == {NAME}
-    assert (files.read(place.directory / "activator.json") or {})["pid"] == pid
-    os.kill(pid, signal.SIGKILL)
-    lost = await waiting
-    assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
-    os.waitpid(pid, 0)
-    meanwhile = asyncio.create_task(client.get(URL))
-    await asyncio.sleep(0.05)
-    assert await second.ensure() is None
-    await held(second, 1)
-    await second.publish([sleeper(await upstream("one"))])
-    assert (await meanwhile).status_code == 200
-    await second.close(stop=True)
+    try:
+        first = place.gateway()
+        assert await first.ensure() is None
+        await first.publish([sleeper()])
+        waiting = asyncio.create_task(client.get(URL))
+        await held(first, 1)
+        pid = (files.read(place.directory / "activator.json") or {})["pid"]
+        # Another control plane takes over: those who wait go on waiting, and it hears of them.
+        await first.close(stop=False)
+        second = place.gateway()
+        assert await second.ensure() is None
+        await second.publish([sleeper()])
+        assert await second.asked() == {NAME}
+        assert (files.read(place.directory / "activator.json") or {})["pid"] == pid
+        os.kill(pid, signal.SIGKILL)
+        lost = await waiting
+        assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+        os.waitpid(pid, 0)
+        meanwhile = asyncio.create_task(client.get(URL))
+        await asyncio.sleep(0.05)
+        assert await second.ensure() is None
+        await held(second, 1)
+        await second.publish([sleeper(await upstream("one"))])
+        assert (await meanwhile).status_code == 200
+    finally:
+        await place.gateway().close(stop=True)

@@ -95,7 +95,7 @@ def _nobody(deployment: Deployment) -> str:
         )
     if scaling.sleeps(deployment):
         return f"{service} is asleep: nobody asks it, and the next request wakes it"
-    return f"{service} is offline: no replicas are wanted; `modelyard scale {service} 1` starts it"
+    return f"{service} is offline: no replicas are wanted; `modelyard scale {service} --replicas 1` starts it"
 
 
 def remedy(reason: str, words: dict[str, str]) -> str:

@@ -49,7 +49,8 @@ def wakes(deployment: Deployment) -> bool:
     decided = deployment.status.scaling
     may_sleep = honoured(deployment) and deployment.spec.autoscaling.by_load
     by_clock = decided.reason == "Clock" and decided.desired == 0
-    return may_sleep and deployment.spec.autoscaling.min == 0 and not by_clock and not deployment.deleting
+    gone = deployment.deleting or bool(deployment.claim.yielded_to)
+    return may_sleep and deployment.spec.autoscaling.min == 0 and not by_clock and not gone
 
 
 def waking(deployment: Deployment) -> Waking | None:

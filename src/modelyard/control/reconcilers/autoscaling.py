@@ -19,7 +19,7 @@ from modelyard.store import deployments, work
 LOOK = Again(2.0)
 """How often load is looked at."""
 CLOCK = Again(20.0)
-"""How often the clock is, where load decides nothing."""
+"""How often the clock is, where load decides nothing or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ class Autoscaler:
                 before, desired=decision.desired, reason=decision.reason, message=decision.message
             )
             await self._write(deployment, after)
-        return LOOK if deployment.spec.autoscaling.by_load else CLOCK
+        # One that sleeps is woken by word from the gateway.
+        return LOOK if deployment.spec.autoscaling.by_load and decision.desired else CLOCK
 
     async def _decide(self, deployment: Deployment) -> Decision:
         key, spec, now = str(deployment.key), deployment.spec.autoscaling, self._platform.clock()
