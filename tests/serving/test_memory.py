@@ -154,3 +154,4 @@ async def test_a_worker_that_died_has_a_successor_only_when_there_is_memory_for_
         await until(lambda: hosted.is_ready)
         assert supervisor.pid not in (0, first)
         assert hosted.failure is None
+        assert hosted.restarts == 1

@@ -26,7 +26,7 @@ from modelyard.serving.errors import Failure
 from modelyard.serving.inline import InlineSupervisor
 from modelyard.serving.jobs import Work
 from modelyard.serving.logs import Log
-from modelyard.serving.memory import artifact_bytes, free_bytes, misfit
+from modelyard.serving.memory import UNFIT, artifact_bytes, free_bytes, misfit
 from modelyard.serving.metrics import Metrics
 from modelyard.serving.statistics import Statistics
 from modelyard.serving.workers.process import resident_bytes
@@ -274,7 +274,8 @@ class HostedModel:
         if self.phase in ("starting", "failed"):
             self._fail(failure)
             return False
-        self.restarts += 1
+        # One that was never started, as there is no memory for it, did not die again.
+        self.restarts += failure.reason != UNFIT
         if any(other.is_ready for other in self.supervisors if other is not supervisor):
             self._enter(self.phase)
             return True

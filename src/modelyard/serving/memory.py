@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.serving.errors import Failure
 
 ROOT = Path("/")
+UNFIT = "InsufficientResources"
 _UNLIMITED = 1 << 60
 
 
@@ -36,7 +37,7 @@ def misfit(name: str, needed: int, free: int, *, measured: bool = False) -> Fail
         f'model "{name}" does not fit: needs {_gib(needed)}{how}, free {_gib(free)}; unload another model, '
         "or give the replica more memory"
     )
-    return Failure("InsufficientResources", message)
+    return Failure(UNFIT, message)
 
 
 def _meminfo(path: Path) -> int:
