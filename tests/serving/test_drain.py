@@ -156,6 +156,8 @@ def test_the_heartbeat_goes_on_and_the_state_has_its_fields(echo: Replica) -> No
         "last_failure",
         "variant",
         "inline",
+        "inflight",
+        "queue",
     }
     assert (state["pid"], state["phase"], state["failure"]) == (echo.process.pid, "ready", None)
     assert state["memory_bytes"] > 10 << 20

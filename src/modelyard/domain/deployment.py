@@ -239,6 +239,8 @@ class Replica:
     """Where the gateway reaches it: `unix:/path` or `ip:port`."""
     second_address: str = ""
     """Where its second port is reached; empty where the second answers like the first."""
+    metrics_address: str = ""
+    """Where its own metrics are, as `http://ip:port/path`; empty when its server has none of its own."""
     pid: int = 0
     started_at: float = 0.0
     """Seconds since the epoch, as all times of a replica."""
