@@ -88,4 +88,6 @@ class Measure:
         self._gateway.set(reading is not None)
         counted = exposition.of_gateway(reading) if reading is not None else ""
         own = generate_latest(self._registry).decode() + counted
-        return exposition.merged(await scraping.scrape(known), own=own).encode()
+        targets = await scraping.scrape(known)
+        # Of many replicas these are megabytes, which others need not wait for.
+        return (await asyncio.to_thread(exposition.merged, targets, own=own)).encode()
