@@ -123,6 +123,13 @@ class BackendContract:
         with pytest.raises(NotFound):
             await shop.backend.exec(KEY, "ghost", ("echo",))
 
+    async def test_samples_are_of_replicas_that_run(self, shop: Shop) -> None:
+        await shop.ready("a", "b")
+        await shop.backend.kill(KEY, "a")
+        assert {(s.service, s.replica, s.revision) for s in await shop.backend.samples()} <= {
+            (str(KEY), "b", 2)
+        }
+
     async def test_starting_a_replica_that_exists_is_nothing(self, shop: Shop) -> None:
         before = await shop.ready("a")
         await shop.backend.start(shop.launch("a", revision=9))

@@ -45,7 +45,7 @@ def main():
     memory = 12345
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(1))
-    say(state, phase="ready", memory_bytes=memory, workers=[{"pid": guest.pid}])
+    say(state, phase="ready", memory_bytes=memory, workers=[{"pid": guest.pid}], inflight=3, queue=2)
     while not told:
         if play == "talk":
             print("word " * 200, flush=True)

@@ -393,3 +393,19 @@ async def test_what_is_not_enforced_is_said(world: LocalWorld) -> None:
     assert told["memory"] == "watched"
     open_world = world.restarted(isolate_tasks=False)
     assert open_world.enforcement()["network of validation and tests"] == "not enforced"
+
+
+async def test_samples_add_up_what_a_replicas_processes_used(world: LocalWorld, shop: Shop) -> None:
+    front = (await shop.ready("a", spec=things.playing("talk")))["a"].pid
+    (first,) = await world.backend.samples()
+    assert (first.service, first.replica, first.revision) == ("default/churn", "a", 2)
+    assert len(first.cpu_seconds) == 2  # the front and its worker
+    assert any(name.startswith(f"{front} ") for name in first.cpu_seconds)
+    assert first.memory_bytes > 5 << 20
+    assert (first.inflight, first.queue, first.gpu_ratio) == (3, 2, None)
+    async with asyncio.timeout(20):
+        while sum((await world.backend.samples())[0].cpu_seconds.values()) <= sum(first.cpu_seconds.values()):
+            await asyncio.sleep(0.02)
+    os.kill(front, signal.SIGKILL)
+    await shop.until(lambda seen: seen["a"].phase is Phase.FAILED)
+    assert await world.backend.samples() == ()

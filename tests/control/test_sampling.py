@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.control import controller, measuring, metrics, operations
+from modelyard.control import controller, endpoints, measuring, metrics, operations
 from modelyard.control.reconcilers.sampling import PERIOD_SECONDS, Sampler
 from modelyard.domain.errors import Invalid
 from modelyard.domain.observation import MIRROR
@@ -103,6 +103,36 @@ async def test_counters_that_the_gateway_forgot_begin_anew() -> None:
             counted(world, *tallies)
             await sampler.reconcile("all")
         assert await requests(world) == 10 + 12 + 3
+
+
+@on_virtual_time
+async def test_an_endpoint_knows_all_its_requests_also_those_that_were_not_looked_at_yet() -> None:
+    async with running() as world:
+
+        async def total() -> int:
+            (found,) = await endpoints.list(world.platform, ADMIN, "default")
+            return found.requests
+
+        await world.deploy()
+        await world.until_running()
+        assert await total() == 0
+        for tallies, requests in (((answered(7),), 7), ((answered(9),), 9), ((), 9), ((answered(2),), 11)):
+            counted(world, *tallies)
+            assert await total() == requests
+            await asyncio.sleep(PERIOD_SECONDS)
+            assert await total() == requests
+        counted(world, answered(4), epoch="2")
+        assert await total() == 15
+        await operations.delete(world.platform, ADMIN, CHURN)
+        counted(world, epoch="2")
+
+        async def gone() -> bool:
+            return await endpoints.list(world.platform, ADMIN, "default") == ()
+
+        await world.until(gone)
+        await asyncio.sleep(2 * PERIOD_SECONDS)
+        await world.deploy()
+        assert await total() == 0
 
 
 @on_virtual_time

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections import Counter
 from dataclasses import replace
 
 import httpx2
@@ -43,9 +44,13 @@ async def test_a_port_leads_to_its_service_alone_whatever_host_is_called_and_ask
     forged = {"x-modelyard-port": str(other)}
     assert (await ask(one, headers=forged)).status_code == 401
     assert (await ask(other, headers={"x-modelyard-port": str(one)})).json()["replica"] == "r2"
+    assert (await ask(place.port, "/v2/models/churn/x", headers=BEARER)).status_code == 200
+    counted: Counter[str] = Counter()
     reading = await gateway.statistics()
     assert reading is not None
-    assert sum(tally.requests for tally in reading.tallies if tally.route == "default/churn") >= 3
+    for tally in reading.tallies:
+        counted[tally.route] += tally.requests
+    assert counted == {"default/churn": 3 + 1 + 1, "shop/fraud": 1}
     async with httpx2.AsyncClient(trust_env=False, http1=False, http2=True) as client:
         assert (await client.get(f"http://127.0.0.1:{other}/")).http_version == "HTTP/2"
 
@@ -143,7 +148,7 @@ async def test_ports_outlive_the_control_plane_and_come_back_with_a_new_envoy(
     assert await third.ensure() is None
     assert (await ask(port)).json()["replica"] == "r1"
     written = json.loads((place.directory / "listeners.json").read_text())
-    assert f"port-{port}" in {each["name"] for each in written["resources"]}
+    assert [each["name"] for each in written["resources"]] == ["front", "mirror", f"port-{port}"]
     await third.close(stop=True)
 
 

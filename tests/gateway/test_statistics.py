@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import httpx2
 
-from modelyard.domain.endpoint import Share
+from modelyard.domain.endpoint import Mirror, Share
+from modelyard.domain.observation import MIRROR, Part
 from modelyard.domain.tallies import Reading, Tally
 from modelyard.gateway.envoy import statistics
 from modelyard.gateway.envoy.gateway import EnvoyGateway
@@ -97,6 +98,23 @@ async def test_revisions_and_shares_are_told_apart(
     found = await _read(gateway)
     assert found.keys() == {"default/churn default/churn#1 1", "default/churn default/churn#2 2"}
     assert sum(tally.requests for tally in found.values()) == 40
+
+
+async def test_copies_are_counted_apart_with_their_codes_and_times(
+    gateway: EnvoyGateway, upstream: StartUpstream, client: httpx2.AsyncClient
+) -> None:
+    own, copied = await upstream("r1"), await upstream("r2", lambda _: (500, {}, b""))
+    mirror = Mirror(share=share("default/other#7", copied), percent=100)
+    await gateway.publish([replace(route("default/churn", own), mirrors=(mirror,))])
+    for _ in range(12):
+        assert (await client.get("/v2/models/churn/")).status_code == 200
+    while len(copied.seen) < 12:
+        await asyncio.sleep(0.01)
+    found = await _read(gateway)
+    assert found["default/churn default/churn 7"].codes == {200: 12}
+    copies = found["mirror default/other#7 7"]
+    assert (copies.codes, copies.part) == ({500: 12}, Part("default/other", 7, MIRROR))
+    assert copies.microseconds > 0
 
 
 async def test_what_is_in_flight_is_known_by_replica(

@@ -88,14 +88,19 @@ async def test_the_last_reading_is_given_back_as_it_was_kept(database: Database)
     async with database.begin() as tx:
         empty = await readings.last(tx)
         assert empty == Last()
-        kept = Last(turn=1, at=5.5, epoch="7 9", tallies={one.name: one, two.name: two})
+        totals = {"default/a": 4, "default/b": 0}
+        kept = Last(turn=1, at=5.5, epoch="7 9", tallies={one.name: one, two.name: two}, totals=totals)
         await readings.keep(tx, kept, changed=(one, two), gone=())
         assert await readings.last(tx) == kept
-        after = Last(turn=2, at=6.5, epoch="7 9", tallies={two.name: two})
+        after = Last(turn=2, at=6.5, epoch="7 9", tallies={two.name: two}, totals=totals)
         await readings.keep(tx, after, changed=(), gone={one.name})
         assert await readings.last(tx) == after
         assert await readings.last(tx, known=after) is after
         assert await readings.last(tx, known=kept) == after
+        await readings.forget(tx, "default/a")
+        forgotten = await readings.last(tx, known=after)
+        assert (forgotten.turn, forgotten.totals) == (3, {"default/b": 0})
+        assert (forgotten.at, forgotten.tallies) == (after.at, after.tallies)
 
 
 @pytest.mark.parametrize("fields", [{"minimum": 0.1, "maximum": 2.5, "total_seconds": 7.25}, {}])

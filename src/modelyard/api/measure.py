@@ -1,19 +1,22 @@
-"""The control plane's own metrics, in seconds and bytes."""
+"""The metrics of the platform and of everything that it runs, in seconds and bytes."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 
+from modelyard.control import scraping
 from modelyard.control.platform import Platform
-from modelyard.domain import scaling
-from modelyard.store import deployments
+from modelyard.domain import exposition, scaling
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FRESH_SECONDS = 1.0
 
 
 class Measure:
@@ -39,6 +42,7 @@ class Measure:
         self._replicas = Gauge(
             "modelyard_replicas", "Replicas by what they do.", ("state",), registry=self._registry
         )
+        self._gateway = Gauge("modelyard_gateway_up", "Whether the gateway answers.", registry=self._registry)
 
         self._desired = Gauge(
             "modelyard_replicas_desired",
@@ -56,18 +60,34 @@ class Measure:
         self._reconciles.labels(kind, outcome).observe(seconds)
 
     def exposition(self, platform: Platform) -> Callable[[], Awaitable[tuple[bytes, str]]]:
-        """The text that Prometheus reads, with gauges as of now."""
+        """The text that Prometheus reads, of the platform and of everything that it runs, as of now.
+
+        Whoever asks again within a second, or while it is made, gets the same one.
+        """
+        turn = asyncio.Lock()
+        made: list[tuple[float, bytes]] = []
 
         async def text() -> tuple[bytes, str]:
-            async with platform.database.read() as tx:
-                known = await deployments.all(tx)
-            phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
-            self._replicas.clear()
-            self._desired.clear()
-            for each in known:
-                self._desired.labels(each.project, each.key.service).set(scaling.wanted(each))
-            for phase, count in phases.items():
-                self._replicas.labels(phase).set(count)
-            return generate_latest(self._registry), CONTENT_TYPE_LATEST
+            async with turn:
+                if not made or not 0 <= platform.clock() - made[0][0] < _FRESH_SECONDS:
+                    made[:] = [(platform.clock(), await self._text(platform))]
+                return made[0][1], CONTENT_TYPE
 
         return text
+
+    async def _text(self, platform: Platform) -> bytes:
+        known = await scraping.known(platform)
+        phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
+        self._replicas.clear()
+        self._desired.clear()
+        for each in known:
+            self._desired.labels(each.project, each.key.service).set(scaling.wanted(each))
+        for phase, count in phases.items():
+            self._replicas.labels(phase).set(count)
+        reading = await platform.gateway.statistics()
+        self._gateway.set(reading is not None)
+        counted = exposition.of_gateway(reading) if reading is not None else ""
+        own = generate_latest(self._registry).decode() + counted
+        targets = await scraping.scrape(known)
+        # Of many replicas these are megabytes, which others need not wait for.
+        return (await asyncio.to_thread(exposition.merged, targets, own=own)).encode()

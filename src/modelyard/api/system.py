@@ -44,6 +44,6 @@ async def ready(platform: PlatformDep) -> dict[str, str]:
 
 @health.get("/metrics", openapi_extra=states(Verb.ANYONE))
 async def metrics(request: Request) -> Response:
-    """The platform's own metrics, in the Prometheus text format."""
+    """The platform's metrics and those of every service, in the Prometheus text format."""
     body, kind = await request.app.state.exposition()
     return Response(body, media_type=kind)

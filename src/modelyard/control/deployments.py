@@ -11,6 +11,7 @@ from modelyard.control import (
     downloads,
     environments,
     kinds,
+    measuring,
     missing,
     models,
     secrets,
@@ -18,7 +19,7 @@ from modelyard.control import (
     views,
 )
 from modelyard.control.platform import Platform
-from modelyard.domain import naming
+from modelyard.domain import naming, troubles
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Failure, Key, Revision
 from modelyard.domain.errors import NotFound
@@ -79,7 +80,7 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
     runtime = await _runtime(platform, key, revision.spec if revision else deployment.spec)
     since = platform.clock() - LATELY_SECONDS
     lately = next((e for e in recent if e.reason == WORKER_RESTARTED and e.at.timestamp() > since), None)
-    return explained(
+    explanation = explained(
         deployment,
         revision,
         runtime=runtime,
@@ -87,6 +88,9 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         last=_last_failure(recent),
         lately=_failure(lately) if lately else None,
     )
+    now = platform.clock()
+    answered = await measuring.by_revision(platform, key, since=now - troubles.SECONDS, until=now)
+    return troubles.told(explanation, answered, {"service": key.service, "project": key.project})
 
 
 async def logs(

@@ -41,6 +41,17 @@ async def window(
     )
 
 
+async def by_revision(platform: Platform, key: Key, *, since: float, until: float) -> Mapping[int, Window]:
+    """What each revision answered, without copies; 0 is what never reached a replica."""
+    async with platform.database.read() as tx:
+        found = await measures.read_windows(tx, str(key), since=since, until=until)
+    groups: dict[int, list[Window]] = {}
+    for kept in found:
+        if kept.of.via != MIRROR:
+            groups.setdefault(kept.of.revision, []).append(kept.value)
+    return {n: observation.merged(each, seconds=until - since) for n, each in sorted(groups.items())}
+
+
 async def usage(platform: Platform, key: Key, *, since: float, until: float) -> Usage:
     """What all replicas of the service used together, on average over the part that was watched."""
     async with platform.database.read() as tx:

@@ -40,7 +40,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where one service answers, with its requests since the gateway started."""
+    """Where one service answers, with all requests that ever came there."""
 
     __pydantic_config__: ClassVar[Any] = wire.OPEN
 

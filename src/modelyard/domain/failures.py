@@ -16,6 +16,7 @@ class Stage(StrEnum):
     LOAD = "load"
     READY = "ready"
     ROUTE = "route"
+    ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,48 @@ CATALOGUE: dict[str, Entry] = {
         "The service did not get its host",
         "It failed before it was ready, so that the service that has the host keeps it.",
         "Mend the service and deploy it again: it takes the host over as soon as it is wholly ready.",
+    ),
+    "NoReplicaReached": Entry(
+        Stage.ANSWER,
+        "Requests find no replica",
+        "The gateway had nobody ready to give them to.",
+        "`modelyard status {service}` says why, `modelyard metrics {service} --step 1m` since when.",
+    ),
+    "RequestsTurnedAway": Entry(
+        Stage.ANSWER,
+        "Replicas turn requests away",
+        "More requests came than the replicas can queue, or they are starting again.",
+        "Give it more replicas with `modelyard scale {service}`, or a longer `queue_size`.",
+    ),
+    "RequestsTimedOut": Entry(
+        Stage.ANSWER,
+        "Requests take too long",
+        "They were not answered within `request_timeout_seconds`.",
+        "Look at the queue in `modelyard metrics {service} --replicas`; add replicas, or allow more time.",
+    ),
+    "RequestsFailed": Entry(
+        Stage.ANSWER,
+        "The service fails requests",
+        "The model or its server answered with an error of its own.",
+        "Read what it says with `modelyard logs {service}`; `modelyard rollback {service}` takes it back.",
+    ),
+    "RequestsAbandoned": Entry(
+        Stage.ANSWER,
+        "Requests end without an answer",
+        "Callers went away before they were answered, or their connections broke.",
+        "Compare the callers' time-outs with the times in `modelyard metrics {service}`.",
+    ),
+    "RequestsUnauthorised": Entry(
+        Stage.ANSWER,
+        "Callers have no valid token",
+        "They sent none, or one that does not open this service.",
+        "Show the token with `modelyard deployment token {service}`; send it as `Authorization: Bearer`.",
+    ),
+    "RequestsLimited": Entry(
+        Stage.ANSWER,
+        "A limit holds requests back",
+        "A rate limit of the service or of a caller was reached.",
+        "Raise the limit, or have callers send less.",
     ),
 }
 """By reason; the reasons are stable and part of the API."""

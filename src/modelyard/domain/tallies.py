@@ -87,7 +87,7 @@ def window(tally: Tally, *, since: float, until: float) -> Window | None:
         return None
     histogram = [0] * len(BOUNDS)
     for least, count in tally.times.items():
-        histogram[bucket(_middle(least))] += count
+        histogram[bucket(seconds_of(least))] += count
     return replace(
         counted(tally.codes, tally.calls, first_at=since, last_at=until),
         seconds=until - since,
@@ -164,5 +164,6 @@ def _width(least: int) -> int:
     return int(10 ** max(len(str(least)) - 2, 0)) if least >= 10 else 1
 
 
-def _middle(least: int) -> float:
+def seconds_of(least: int) -> float:
+    """The middle of the bin that begins at so many microseconds."""
     return (least + _width(least) / 2) / 1e6

@@ -14,6 +14,7 @@ from modelyard.store.tables import readings
 from modelyard.store.transaction import Snapshot, Transaction
 
 _SOURCE = "gateway"
+_TOTAL = "total"
 _STATE = "sampling"
 """Fact: which reading was the last one."""
 
@@ -28,6 +29,8 @@ class Last:
     epoch: str = ""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """By their names; those of this epoch."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """Route to the requests that were ever counted there; a gateway forgets what rests."""
 
 
 async def last(tx: Snapshot, *, known: Last | None = None) -> Last:
@@ -35,8 +38,10 @@ async def last(tx: Snapshot, *, known: Last | None = None) -> Last:
     state = orjson.loads(await meta.get(tx, _STATE) or "{}")
     if known is not None and state.get("turn", 0) == known.turn:
         return known
-    rows = await tx.rows(sa.select(readings).where(readings.c.source == _SOURCE))
-    return Last(**state, tallies={row.name: _tally(row.document) for row in rows})
+    rows = await tx.rows(sa.select(readings))
+    tallies = {row.name: _tally(row.document) for row in rows if row.source == _SOURCE}
+    totals = {row.name: int(row.document) for row in rows if row.source == _TOTAL}
+    return Last(**state, tallies=tallies, totals=totals)
 
 
 async def turn(tx: Snapshot) -> int:
@@ -45,10 +50,12 @@ async def turn(tx: Snapshot) -> int:
 
 
 async def keep(tx: Transaction, reading: Last, *, changed: Iterable[Tally], gone: Collection[str]) -> None:
-    """Make this the last reading; `changed` and `gone` are where it differs from the one before."""
-    state = {"turn": reading.turn, "at": reading.at, "epoch": reading.epoch}
-    await meta.set(tx, _STATE, orjson.dumps(state).decode())
-    rows = [{"source": _SOURCE, "name": tally.name, "document": _document(tally)} for tally in changed]
+    """Make this the last reading; `changed` and `gone` are where its tallies differ from the one before."""
+    await _turn_to(tx, reading.turn, at=reading.at, epoch=reading.epoch)
+    told = [(_SOURCE, tally.name, _document(tally)) for tally in changed]
+    routes = {tally.route for tally in changed} & reading.totals.keys()
+    told += [(_TOTAL, route, str(reading.totals[route])) for route in sorted(routes)]
+    rows = [{"source": source, "name": name, "document": text} for source, name, text in told]
     if rows:
         statement = tx.insert(readings)
         replaced = {"document": statement.excluded.document}
@@ -57,6 +64,18 @@ async def keep(tx: Transaction, reading: Last, *, changed: Iterable[Tally], gone
     if gone:
         here = (readings.c.source == _SOURCE, readings.c.name.in_(gone))
         await tx.change(sa.delete(readings).where(*here))
+
+
+async def forget(tx: Transaction, route: str) -> None:
+    """The route's total; whoever knows the last reading by heart has to read it again."""
+    await tx.change(sa.delete(readings).where(readings.c.source == _TOTAL, readings.c.name == route))
+    state = orjson.loads(await meta.get(tx, _STATE) or "{}")
+    if state:
+        await _turn_to(tx, state["turn"] + 1, at=state["at"], epoch=state["epoch"])
+
+
+async def _turn_to(tx: Transaction, turn: int, *, at: float, epoch: str) -> None:
+    await meta.set(tx, _STATE, orjson.dumps({"turn": turn, "at": at, "epoch": epoch}).decode())
 
 
 def _document(tally: Tally) -> str:

@@ -18,7 +18,7 @@ from modelyard.domain.deployment import Deployment, DeploymentStatus, Failure, R
 from modelyard.domain.placement import Placement, Unfit
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop
 from modelyard.domain.runtime import RuntimeStatus
-from modelyard.store import Transaction, comparisons, deployments, measures, revisions, work
+from modelyard.store import Transaction, comparisons, deployments, measures, readings, revisions, work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +208,7 @@ async def _finalise(platform: Platform, deployment: Deployment) -> None:
         await comparisons.forget(tx, deployment.key)
         await deployments.delete(tx, deployment.key)
         await measures.forget(tx, str(deployment.key))
+        await readings.forget(tx, str(deployment.key))
         await authorise.note(
             platform, tx, None, project=deployment.project, kind=KIND, name=deployment.key.service,
             reason="Deleted",

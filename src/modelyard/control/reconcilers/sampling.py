@@ -30,6 +30,8 @@ class _New:
     windows: Mapping[Part, Window] = field(default_factory=dict)
     answered: Mapping[str, int] = field(default_factory=dict)
     """By replica."""
+    counted: Mapping[str, int] = field(default_factory=dict)
+    """By route."""
     inflight: Mapping[str, int] = field(default_factory=dict)
     changed: tuple[Tally, ...] = ()
     gone: frozenset[str] = frozenset()
@@ -111,6 +113,7 @@ class Sampler:
                 at=now,
                 epoch=reading.epoch,
                 tallies={tally.name: tally for tally in reading.tallies},
+                totals=dict(Counter(last.totals) + Counter(new.counted)),
             )
             await readings.keep(tx, kept, changed=new.changed, gone=new.gone)
         self._last = kept
@@ -127,6 +130,7 @@ def _new(last: Last, reading: Reading, *, since: float, now: float) -> _New:
     known = last.tallies if last.epoch == reading.epoch else {}
     windows: dict[Part, Window] = {}
     answered: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     changed = []
     for tally in reading.tallies:
         before = known.get(tally.name)
@@ -135,6 +139,7 @@ def _new(last: Last, reading: Reading, *, since: float, now: float) -> _New:
         changed.append(tally)
         more = tallies.grown(before, tally)
         answered.update(more.replicas)
+        counted[tally.route] += more.requests
         window = tallies.window(more, since=min(since, now), until=now)
         if window is not None:
             part = tally.part
@@ -143,6 +148,7 @@ def _new(last: Last, reading: Reading, *, since: float, now: float) -> _New:
     return _New(
         windows=windows,
         answered=answered,
+        counted=counted,
         inflight=reading.inflight,
         changed=tuple(changed),
         gone=frozenset(last.tallies.keys() - {tally.name for tally in reading.tallies}),
