@@ -26,7 +26,7 @@ _GRACE_SECONDS = 3.0
 _STEADY_SECONDS = 60.0
 """A program that lived so long is started again at once when it ends."""
 _LONGEST_WAIT_SECONDS = 30.0
-_PASSED_ON = ("inflight", "queue", "loaded_bytes", "peak_bytes")
+_PASSED_ON = ("inflight", "queue", "models")
 """What a front says that is said on as it is."""
 
 
