@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,8 @@ class Surroundings:
     """Every route by name as it is without endpoints' wishes, and what else must be known of replicas."""
 
     routes: Mapping[str, Route]
+    ready: Mapping[str, traffic.Ready]
+    """Project to who is ready in it."""
     revisions: Mapping[str, int]
     """Replica to its revision."""
     limits: Mapping[str, Limits]
@@ -33,15 +35,11 @@ class Surroundings:
         known = {route.name: route for route in routes}
         found = [d for d in deployments if str(d.key) in known]
         revisions = {r.name: r.revision for d in found for r in d.status.replicas}
-        return cls(known, revisions, {str(d.key): d.spec.limits for d in found})
-
-    def ready(self, project: str) -> traffic.Ready:
-        """Service to revision to how many replicas may take requests."""
-        return {
-            name.partition("/")[2]: Counter(self.revisions.get(t.replica, 0) for t in _serving(route))
-            for name, route in self.routes.items()
-            if name.startswith(f"{project}/")
-        }
+        ready: dict[str, dict[str, Counter[int]]] = defaultdict(dict)
+        for name, route in known.items():
+            project, _, service = name.partition("/")
+            ready[project][service] = Counter(revisions.get(t.replica, 0) for t in _serving(route))
+        return cls(known, ready, revisions, {str(d.key): d.spec.limits for d in found})
 
     def share(self, project: str, ref: Ref) -> Share:
         """The replicas that a place has now; its weight is to be set."""
@@ -72,7 +70,9 @@ def parts(name: str, spec: EndpointSpec, around: Surroundings) -> tuple[Part, ..
     project, _, service = name.partition("/")
     shares = around.routes[name].shares
     steps = tuple((int(share.name.partition("#")[2]), share.weight) for share in shares if "#" in share.name)
-    return traffic.divide(service, spec, around.ready(project), steps if any(w for _, w in steps) else ())
+    return traffic.divide(
+        service, spec, around.ready.get(project, {}), steps if any(w for _, w in steps) else ()
+    )
 
 
 def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
