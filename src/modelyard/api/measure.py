@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 
+from modelyard.control import division
 from modelyard.control.platform import Platform
 from modelyard.domain import scaling
 from modelyard.store import deployments
@@ -46,6 +47,12 @@ class Measure:
             ("project", "service"),
             registry=self._registry,
         )
+        self._weights = Gauge(
+            "modelyard_traffic_weight",
+            "Percent of a service's requests that go to a deployment or to one revision of it.",
+            ("project", "service", "to"),
+            registry=self._registry,
+        )
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -61,6 +68,7 @@ class Measure:
         async def text() -> tuple[bytes, str]:
             async with platform.database.read() as tx:
                 known = await deployments.all(tx)
+                divided = await division.everywhere(platform, tx)
             phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
             self._replicas.clear()
             self._desired.clear()
@@ -68,6 +76,9 @@ class Measure:
                 self._desired.labels(each.project, each.key.service).set(scaling.wanted(each))
             for phase, count in phases.items():
                 self._replicas.labels(phase).set(count)
+            self._weights.clear()
+            for key, part in divided:
+                self._weights.labels(key.project, key.service, str(part.ref)).set(part.weight)
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
         return text

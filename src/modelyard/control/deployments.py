@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from modelyard.backends.base import LogLine
 from modelyard.control import (
     authorise,
+    division,
     downloads,
     environments,
     kinds,
@@ -27,6 +28,7 @@ from modelyard.domain.explain import Explanation
 from modelyard.domain.explain import explain as explained
 from modelyard.domain.program import Program
 from modelyard.domain.runtime import RuntimeStatus
+from modelyard.domain.traffic_findings import with_traffic
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Page, Snapshot, events, meta, projects, revisions
 from modelyard.store import deployments as store
@@ -76,10 +78,11 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         revision = await revisions.get(tx, key, deployment.wanted_revision)
         recent = await events.list(tx, project=key.project, kind=KIND, name=key.service, limit=50)
         gateway = await gateway_failure(tx)
+        parts = await division.parts(platform, tx, key)
     runtime = await _runtime(platform, key, revision.spec if revision else deployment.spec)
     since = platform.clock() - LATELY_SECONDS
     lately = next((e for e in recent if e.reason == WORKER_RESTARTED and e.at.timestamp() > since), None)
-    return explained(
+    explanation = explained(
         deployment,
         revision,
         runtime=runtime,
@@ -87,6 +90,7 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         last=_last_failure(recent),
         lately=_failure(lately) if lately else None,
     )
+    return with_traffic(explanation, parts)
 
 
 async def logs(

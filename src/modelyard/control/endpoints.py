@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
-from modelyard.control import authorise, kinds, missing, operations, views
+from modelyard.control import authorise, division, kinds, missing, operations, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor, Verb
@@ -36,11 +36,13 @@ async def list(platform: Platform, actor: Actor, project: str) -> tuple[Endpoint
     async with platform.database.read() as tx:
         if await projects.get(tx, project) is None:
             raise missing.project(project)
-        present = await _of_project(tx, project)
+        present = await division.present(tx, project)
         wishes = await store.all(tx, project)
     around = routes.surroundings(present, domain=platform.domain)
     counted = await _counted(platform)
-    return tuple(_view(platform, d, wishes.get(str(d.key), _NOTHING), around, counted) for d in present)
+    return tuple(
+        _view(platform, d, wishes.get(str(d.key), division.NOTHING), around, counted) for d in present
+    )
 
 
 async def get(platform: Platform, actor: Actor, key: Key) -> Endpoint:
@@ -48,7 +50,7 @@ async def get(platform: Platform, actor: Actor, key: Key) -> Endpoint:
     await allowed(platform, actor, Verb.READ, key)
     async with platform.database.read() as tx:
         deployment = await found(tx, key)
-        present = await _of_project(tx, key.project)
+        present = await division.present(tx, key.project)
         wish = await store.get(tx, key)
     around = routes.surroundings(present, domain=platform.domain)
     return _view(platform, deployment, wish, around, await _counted(platform))
@@ -81,14 +83,6 @@ async def apply(
     return await get(platform, actor, key)
 
 
-async def parts(platform: Platform, tx: Snapshot, key: Key) -> tuple[Part, ...]:
-    """How the requests to a deployment are divided now."""
-    around = routes.surroundings(await _of_project(tx, key.project), domain=platform.domain)
-    if str(key) not in around.routes:
-        return ()
-    return sharing.parts(str(key), (await store.get(tx, key)).spec, around)
-
-
 async def _unknown(tx: Snapshot, key: Key, spec: EndpointSpec) -> AsyncIterator[FieldError]:
     """Places that do not exist, and a mirror that would double the service's own requests."""
     for path, ref in spec.named():
@@ -104,24 +98,12 @@ async def _unknown(tx: Snapshot, key: Key, spec: EndpointSpec) -> AsyncIterator[
             yield FieldError(path, f"{ref.service} has no revision {ref.revision}; {lists}")
 
 
-async def _of_project(tx: Snapshot, project: str) -> Sequence[Deployment]:
-    page = await deployments.list(tx, project, limit=1000)
-    present = [*page.items]
-    while page.next:
-        page = await deployments.list(tx, project, limit=1000, after=page.next)
-        present += page.items
-    return present
-
-
 async def _counted(platform: Platform) -> _Counted:
     reading = await platform.gateway.statistics()
     requests: Counter[str] = Counter()
     for tally in reading.tallies if reading else ():
         requests[tally.route] += tally.requests
     return _Counted(requests, {(c.route, c.share): c for c in await platform.gateway.copies()})
-
-
-_NOTHING = Wish(spec=EndpointSpec())
 
 
 def _view(
