@@ -68,7 +68,7 @@ class Measure:
         async def text() -> tuple[bytes, str]:
             async with platform.database.read() as tx:
                 known = await deployments.all(tx)
-                divided = await division.everywhere(platform, tx)
+                divided = await division.everywhere(platform, tx, known)
             phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
             self._replicas.clear()
             self._desired.clear()

@@ -33,9 +33,10 @@ async def parts(platform: Platform, tx: Snapshot, key: Key) -> tuple[Part, ...]:
     return sharing.parts(str(key), wish.spec, around) if str(key) in around.routes else ()
 
 
-async def everywhere(platform: Platform, tx: Snapshot) -> Iterator[tuple[Key, Part]]:
-    """Every deployment with each part of its requests."""
-    known = await deployments.all(tx)
+async def everywhere(
+    platform: Platform, tx: Snapshot, known: Sequence[Deployment]
+) -> Iterator[tuple[Key, Part]]:
+    """Each part of the requests to these deployments, which are all there are."""
     wishes = await endpoints.all(tx)
     around = routes.surroundings(known, domain=platform.domain)
     return (

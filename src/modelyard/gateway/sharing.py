@@ -38,7 +38,7 @@ class Surroundings:
         ready: dict[str, dict[str, Counter[int]]] = defaultdict(dict)
         for name, route in known.items():
             project, _, service = name.partition("/")
-            ready[project][service] = Counter(revisions.get(t.replica, 0) for t in _serving(route))
+            ready[project][service] = _ready(route, revisions)
         return cls(known, ready, revisions, {str(d.key): d.spec.limits for d in found})
 
     def share(self, project: str, ref: Ref) -> Share:
@@ -96,6 +96,15 @@ def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
         sticky=spec.sticky,
         limits=around.limits.get(route.name, Limits()),
     )
+
+
+def _ready(route: Route, revisions: Mapping[str, int]) -> Counter[int]:
+    """Revision to replicas; a share of one revision may be helped by replicas of others."""
+    found: Counter[int] = Counter()
+    for share in route.shares:
+        _, divided, revision = share.name.partition("#")
+        found.update(int(revision) if divided else revisions.get(t.replica, 0) for t in share.targets)
+    return found
 
 
 def _serving(route: Route) -> tuple[Target, ...]:
