@@ -33,7 +33,9 @@ _HANGS = """import time
 
 class Model:
     def predict(self, inputs):
-        time.sleep(1e6)
+        if inputs["input"][0, 0] == 7.25:
+            time.sleep(1e6)
+        return inputs
 """
 
 
