@@ -87,12 +87,14 @@ def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
     pins = [
         Pin(share=f"{project}/{p.to}", value=p.value, header=p.header, cookie=p.cookie) for p in spec.pins
     ]
-    mirrors = [Mirror(share=around.share(project, parse(m.to)), percent=m.percent) for m in spec.mirrors]
+    copied = [(_ref(m.share), m.percent) for m in route.mirrors]
+    copied += [(to, m.percent) for m in spec.mirrors if (to := parse(m.to)) not in dict(copied)]
+    mirrors = tuple(Mirror(share=around.share(project, to), percent=percent) for to, percent in copied)
     return replace(
         route,
         shares=shares,
         pins=tuple(pin for pin in pins if pin.share in able),
-        mirrors=(*route.mirrors, *mirrors),
+        mirrors=mirrors,
         sticky=spec.sticky,
         limits=around.limits.get(route.name, Limits()),
     )
