@@ -36,7 +36,7 @@ check: .make/dev ## Lint, types, import contracts, sizes, generated pages.
 	@$(BIN)/python tools/generate_docs.py --check
 	@$(BIN)/python tools/generate_protos.py --check
 
-bench: .make/dev ## Measure; WORKLOAD=start|cold|wake|memory|predict|rollout|grpc narrows it, WORKLOAD=peers[:identity,…] compares.
+bench: .make/dev ## Measure; WORKLOAD=start|cold|wake|memory|predict|rollout|traffic|grpc narrows it, WORKLOAD=peers[:identity,…] compares.
 	@$(BIN)/python -m bench $(WORKLOAD)
 
 docs: .make/dev ## Write the generated pages of the reference.

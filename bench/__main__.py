@@ -1,4 +1,4 @@
-"""`python -m bench [start|cold|wake|memory|predict|rollout|grpc|peers …]` prints tables and keeps numbers."""
+"""`python -m bench [start|cold|wake|memory|traffic|grpc|peers …]` prints tables and keeps numbers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bench import (
     report,
     rollout,
     start,
+    traffic,
     wake,
 )
 from bench.peers import environments
@@ -31,6 +32,7 @@ WORKLOADS = {
     "predict": predict.measure,
     "rollout": rollout.measure,
     "lossless": lossless.measure,
+    "traffic": traffic.measure,
     "grpc": grpc_unary.measure,
     "overload": overload.measure,
     "cycles": cycles.measure,

@@ -29,6 +29,7 @@ RESOURCES = (
     "Transport",
     "Models",
     "Deployments",
+    "Endpoints",
     "Runtimes",
     "Projects",
     "Accounts",

@@ -43,6 +43,7 @@ from modelyard.domain.model import PublishSpec
 from modelyard.domain.naming import ModelRef
 from modelyard.domain.project import ProjectSpec, Trust
 from modelyard.domain.runtime import RuntimeSpec
+from modelyard.domain.traffic_spec import EndpointSpec
 from modelyard.gateway.base import Certificate
 from modelyard.store import events
 from tests.control.world import ADMIN, member, running
@@ -80,6 +81,7 @@ READING: dict[str, Verb] = {
     "rollouts.status": lambda p, a: rollouts.status(p, a, KEY),
     "deployments.server": lambda p, a: deployments.server(p, a, KEY),
     "endpoints.list": lambda p, a: endpoints.list(p, a, P),
+    "endpoints.get": lambda p, a: endpoints.get(p, a, KEY),
     "journal.of_project": lambda p, a: journal.of_project(p, a, P),
 }
 OPERATING: dict[str, Verb] = {
@@ -99,6 +101,7 @@ OPERATING: dict[str, Verb] = {
     "rollouts.pause": lambda p, a: rollouts.pause(p, a, KEY),
     "rollouts.resume": lambda p, a: rollouts.resume(p, a, KEY),
     "rollouts.abort": lambda p, a: rollouts.abort(p, a, KEY),
+    "endpoints.apply": lambda p, a: endpoints.apply(p, a, KEY, EndpointSpec()),
     "lifecycle.clear": lambda p, a: lifecycle.clear(p, a, KEY, every_stage=True),
 }
 DEVELOPING: dict[str, Verb] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from modelyard.domain.endpoint import Share, Target
+from modelyard.domain.endpoint import Mirror, Share, Target
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place
 from tests.gateway.support import TOKEN, Route, route
 from tests.serving.calls import Calls, request, values
-from tests.serving.replicas import Replica, replica
+from tests.serving.replicas import Replica, infer_body, replica
 
 Code = grpc.StatusCode
 SERVICE = "x-modelyard-service"
@@ -114,6 +115,37 @@ async def test_a_service_without_a_replica_is_unavailable(place: Place, gateway:
         Code.UNAVAILABLE,
         "no replica of this service is ready; try again",
     )
+
+
+async def test_a_replica_of_another_service_answers_as_the_one_that_was_asked(
+    place: Place, gateway: EnvoyGateway, running: Replica
+) -> None:
+    asked, (own,) = route("default/churn"), to("default/echo", running).shares
+    mirror = Mirror(share=dataclasses.replace(own, name="default/shadow"), percent=100)
+    await gateway.publish([dataclasses.replace(asked, shares=(own,), mirrors=(mirror,))])
+    calls = Calls(f"127.0.0.1:{place.port}", default_authority="churn.service.localhost")
+    answer = await told(lambda: calls.infer(request(1, model="churn")))
+    assert (answer.model_name, values(answer)) == ("churn", (1,))
+    stream = await told(lambda: list(calls.stream(iter([request(2, model="churn")]))))
+    assert [each.infer_response.model_name for each in stream] == ["churn"]
+    metadata = await told(lambda: calls.ask("ModelMetadata", name="churn"))
+    assert metadata.name == "churn"
+    async with place.client() as client:
+        body = json.loads(infer_body(3))
+        for path, named in (("/v2/models/churn/infer", "model_name"), ("/v2/models/churn", "name")):
+            there = client.post(path, json=body) if path.endswith("infer") else client.get(path)
+            found = await there
+            assert (found.status_code, found.json().get(named)) == (200, "churn"), found.text
+        found = await client.post(
+            "/services/default/churn/v1/models/churn:predict", json={"instances": [[1.0]]}
+        )
+        assert found.status_code == 200, found.text
+        # Nobody but the gateway may give a replica another name.
+        found = await client.post("/v2/models/other/infer", json=body, headers={"x-modelyard-alias": "other"})
+        assert found.status_code == 404
+    async with asyncio.timeout(10):
+        while not (copies := await gateway.copies()) or copies[0].sent < 6:
+            await asyncio.sleep(0.02)
 
 
 async def test_no_call_is_lost_while_replicas_are_replaced(place: Place, gateway: EnvoyGateway) -> None:

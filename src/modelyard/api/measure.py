@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from modelyard.control import scraping
+from modelyard.control import division, scraping
 from modelyard.control.platform import Platform
 from modelyard.domain import exposition, scaling
 
@@ -50,6 +50,12 @@ class Measure:
             ("project", "service"),
             registry=self._registry,
         )
+        self._weights = Gauge(
+            "modelyard_traffic_weight",
+            "Percent of a service's requests that go to a deployment or to one revision of it.",
+            ("project", "service", "to"),
+            registry=self._registry,
+        )
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -84,6 +90,11 @@ class Measure:
             self._desired.labels(each.project, each.key.service).set(scaling.wanted(each))
         for phase, count in phases.items():
             self._replicas.labels(phase).set(count)
+        async with platform.database.read() as tx:
+            divided = await division.everywhere(platform, tx, known)
+        self._weights.clear()
+        for key, part in divided:
+            self._weights.labels(key.project, key.service, str(part.ref)).set(part.weight)
         reading = await platform.gateway.statistics()
         self._gateway.set(reading is not None)
         counted = exposition.of_gateway(reading) if reading is not None else ""

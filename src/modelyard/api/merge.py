@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.domain.deployment import DeploymentSpec
-
-_SPEC = TypeAdapter(DeploymentSpec)
+T = TypeVar("T")
 
 
-def patched(spec: DeploymentSpec, changes: dict[str, Any]) -> DeploymentSpec:
+def patched(spec: T, changes: dict[str, Any]) -> T:
     """The spec with the changes merged in; null takes the default again."""
+    kind: Any = type(spec)
+    adapter: TypeAdapter[T] = _adapter(kind)
     try:
-        return _SPEC.validate_python(_merge(_SPEC.dump_python(spec, mode="json"), changes))
+        return adapter.validate_python(_merge(adapter.dump_python(spec, mode="json"), changes))
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False)) from None
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _merge(target: Any, changes: Any) -> Any:

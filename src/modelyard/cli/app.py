@@ -22,6 +22,7 @@ from modelyard.cli import (
     serve,
     services,
     shell,
+    traffic,
     up,
 )
 from modelyard.client.problems import Unreachable
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 for module in (
     up, serve, models, services, lifecycle, rollouts, shell,
-    config, access, certificate, deployments, resources,
+    config, access, certificate, deployments, traffic, resources,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli import context, output, reach, services
+from modelyard.cli import context, output, services
 from modelyard.cli.services import Name
 from modelyard.domain import texts
 
 group = typer.Typer(no_args_is_help=True, help="Services: list, show, copy, tokens, events.")
-endpoints = typer.Typer(no_args_is_help=True, help="Where services answer.")
 EVENT: list[output.Column] = [
     ("at", lambda e: f"{e.at:%Y-%m-%d %H:%M:%S}"),
     ("kind", lambda e: e.kind),
@@ -39,7 +38,6 @@ SERVER: list[output.Column] = [
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(group, name="deployment")
-    app.add_typer(endpoints, name="endpoint")
 
 
 @group.command("list")
@@ -104,31 +102,3 @@ def events(name: Name) -> None:
     """What happened to it, newest first."""
     with context.client() as client:
         output.rows(client.deployments.events(name), EVENT)
-
-
-@endpoints.command("show")
-def show_endpoint(name: Name) -> None:
-    """Every address of one service, and the line for the hosts file of who cannot resolve its host."""
-    columns: list[output.Column] = [
-        ("service", lambda v: v.service),
-        ("url", lambda v: v.url),
-        ("alias", lambda v: v.addresses.alias),
-        *reach.COLUMNS,
-    ]
-    with context.client() as client:
-        output.show(client.deployments.get(name), columns)
-
-
-@endpoints.command("list")
-def list_endpoints() -> None:
-    """Every service's addresses, with its requests since the gateway started."""
-    columns: list[output.Column] = [
-        ("service", lambda e: e.service),
-        ("url", lambda e: e.url),
-        ("host", lambda e: e.addresses.host),
-        ("alias", lambda e: e.addresses.alias),
-        ("ports", lambda e: ", ".join(map(str, e.addresses.ports))),
-        ("requests", lambda e: e.requests),
-    ]
-    with context.client() as client:
-        output.rows(client.deployments.endpoints(), columns)

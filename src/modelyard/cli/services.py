@@ -11,7 +11,7 @@ import typer
 from modelyard import Client
 from modelyard.cli import apply_file, context, files, output, plans, reach, spec_options
 from modelyard.cli.metrics import metrics
-from modelyard.domain import variant
+from modelyard.domain import traffic, variant
 from modelyard.domain.priority import Priority
 from modelyard.domain.views import DeploymentView
 
@@ -126,7 +126,9 @@ def status(name: Annotated[str, typer.Argument(help="NAME; all when empty")] = "
     with context.client() as client:
         if not name:
             return output.rows(client.deployments.list(), ROW)
-        output.show(client.deployments.get(name), STATUS)
+        view = client.deployments.get(name)
+        weights = traffic.in_words([(s.to, s.weight) for s in client.endpoints.get(view.service).shares])
+        output.show(view, [*STATUS, ("traffic", lambda _: weights)])
 
 
 def explain(name: Name) -> None:

@@ -117,7 +117,16 @@ def _said(values: Fields) -> Fields | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
-GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales, rollout, server_options.serves)
+def limited(
+    limit: Annotated[
+        list[str] | None, typer.Option(help="requests_per_second=100, concurrency=8, failures=5; repeat")
+    ] = None,
+) -> Fields:
+    """What the gateway enforces."""
+    return {"limits": files.pairs(limit or [], "--limit") or None}
+
+
+GROUPS: tuple[Group, ...] = (size, runs, answers, reached, scales, rollout, server_options.serves, limited)
 
 
 def fields(given: Fields) -> Fields:

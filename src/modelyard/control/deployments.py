@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from modelyard.backends.base import LogLine
 from modelyard.control import (
     authorise,
+    division,
     downloads,
     environments,
     kinds,
@@ -28,6 +29,7 @@ from modelyard.domain.explain import Explanation
 from modelyard.domain.explain import explain as explained
 from modelyard.domain.program import Program
 from modelyard.domain.runtime import RuntimeStatus
+from modelyard.domain.traffic_findings import with_traffic
 from modelyard.domain.views import DeploymentView
 from modelyard.store import Page, Snapshot, events, meta, projects, revisions
 from modelyard.store import deployments as store
@@ -77,6 +79,7 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
         revision = await revisions.get(tx, key, deployment.wanted_revision)
         recent = await events.list(tx, project=key.project, kind=KIND, name=key.service, limit=50)
         gateway = await gateway_failure(tx)
+        parts = await division.parts(platform, tx, key)
     runtime = await _runtime(platform, key, revision.spec if revision else deployment.spec)
     since = platform.clock() - LATELY_SECONDS
     lately = next((e for e in recent if e.reason == WORKER_RESTARTED and e.at.timestamp() > since), None)
@@ -90,7 +93,8 @@ async def explain(platform: Platform, actor: Actor, key: Key) -> Explanation:
     )
     now = platform.clock()
     answered = await measuring.by_revision(platform, key, since=now - troubles.SECONDS, until=now)
-    return troubles.told(explanation, answered, {"service": key.service, "project": key.project})
+    told = troubles.told(explanation, answered, {"service": key.service, "project": key.project})
+    return with_traffic(told, parts)
 
 
 async def logs(

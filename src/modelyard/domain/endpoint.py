@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from modelyard.domain import wire
 from modelyard.domain.limits import Limits
-from modelyard.domain.traffic_spec import Sticky
+from modelyard.domain.traffic_spec import EndpointSpec, Sticky
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,37 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShareView:
+    """One place that requests go to, and how many of a hundred do."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    to: str
+    """`churn`, or `churn#3` for one revision."""
+    asked: float
+    """Percent, as it would be were everyone ready."""
+    weight: int
+    """Percent in force."""
+    reason: str = ""
+    """Why these differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorView:
+    """Who is sent copies, and how many there were since the gateway started."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    to: str
+    percent: int
+    sent: int = 0
+    dropped: int = 0
+    """Because too many were waiting for its answers."""
+    reason: str = ""
+    """Why it gets none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """Where one service answers, with all requests that ever came there."""
 
@@ -49,6 +80,12 @@ class Endpoint:
     url: str
     addresses: Addresses
     requests: int
+    generation: int = 0
+    """Grows with every edit of the spec; 0 while nothing was ever said."""
+    spec: EndpointSpec = field(default_factory=EndpointSpec)
+    shares: tuple[ShareView, ...] = ()
+    """Where its requests go now."""
+    mirrors: tuple[MirrorView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

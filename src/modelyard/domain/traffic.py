@@ -49,6 +49,12 @@ def divide(own: str, spec: EndpointSpec, ready: Ready, steps: Steps = ()) -> tup
     )
 
 
+def in_words(weights: Sequence[tuple[str, int]]) -> str:
+    """Where requests go, as `churn 90 %, churn-b 10 %`; empty while they all go to the service itself."""
+    alone = len(weights) == 1
+    return "" if alone else ", ".join(f"{to} {weight} %" for to, weight in weights)
+
+
 def _asked(own: str, spec: EndpointSpec, ready: Ready, steps: Steps) -> dict[Ref, Fraction]:
     """Place to percent: the service's own first, then the others as they were named."""
     named = {parse(name): Fraction(percent) for name, percent in spec.weights.items()}

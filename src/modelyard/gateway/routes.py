@@ -76,6 +76,12 @@ def desired_routes(
     return tuple(shared(route, endpoints.get(route.name, PLAIN), around) for route in routes)
 
 
+def surroundings(deployments: Iterable[Deployment], *, domain: str) -> Surroundings:
+    """What decides how the requests to these deployments are divided."""
+    present = [d for d in deployments if not d.deleting]
+    return Surroundings.of((_route(d, (), domain) for d in present), present)
+
+
 def serves(replica: Replica) -> bool:
     """Whether the gateway may send this replica new requests."""
     leaving = replica.draining_since or replica.stopping_since

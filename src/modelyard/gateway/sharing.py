@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,8 @@ class Surroundings:
     """Every route by name as it is without endpoints' wishes, and what else must be known of replicas."""
 
     routes: Mapping[str, Route]
+    ready: Mapping[str, traffic.Ready]
+    """Project to who is ready in it."""
     revisions: Mapping[str, int]
     """Replica to its revision."""
     limits: Mapping[str, Limits]
@@ -33,15 +35,11 @@ class Surroundings:
         known = {route.name: route for route in routes}
         found = [d for d in deployments if str(d.key) in known]
         revisions = {r.name: r.revision for d in found for r in d.status.replicas}
-        return cls(known, revisions, {str(d.key): d.spec.limits for d in found})
-
-    def ready(self, project: str) -> traffic.Ready:
-        """Service to revision to how many replicas may take requests."""
-        return {
-            name.partition("/")[2]: Counter(self.revisions.get(t.replica, 0) for t in _serving(route))
-            for name, route in self.routes.items()
-            if name.startswith(f"{project}/")
-        }
+        ready: dict[str, dict[str, Counter[int]]] = defaultdict(dict)
+        for name, route in known.items():
+            project, _, service = name.partition("/")
+            ready[project][service] = _ready(route, revisions)
+        return cls(known, ready, revisions, {str(d.key): d.spec.limits for d in found})
 
     def share(self, project: str, ref: Ref) -> Share:
         """The replicas that a place has now; its weight is to be set."""
@@ -72,7 +70,9 @@ def parts(name: str, spec: EndpointSpec, around: Surroundings) -> tuple[Part, ..
     project, _, service = name.partition("/")
     shares = around.routes[name].shares
     steps = tuple((int(share.name.partition("#")[2]), share.weight) for share in shares if "#" in share.name)
-    return traffic.divide(service, spec, around.ready(project), steps if any(w for _, w in steps) else ())
+    return traffic.divide(
+        service, spec, around.ready.get(project, {}), steps if any(w for _, w in steps) else ()
+    )
 
 
 def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
@@ -87,15 +87,26 @@ def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
     pins = [
         Pin(share=f"{project}/{p.to}", value=p.value, header=p.header, cookie=p.cookie) for p in spec.pins
     ]
-    mirrors = [Mirror(share=around.share(project, parse(m.to)), percent=m.percent) for m in spec.mirrors]
+    copied = [(_ref(m.share), m.percent) for m in route.mirrors]
+    copied += [(to, m.percent) for m in spec.mirrors if (to := parse(m.to)) not in dict(copied)]
+    mirrors = tuple(Mirror(share=around.share(project, to), percent=percent) for to, percent in copied)
     return replace(
         route,
         shares=shares,
         pins=tuple(pin for pin in pins if pin.share in able),
-        mirrors=(*route.mirrors, *mirrors),
+        mirrors=mirrors,
         sticky=spec.sticky,
         limits=around.limits.get(route.name, Limits()),
     )
+
+
+def _ready(route: Route, revisions: Mapping[str, int]) -> Counter[int]:
+    """Revision to replicas; a share of one revision may be helped by replicas of others."""
+    found: Counter[int] = Counter()
+    for share in route.shares:
+        _, divided, revision = share.name.partition("#")
+        found.update(int(revision) if divided else revisions.get(t.replica, 0) for t in share.targets)
+    return found
 
 
 def _serving(route: Route) -> tuple[Target, ...]:

@@ -50,6 +50,7 @@ _IDENTITY = {
     "users": ("name",),
     "models": ("project", "name"),
     "versions": ("project", "model", "version"),
+    "deployments": ("project", "service"),
 }
 
 projects = sa.Table("projects", metadata, _key("name"), _generation(), _document())
@@ -194,6 +195,17 @@ revisions = sa.Table(
         initially="DEFERRED",
     ),
 )
+
+endpoints = sa.Table(
+    "endpoints",
+    metadata,
+    _key("project"),
+    _key("service"),
+    _generation(),
+    _document(),
+    _belongs("project", "service", to="deployments", cascade=True),
+)
+"""What users said of deployments' endpoints; one of which nothing was said has no row."""
 
 events = sa.Table(
     "events",

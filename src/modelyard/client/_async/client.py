@@ -12,6 +12,7 @@ import httpx2
 from modelyard.client import connection, decode, options, payload
 from modelyard.client._async.certificate import AsyncCertificate
 from modelyard.client._async.deployments import AsyncDeployments
+from modelyard.client._async.endpoints import AsyncEndpoints
 from modelyard.client._async.models import AsyncModels
 from modelyard.client._async.resources import AsyncAccounts, AsyncProjects, AsyncRuntimes
 from modelyard.client._async.rollouts import AsyncRollouts
@@ -46,6 +47,7 @@ class AsyncClient:
         self.deployments = AsyncDeployments(self._transport, self.project)
         self.rollouts = AsyncRollouts(self._transport, self.project)
         self.shells = AsyncShells(self._transport, self.project)
+        self.endpoints = AsyncEndpoints(self._transport, self.project)
         self.runtimes = AsyncRuntimes(self._transport, self.project)
         self.projects = AsyncProjects(self._transport)
         self.accounts = AsyncAccounts(self._transport)

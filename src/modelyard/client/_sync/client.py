@@ -12,6 +12,7 @@ import httpx2
 from modelyard.client import connection, decode, options, payload
 from modelyard.client._sync.certificate import Certificate
 from modelyard.client._sync.deployments import Deployments
+from modelyard.client._sync.endpoints import Endpoints
 from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
 from modelyard.client._sync.rollouts import SyncRollouts
@@ -46,6 +47,7 @@ class Client:
         self.deployments = Deployments(self._transport, self.project)
         self.rollouts = SyncRollouts(self._transport, self.project)
         self.shells = Shells(self._transport, self.project)
+        self.endpoints = Endpoints(self._transport, self.project)
         self.runtimes = Runtimes(self._transport, self.project)
         self.projects = Projects(self._transport)
         self.accounts = Accounts(self._transport)

@@ -16,7 +16,7 @@ from modelyard.domain.deployment import Deployment, Key
 from modelyard.domain.endpoint import AccessKey, Route
 from modelyard.domain.takeover import Settlement
 from modelyard.gateway import routes
-from modelyard.store import Snapshot, members, meta, tokens, users, work
+from modelyard.store import Snapshot, endpoints, members, meta, tokens, users, work
 
 SETTLING = Again(0.1)
 REST = Again(60.0)
@@ -145,6 +145,7 @@ class Routes:
             found = await routing.everything(tx)
             domains = platform.sites.domains(await addressing.all_projects(tx))
             people = await _people(tx, now=platform.clock())
+            wishes = await endpoints.all(tx)
             intended = await routing.intended(tx)
             publisher = await meta.get(tx, kinds.GATEWAY_PUBLISHER) or ""
         settled = routes.settled(found, domain=platform.domain, domains=domains)
@@ -155,7 +156,12 @@ class Routes:
             deployments=found,
             settled=settled,
             routes=routes.desired_routes(
-                found, keys=keys, domain=platform.domain, domains=domains, hosts=settled
+                found,
+                keys=keys,
+                domain=platform.domain,
+                domains=domains,
+                hosts=settled,
+                endpoints={name: wish.spec for name, wish in wishes.items()},
             ),
             intended=intended,
             publisher=publisher,

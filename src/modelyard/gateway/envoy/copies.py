@@ -32,7 +32,11 @@ _MOST_WAITING = 64
 """Copies that may wait for one mirror's answers; more are dropped."""
 _PATIENCE = "300s"
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
-_COUNTED = {"upstream_rq_total": "sent", "upstream_rq_pending_overflow": "dropped"}
+_COUNTED = {
+    "upstream_rq_total": "sent",
+    "upstream_rq_pending_overflow": "dropped",
+    "upstream_rq_active_overflow": "dropped",
+}
 STATISTICS = rf"cluster\.{_PREFIX}[^.]+\.({'|'.join(_COUNTED)})"
 """Pattern of the numbers that `counted` reads."""
 
