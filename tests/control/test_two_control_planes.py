@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from modelyard.backends.memory import Pace
-from modelyard.control import loop as loops
 from modelyard.control import kinds, operations
+from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Hints
 from modelyard.domain.deployment import Key, Phase
