@@ -1,4 +1,4 @@
-"""Fifty updates, fifty scalings, twenty promotions and more under constant load: what fails."""
+"""Fifty updates, fifty scalings, twenty promotions, takeovers and more under constant load: what fails."""
 
 from __future__ import annotations
 
@@ -7,26 +7,50 @@ import time
 from bench import platform
 from bench.report import Table, add, measured
 from tests.support import changes
+from tests.support.platform import Running, free_port
 
 RATE = 150
 CALLERS = 4
-TIMES = {"rolling update": 50, "scale event": 50, "promotion": 20, "gateway reconfiguration": 50}
+TIMES = {
+    "rolling update": 50,
+    "scale event": 50,
+    "promotion": 20,
+    "gateway reconfiguration": 50,
+    "host takeover": 20,
+    "certificate swap": 20,
+}
 
 
 async def measure(rounds: int) -> list[Table]:
     """One table; with fewer than five rounds each change happens fewer times in proportion."""
     table = measured(f"Changes under {RATE} HTTP requests/s and {CALLERS} gRPC clients")
-    with platform.running() as running:
+    with platform.running("--https-port", str(free_port())) as running:
         with running.client() as client:
             token = changes.publish(client)
         for name, change in changes.CHANGES.items():
-            times = max(1, TIMES[name] * min(rounds, 5) // 5)
-            began = time.perf_counter()
+            times, began = _times(name, rounds), time.perf_counter()
             async with changes.asked(running, token, rate=RATE, callers=CALLERS) as asked:
                 await changes.happen(running, change, times)
-            seconds = (time.perf_counter() - began) / times
-            add(table, f"{name}, {times} times: each", [seconds], "s")
+            add(table, f"{name}, {times} times: each", [(time.perf_counter() - began) / times], "s")
             for kind, done in (("requests", asked.http), ("calls", asked.grpc)):
                 add(table, f"{name}: failed {kind}", [float(done.failed)], f"of {done.total}", most=0)
             add(table, f"{name}: p99", [asked.http.quantile(0.99) * 1e3], "ms")
+        await _at_a_host(running, table, rounds)
+    table.notes = "Takeovers and certificates: over HTTPS, at the host that two services want."
     return [table]
+
+
+async def _at_a_host(running: Running, table: Table, rounds: int) -> None:
+    with running.client() as client:
+        load = changes.at_the_host(running, client, changes.rivals(client), rate=RATE)
+    for name, change in changes.AT_A_HOST.items():
+        times, began = _times(name, rounds), time.perf_counter()
+        async with load.again().running() as outcome:
+            await changes.happen(running, change, times)
+        add(table, f"{name}, {times} times: each", [(time.perf_counter() - began) / times], "s")
+        add(table, f"{name}: failed requests", [float(outcome.failed)], f"of {outcome.total}", most=0)
+        add(table, f"{name}: p99", [outcome.quantile(0.99) * 1e3], "ms")
+
+
+def _times(name: str, rounds: int) -> int:
+    return max(1, TIMES[name] * min(rounds, 5) // 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -15,11 +16,19 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from modelyard import Client
+from modelyard.domain.address import Address
+from modelyard.domain.deployment import DeploymentSpec
+from modelyard.gateway import authority
 from modelyard.oip.grpc import inference_pb2 as pb
 from tests.support.load import Load, Outcome
 from tests.support.platform import Running
 
 SERVICE = "busy"
+HOST = "busy.example.com"
+RIVALS = ("duel-1", "duel-2")
+_OWN = authority.make_authority("lossless", now=time.time())
+_PAUSE_SECONDS = 0.2
+"""Enough requests meet the state after a change before the next one comes."""
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -63,18 +72,42 @@ def publish(client: Client) -> str:
     return token
 
 
+def rivals(client: Client) -> str:
+    """Two services that want the same host, of which the second has it; the token of the first."""
+    for number, name in enumerate(RIVALS, 1):
+        spec = DeploymentSpec(model=f"{SERVICE}@{number}", address=Address(host=HOST))
+        client.deployments.apply(name, spec)
+        client.deployments.wait(name)
+    return client.deployments.token(RIVALS[0])
+
+
+def at_the_host(running: Running, client: Client, token: str, *, rate: float) -> Load:
+    """`rate` HTTPS requests a second to the host that the rivals want, whichever certificate it shows."""
+    trust = ssl.create_default_context(cadata=client.certificate.authority())
+    trust.load_verify_locations(cadata=_OWN.chain)
+    port = int(client.system().https_url.rpartition(":")[2])
+    headers = {"authorization": f"Bearer {token}"}
+    return Load(port, f"/v2/models/{RIVALS[0]}/infer", _body(), headers, rate=rate, host=HOST, tls=trust)
+
+
+def _row() -> list[float]:
+    row: list[float] = load_iris(return_X_y=True)[0][0].tolist()
+    return row
+
+
+def _body() -> bytes:
+    tensor = {"name": "input", "datatype": "FP64", "shape": [1, 4], "data": _row()}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
 @contextlib.asynccontextmanager
 async def asked(running: Running, token: str, *, rate: float, callers: int) -> AsyncIterator[Asked]:
     """`rate` HTTP requests a second and `callers` gRPC clients, each with a connection of its own."""
-    row = load_iris(return_X_y=True)[0][0].tolist()
-    tensor = {"name": "input", "datatype": "FP64", "shape": [1, 4], "data": row}
-    load = Load(
-        running.port,
+    path, headers = (
         f"/services/default/{SERVICE}/v2/models/{SERVICE}/infer",
-        json.dumps({"inputs": [tensor]}).encode(),
         {"authorization": f"Bearer {token}"},
-        rate=rate,
     )
+    load, row = Load(running.port, path, _body(), headers, rate=rate), _row()
     calls, stop = Calls(), asyncio.Event()
     tasks = [asyncio.create_task(_call(running.port, token, row, calls, stop)) for _ in range(callers)]
     try:
@@ -136,6 +169,29 @@ def reconfigured(client: Client, number: int) -> None:
     client.deployments.delete(name)
 
 
+def taken_over(client: Client, number: int) -> None:
+    """The rival that is offline takes the host back, and the other one goes offline."""
+    winner, loser = RIVALS[number % 2], RIVALS[1 - number % 2]
+    client.deployments.restart(winner)
+    client.deployments.wait(winner)
+    deadline = time.monotonic() + 60
+    while client.deployments.get(loser).state != "Offline":
+        assert time.monotonic() < deadline, f"{loser} keeps the host"
+        time.sleep(0.05)
+
+
+def swapped(client: Client, number: int) -> None:
+    """Another certificate: one of one's own, and the self-made one again."""
+    if number % 2:
+        client.certificate.reset()
+        return
+    mine = authority.issue(_OWN, ["127.0.0.1", HOST], now=time.time())
+    client.certificate.set(mine.chain, mine.key)
+
+
+AT_A_HOST: dict[str, Change] = {"host takeover": taken_over, "certificate swap": swapped}
+"""What happens to services that want one host, under load there."""
+
 CHANGES: dict[str, Change] = {
     "rolling update": updated,
     "scale event": scaled,
@@ -151,5 +207,6 @@ async def happen(running: Running, change: Change, times: int) -> None:
         with running.client() as client:
             for number in range(times):
                 change(client, number)
+                time.sleep(_PAUSE_SECONDS)
 
     await asyncio.to_thread(all_of_them)
