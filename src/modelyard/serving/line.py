@@ -130,7 +130,7 @@ class Line:
             if size and job.on_part is None and ((job.kind or _kind(job)) is kind or job.kind == kind):
                 fitting.append((job, size))
                 waiting += size
-        wanted = choose(rows, waiting, total_bytes(first.inputs) // rows) if fitting else rows
+        wanted = choose(rows, waiting, first.weight // rows) if fitting else rows
         mates: list[Job] = []
         for job, size in fitting:
             if rows + size > wanted:
