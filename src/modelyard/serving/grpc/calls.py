@@ -34,7 +34,7 @@ class Streaming:
 
 
 Method = Unary | Streaming
-MOST_PLANS = 256
+MOST_PLANS = 128
 _NO_HEAD = CallHead(None, 0, None)
 
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from modelyard.serving.http.messages import Exchange, Nowhere
 
-MOST = 256
+MOST = 128
 """Heads that are remembered of all connections together."""
 MOST_HEAD_BYTES = 4096
-MOST_LENGTHS = 512
+MOST_BYTES = 32768
+"""Of the heads for different lengths of one request's body."""
 MOST_REQUEST_BYTES = 1 << 18
 """Larger requests do not come in one piece."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
@@ -65,7 +66,7 @@ class Shortcut:
         lengths = [b"%d" % (rest - digits) for digits in range(1, 8) if rest > digits]
         fitting = [length for length in lengths if len(length) + int(length) == rest]
         head = self._before + fitting[0] + self._after if fitting else b""
-        if len(self._heads) >= MOST_LENGTHS:
+        if len(self._heads) * (len(self._before) + len(self._after)) >= MOST_BYTES:
             self._heads.clear()
         self._heads[size] = head
         return head

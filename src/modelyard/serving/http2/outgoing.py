@@ -211,7 +211,8 @@ class Outgoing:
         self._window += by
         if self._window > h2.LARGEST_WINDOW:
             raise Broken(h2.FLOW_CONTROL_ERROR, "the connection's window is too large")
-        self.pump_all()
+        if self._blocked:
+            self.pump_all()
 
     def take_largest(self, size: int) -> None:
         """The peer takes frames up to this size; raises Broken for a size out of bounds."""

@@ -18,7 +18,8 @@ from modelyard.serving.quick.answers import Answers
 from modelyard.serving.quick.identities import sound
 from modelyard.serving.quick.ride import Fare, Ride, Seat
 
-MOST_LANES = 64
+MOST_LANES = 32
+"""Of one head: as many as there are templates of requests to one path."""
 
 
 class Way(NamedTuple):
