@@ -17,6 +17,7 @@ from modelyard.oip.document import flag_at, load_json, name_at, parameters_at, t
 from modelyard.oip.elements import pack_data
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.infer_response import Wish, Wishes, render_response
+from modelyard.oip.json_answers import JsonAnswer
 from modelyard.oip.model import Query, ServedModel
 from modelyard.oip.regions import REGION, Part, Regions, part_at
 from modelyard.oip.signature import (
@@ -85,9 +86,7 @@ def parse_infer(
     wishes = _wishes(document, parameters, model, regions)
     return Query(
         inputs=inputs,
-        render=partial(
-            render_response, name=name or model.name, version=model.version, wishes=wishes, regions=regions
-        ),
+        render=JsonAnswer(name or model.name, model.version, wishes, regions),
         outputs=tuple(wish.name for wish in wishes.outputs),
         parameters=parameters,
         timeout_seconds=timeout_at(parameters, "parameters") if parameters else None,

@@ -8,6 +8,7 @@ every mistake, goes the long way, which words the errors.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -17,8 +18,8 @@ import numpy as np
 import orjson
 import simdjson
 
-from modelyard.oip.datatypes import BYTES, DTYPES
-from modelyard.oip.elements import pack_data
+from modelyard.oip.datatypes import BYTES, DTYPES, STRUCT_CODES
+from modelyard.oip.elements import KINDS, pack_data
 from modelyard.oip.errors import Rejected
 from modelyard.oip.model import Query
 from modelyard.oip.tensor import Tensor
@@ -41,8 +42,8 @@ in each request or must be looked at each time, and elements that are not the mo
 Numbers = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
     """What stands behind the elements, and what the request means but for them."""
 
     tail: bytes
@@ -50,16 +51,29 @@ class _Template:
     """The one input, without its elements."""
     rest: tuple[Any, ...]
     """The other fields of the query."""
+    flat: Callable[[Any], bytes] | None
+    """Packs the elements where they are few and given in one list; raises `struct.error` for other ones."""
+
+    def query(self, data: bytes) -> Query:
+        """The request with these elements."""
+        given = self.given
+        tensor = Tensor(given.name, given.datatype, given.shape, data)
+        return Query._make(((tensor,), *self.rest))
 
 
 class Templates:
     """The requests seen lately, by what stands before their elements."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, _Template] = {}
+        self._known: dict[bytes, Template] = {}
 
     def read(self, body: bytes) -> Query | None:
         """The request, when it is like one that was learned; None sends it the long way."""
+        found = self.match(body)
+        return None if found is None else found[0].query(found[1])
+
+    def match(self, body: bytes) -> tuple[Template, bytes] | None:
+        """What the request is like, and its elements as they travel; None sends it the long way."""
         at = body.find(_KEY)
         start = body.find(b"[", at) if at > 0 else -1
         if start < 0:
@@ -67,12 +81,9 @@ class Templates:
         template = self._known.get(body[:start])
         if template is None or not body.endswith(template.tail):
             return None
-        given = template.given
-        data = self._elements(body[start : len(body) - len(template.tail)], given)
-        if data is None:
-            return None
-        tensor = Tensor(given.name, given.datatype, given.shape, data)
-        return Query._make(((tensor,), *template.rest))
+        text = body[start : len(body) - len(template.tail)]
+        data = self._few(text, template) if len(text) <= LONG_BYTES else self._elements(text, template.given)
+        return None if data is None else (template, data)
 
     def learn(self, body: bytes, query: Query) -> None:
         """Remember a request that the long way has read, if only the elements of its one input may differ.
@@ -92,11 +103,20 @@ class Templates:
         if len(self._known) >= MOST:
             self._known.clear()
         empty = query.inputs[0]._replace(data=b"")
-        self._known[body[:start]] = _Template(body[end:], empty, query[1:])
+        self._known[body[:start]] = Template(body[end:], empty, query[1:], _packer(empty))
 
     def forget(self) -> None:
         """Drop everything: the model's signature is another now."""
         self._known.clear()
+
+    def _few(self, text: bytes, template: Template) -> bytes | None:
+        """As `_elements` for a short list, which mostly holds just what it must."""
+        if template.flat is not None:
+            try:
+                return template.flat(orjson.loads(text))
+            except (ValueError, TypeError, struct.error, OverflowError):
+                pass  # nested, or to be judged
+        return self._elements(text, template.given)
 
     def _elements(self, text: bytes, tensor: Tensor) -> bytes | None:
         """A tensor's bytes from its list as JSON; None for whatever the long way must judge."""
@@ -125,6 +145,21 @@ class Templates:
         except (ValueError, TypeError, RuntimeError):
             return None
         return found.tobytes() if found is not None and len(found) == prod(tensor.shape) else None
+
+
+def _packer(tensor: Tensor) -> Callable[[Any], bytes] | None:
+    """Packs as many elements as the tensor has, all of its kind."""
+    count, allowed = prod(tensor.shape), KINDS.get(tensor.datatype)
+    if allowed is None or not 0 < count <= LONG_BYTES:
+        return None
+    pack = struct.Struct(f"<{count}{STRUCT_CODES[tensor.datatype]}").pack
+
+    def packed(values: Any) -> bytes:
+        if not allowed.issuperset(map(type, values)):
+            raise TypeError("not of the kind")
+        return pack(*values)
+
+    return packed
 
 
 def _has_shape(document: Any, rows: int, columns: int) -> bool:

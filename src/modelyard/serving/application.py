@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -20,7 +20,12 @@ from modelyard.serving.hosted import HostedModel
 from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.inference import Dialect, Inference
 from modelyard.serving.logs import Log
+from modelyard.serving.quick.answers import Answers, JsonAnswers
+from modelyard.serving.quick.identities import Identities
+from modelyard.serving.quick.lane import Way
+from modelyard.serving.quick.plan import Plan, is_plain
 from modelyard.serving.regions import SharedRegions
+from modelyard.serving.remembering import Remembering
 from modelyard.serving.routing import Endpoint, Named, Route, Router
 
 Offer = Callable[[], tuple[Mapping[str, Route], Mapping[str, Named]]]
@@ -57,13 +62,13 @@ class Application:
         self.status = status
         self.regions = SharedRegions(offered=shared_memory)
         self._log = log
-        self._identity_prefix = secrets.token_hex(6)
-        self._identities = 0
+        self._identities = Identities()
         self._inferences = {
             hosted: Inference(hosted, partial(self.finish, hosted)) for hosted in catalog.models
         }
         self._aliases = aliases
         self._offer: Offer = lambda: ({}, {})
+        self._ways: dict[tuple[HostedModel, str], Way] = {}
         self._router = Router({}, nothing_at=catalog.nothing_at)
 
     @property
@@ -83,18 +88,45 @@ class Application:
 
     def run(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Answer a request with this endpoint; whatever goes wrong becomes the answer."""
-        exchange.identity = self._identity(exchange.headers.get(b"x-request-id"))
-        default = self.catalog.default
+        exchange.identity = self._identities.of(exchange.headers.get(b"x-request-id"))
         try:
             endpoint(exchange)
         except (Problem, Rejected) as error:
-            self.finish(default, exchange, CONTROL, error)
+            self.finish(self.catalog.default, exchange, CONTROL, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must cost one request, never the replica
-            self._log.error(
-                "fault", request_id=exchange.identity, trace="".join(traceback.format_exception(error))
+            self._fault(exchange, error)
+
+    def plan(self, first: Exchange) -> Plan | None:
+        """The quick way for requests that have the head of this one; None when there is none."""
+        if not is_plain(first):
+            return None
+        try:
+            endpoint = self._found(first)
+        except Problem:
+            return None
+        if not isinstance(endpoint, Predicting) or not isinstance(endpoint.dialect.parse, Remembering):
+            return None
+        way = self.way(endpoint.inference.hosted, endpoint.dialect, JsonAnswers)
+        return None if way is None else Plan(way, endpoint.dialect.parse, first)
+
+    def way(self, hosted: HostedModel, dialect: Dialect, answers: type[Answers]) -> Way | None:
+        """Where requests for a model go the quick way; None when its answers are kept for others."""
+        if hosted.dispatcher.cache is not None:
+            return None
+        found = self._ways.get((hosted, dialect.protocol))
+        if found is None:
+            made = answers(hosted, dialect.protocol, self._identities)
+            found = self._ways[hosted, dialect.protocol] = Way(
+                self._inferences[hosted], dialect, made, self._fault
             )
-            fault = Problem(500, "internal", "the inference server has a fault; see its log")
-            self.finish(default, exchange, CONTROL, fault)
+        return found
+
+    def _fault(self, exchange: Exchange, error: Exception) -> None:
+        self._log.error(
+            "fault", request_id=exchange.identity, trace="".join(traceback.format_exception(error))
+        )
+        fault = Problem(500, "internal", "the inference server has a fault; see its log")
+        self.finish(self.catalog.default, exchange, CONTROL, fault)
 
     def learn(self, exchange: Exchange) -> bool:
         """Answer as the services that the gateway was asked for from now on; says whether that is new."""
@@ -111,17 +143,20 @@ class Application:
         return self.catalog.find(name, version)
 
     def _route(self, exchange: Exchange) -> None:
+        self._found(exchange)(exchange)
+
+    def _found(self, exchange: Exchange) -> Endpoint:
+        """The endpoint for a request; raises Problem 404 and 405."""
         try:
-            endpoint = self._router.find(exchange)
+            return self._router.find(exchange)
         except Problem:
             if not self.learn(exchange):
                 raise
-            endpoint = self._router.find(exchange)
-        endpoint(exchange)
+            return self._router.find(exchange)
 
     def refuse(self, problem: Problem, exchange: Exchange) -> Response:
         """The answer to a request that was never read to its end."""
-        exchange.identity = self._identity(exchange.headers.get(b"x-request-id"))
+        exchange.identity = self._identities.of(exchange.headers.get(b"x-request-id"))
         default = self.catalog.default
         default.metrics.count(CONTROL, problem.status)
         return _completed(default, exchange, problem_response(problem, exchange))
@@ -156,15 +191,7 @@ class Application:
 
     def infer(self, hosted: HostedModel, dialect: Dialect) -> Endpoint:
         """An endpoint that predicts with a model in a dialect."""
-        inference = self._inferences[hosted]
-
-        def endpoint(exchange: Exchange) -> None:
-            try:
-                inference.begin(exchange, dialect)
-            except (Problem, Rejected) as error:
-                self.finish(hosted, exchange, dialect.protocol, error)
-
-        return endpoint
+        return Predicting(self._inferences[hosted], dialect)
 
     def infer_chosen(self, choose: Callable[[bytes], HostedModel], dialect: Dialect) -> Endpoint:
         """An endpoint that predicts with the model that a request's body names."""
@@ -194,7 +221,7 @@ class Application:
 
     def identified(self, given: bytes | None) -> bytes:
         """Header lines that say who answers a request for no model in particular, and which request."""
-        identity = self._identity(given).encode("latin-1")
+        identity = self._identities.of(given).encode("latin-1")
         return b"%bX-Request-Id: %b\r\n" % (self.catalog.default.headers, identity)
 
     def fixed(self, document: Mapping[str, Any]) -> Endpoint:
@@ -212,13 +239,20 @@ class Application:
         """Answer a request that predicts nothing."""
         self.finish(hosted or self.catalog.default, exchange, CONTROL, response)
 
-    def _identity(self, given: bytes | None) -> str:
-        if given is not None and 0 < len(given) <= 128 and given.isascii():
-            text = given.decode()
-            if text.isprintable():
-                return text
-        self._identities += 1
-        return f"{self._identity_prefix}-{self._identities:x}"
+
+@dataclass(frozen=True, slots=True)
+class Predicting:
+    """The endpoint that predicts with one model in one dialect."""
+
+    inference: Inference
+    dialect: Dialect
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Begin a prediction, or answer why there is none."""
+        try:
+            self.inference.begin(exchange, self.dialect)
+        except (Problem, Rejected) as error:
+            self.inference.finish(exchange, self.dialect.protocol, error)
 
 
 def _completed(hosted: HostedModel, exchange: Exchange, response: Response) -> Response:

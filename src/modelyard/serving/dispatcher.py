@@ -9,7 +9,6 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
-from modelyard.oip.tensor import total_bytes
 from modelyard.serving.batching.merging import PAD, Pieces, gather, rows_of, split
 from modelyard.serving.batching.pace import Spent, seconds_of
 from modelyard.serving.batching.policy import Policy
@@ -122,11 +121,12 @@ class Dispatcher:
         """Take a job; raises Problem (503, nothing begun) when there is no worker, no room or no time."""
         if self.obstacle is not None:
             raise unavailable(self.obstacle.message, reason=self.obstacle.reason, safe=True)
-        key = self.cache.key(job) if self.cache is not None else None
-        if self.cache is None or key is None:
+        cache = self.cache
+        key = cache.key(job) if cache is not None else None
+        if cache is None or key is None:
             self._enqueue(job)
         else:
-            self._submit_cached(self.cache, key, job)
+            self._submit_cached(cache, key, job)
 
     def _submit_cached(self, cache: ResponseCache, key: bytes, job: Job) -> None:
         """Answer from the cache, or let the job wait for the one call that all equal ones wait for."""
@@ -143,7 +143,7 @@ class Dispatcher:
         else:
             job.cache_status = MISS
             cache.misses += 1
-            leader = replace(job, done=partial(self._landed, cache, key), cache_status="")
+            leader = replace(job, done=partial(self._landed, cache, key), cache_status="", together=None)
             flight = cache.flights[key] = Flight(key, leader)
         job.flight = flight
         flight.followers.append(job)
@@ -185,15 +185,23 @@ class Dispatcher:
             self._set_alarm(job.deadline)
 
     def _enqueue(self, job: Job) -> None:
-        if self._is_full():
+        line = self._line
+        waiting = line.count
+        if waiting >= self._rules.limit or line.bytes > self._rules.limit_bytes:
             self._make_room(job)
-        elif self._line and self._is_late(job, len(self._line)):
+        elif waiting and self._flow.is_late(
+            job.deadline - job.submitted_at, ahead=waiting, workers=self._hands
+        ):
             raise self._too_late(job)
-        self._watch(job)
-        self._line.push(job)
+        self._open.add(job)
+        if self._alarm is None or job.deadline < self._alarm_at:
+            self._set_alarm(job.deadline)
+        line.push(job)
+        if self._feeds_soon:
+            return
         if not self.policy.merges:
             self.feed()
-        elif not self._feeds_soon:
+        else:
             # What one turn of the loop brings may go together.
             self._feeds_soon = True
             self._timers.call_soon(self.feed)
@@ -241,7 +249,7 @@ class Dispatcher:
     def feed(self) -> None:
         """Give waiting jobs to workers that have room."""
         self._feeds_soon = False
-        while self._line:
+        while self._line.count:
             runner = self._freest()
             if runner is None or (runner.load and self._holds_back()):
                 return
@@ -266,10 +274,12 @@ class Dispatcher:
         if self.on_call is not None:
             self.on_call(work, outcome.infer_seconds)
         joining = 0.0
-        if len(work.jobs) == 1:
-            self._finish(work.jobs[0], outcome)
-        else:
-            self._share_out(work, outcome)
+        if not self._answered_together(work, outcome):
+            if len(work.jobs) == 1:
+                self._finish(work.jobs[0], outcome)
+            else:
+                self._share_out(work, outcome)
+        if len(work.jobs) > 1:
             joining = work.jobs[0].merge_seconds
         rows = sum(work.rows)
         spent = Spent(outcome.infer_seconds, work.worker_seconds, work.front_seconds + joining)
@@ -291,9 +301,9 @@ class Dispatcher:
             pieces = gather([job.inputs for job in jobs], first.parameters.get(PAD))
         work = Work(
             jobs=jobs,
-            rows=tuple(max(rows_of(job.inputs), 1) for job in jobs),
+            rows=tuple([job.rows if job.rows > 0 else max(rows_of(job.inputs), 1) for job in jobs]),
             parameters=first.parameters,
-            deadline=max(job.deadline for job in jobs),
+            deadline=max([job.deadline for job in jobs]),
             begun_at=now,
             streams=first.on_part is not None,
             runner=runner,
@@ -303,6 +313,27 @@ class Dispatcher:
         for job in jobs:
             job.begun_at, job.merge_seconds, job.work = now, seconds, work
         runner.begin(work)
+
+    def _answered_together(self, work: Work, outcome: Prediction) -> bool:
+        """Answer jobs that one hand can answer at once, without a prediction of its own for each."""
+        together = work.jobs[0].together
+        if together is None or any([job.together is not together for job in work.jobs]):
+            return False
+        now = self._clock()
+        written = together.written(work, outcome)
+        if written is None:
+            return False
+        answers = []
+        for job, answer in zip(work.jobs, written, strict=True):
+            if not job.settled:
+                self._open.discard(job)
+                job.answered_at = now
+                # A ring of references would keep large tensors alive.
+                job.work = None
+                job.forget()
+                answers.append((job, answer))
+        together.answer(answers, outcome)
+        return True
 
     def _share_out(self, work: Work, outcome: Prediction) -> None:
         began = self._clock()
@@ -353,10 +384,6 @@ class Dispatcher:
             if not job.settled:
                 self._finish(job, self._too_late(job))
 
-    def _is_late(self, job: Job, ahead: int) -> bool:
-        left = job.deadline - self._clock()
-        return self._flow.is_late(left, ahead=ahead, workers=self._hands)
-
     def _too_late(self, job: Job) -> Problem:
         message = (
             f"it would not be done within {job.timeout_seconds:g} s, its deadline: {len(self._line)} requests"
@@ -364,15 +391,12 @@ class Dispatcher:
         )
         return unavailable(message, reason="Late", safe=not job.crashes, retry_after=self._retry_after())
 
-    def _is_full(self) -> bool:
-        return len(self._line) >= self._rules.limit or self._line.bytes > self._rules.limit_bytes
-
     def _make_room(self, job: Job) -> None:
         """Turn the least important job away; raises Problem when that is the new one."""
         message = f"{len(self._line)} requests wait already: try again, or give the service more replicas"
         full = unavailable(message, reason="QueueFull", safe=True, retry_after=self._retry_after())
         least = self._line.least(job.priority)
-        if least is None or total_bytes(least.inputs) < self._line.bytes - self._rules.limit_bytes:
+        if least is None or least.weight < self._line.bytes - self._rules.limit_bytes:
             raise full
         self._line.remove(least)
         self._finish(least, full)
@@ -383,10 +407,15 @@ class Dispatcher:
     @property
     def _hands(self) -> int:
         """Calls that all workers together work on at a time."""
+        if len(self._runners) == 1:
+            return self._runners[0].parallel
         return sum(runner.parallel for runner in self._runners)
 
     def _freest(self) -> Runner | None:
         most = MOST_AHEAD if self.policy.merges else self._rules.limit + 1
+        if len(self._runners) == 1:
+            runner = self._runners[0]
+            return runner if runner.has_room and runner.load < max(most, runner.parallel) else None
         free = [each for each in self._runners if each.has_room and each.load < max(most, each.parallel)]
         if len(free) < 2:
             return free[0] if free else None

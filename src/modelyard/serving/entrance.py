@@ -35,7 +35,7 @@ class Entrance(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         data = self._begun + data
         if data.startswith(PREFACE):
-            http2 = Http2Connection(self._server, self._loop, self._receive)
+            http2 = Http2Connection(self._server, self._loop, self._receive, self._calls.plan)
             self._server.closed(self._http1)
             http2.connection_made(self._known)
             self._hand_on(http2, data)

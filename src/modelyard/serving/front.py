@@ -60,6 +60,7 @@ class Front:
             max_body_bytes=config.limits.max_body_bytes,
             idle_seconds=config.idle_seconds,
             accept=partial(Entrance, calls=Calls(self._application, all_methods(self._application))),
+            planner=self._application.plan,
         )
         self._state = StateFile(config.state_path)
         self._phase = "starting"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.oip.errors import Rejected, shown
 from modelyard.oip.form import is_form, parse_fields
@@ -68,8 +68,17 @@ def parse_table(exchange: Exchange, body: bytes, model: ServedModel) -> Query:
     return parse_rows(body, model)
 
 
+class Asked(NamedTuple):
+    """What a request asks for besides its inputs."""
+
+    parameters: Mapping[str, Any]
+    timeout_seconds: float
+    priority: int
+    cacheable: bool
+
+
 @dataclass(slots=True, eq=False)
-class _Call:
+class Call:
     """One request on its way."""
 
     exchange: Exchange
@@ -83,10 +92,10 @@ class Inference:
     """Answers inference requests with a model's predictions."""
 
     def __init__(self, hosted: HostedModel, finish: Finish) -> None:
-        self._hosted = hosted
+        self.hosted = hosted
         self._dispatcher = hosted.dispatcher
         self._metrics = hosted.metrics
-        self._finish = finish
+        self.finish = finish
         self._timeout_seconds = hosted.config.limits.request_timeout_seconds
         self._limit = hosted.config.limits.max_body_bytes
 
@@ -96,45 +105,60 @@ class Inference:
             exchange,
             self._limit,
             partial(self.submit, exchange, dialect),
-            partial(self._finish, exchange, dialect.protocol),
+            partial(self.finish, exchange, dialect.protocol),
         )
 
     def submit(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Predict for a body that is inflated already; raises like `begin`."""
         if exchange.answered:
             return  # the client has gone
-        query = dialect.parse(exchange, body, self._hosted.model)
-        timeout = self._timeout(exchange, query)
-        call = _Call(exchange, dialect, query)
-        done: Callable[[Prediction | Problem], None] = partial(self._done, call)
-        mark, kept = exchange.headers.get(HEADER), self._hosted.comparisons
+        query = dialect.parse(exchange, body, self.hosted.model)
+        call = Call(exchange, dialect, query)
+        done: Callable[[Prediction | Problem], None] = partial(self.done, call)
+        mark, kept = exchange.headers.get(HEADER), self.hosted.comparisons
         if mark is not None and kept is not None and query.events is None:
             done = kept.watching(mark, query.inputs, exchange.received_at, done)
-        parameters = query.parameters
-        if query.outputs:
-            parameters = {**parameters, "requested_outputs": query.outputs}
+        asked = self.asked(exchange, query)
         job = Job(
             inputs=query.inputs,
-            parameters=parameters,
-            deadline=exchange.received_at + timeout,
-            timeout_seconds=timeout,
+            parameters=asked.parameters,
+            deadline=exchange.received_at + asked.timeout_seconds,
+            timeout_seconds=asked.timeout_seconds,
             submitted_at=monotonic(),
             done=done,
-            priority=_priority(exchange, parameters),
-            cacheable=not _wants_fresh(exchange, parameters),
+            priority=asked.priority,
+            cacheable=asked.cacheable,
         )
-        check_pad(parameters)
         call.job = job
         if query.events is not None:
-            headers = identified(self._hosted.headers, exchange)
+            headers = identified(self.hosted.headers, exchange)
             call.stream = EventStream(exchange, query.events, headers, partial(document_of, exchange))
             job.on_part = partial(self._part, call)
         exchange.on_gone = partial(self._dispatcher.cancel, job)
         try:
             self._dispatcher.submit(job)
         except Problem as problem:
-            self._metrics.count_shed(problem.reason or "Unavailable")
+            self.turned_away(problem)
             raise
+
+    def cancel(self, job: Job) -> None:
+        """Forget a job whose client has gone."""
+        self._dispatcher.cancel(job)
+
+    def turned_away(self, problem: Problem) -> None:
+        """Count a job that was not taken."""
+        self._metrics.count_shed(problem.reason or "Unavailable")
+
+    def asked(self, exchange: Exchange, query: Query) -> Asked:
+        """What a request's headers and parameters ask for; raises Rejected."""
+        parameters = query.parameters
+        if query.outputs:
+            parameters = {**parameters, "requested_outputs": query.outputs}
+        timeout = self._timeout(exchange, query)
+        priority = _priority(exchange, parameters)
+        cacheable = not _wants_fresh(exchange, parameters)
+        check_pad(parameters)
+        return Asked(parameters, timeout, priority, cacheable)
 
     def _timeout(self, exchange: Exchange, query: Query) -> float:
         header = exchange.headers.get(b"x-request-timeout")
@@ -143,7 +167,8 @@ class Inference:
             asked.append(_seconds(header))
         return min(*asked, LONGEST_TIMEOUT_SECONDS) if asked else self._timeout_seconds
 
-    def _done(self, call: _Call, outcome: Prediction | Problem) -> None:
+    def done(self, call: Call, outcome: Prediction | Problem) -> None:
+        """Answer a call."""
         if isinstance(outcome, Problem):
             if outcome.safe:
                 self._metrics.count_shed(outcome.reason or "Unavailable")
@@ -168,9 +193,9 @@ class Inference:
         response.headers += _timing(stages)
         if job.cache_status:
             response.headers += b"Cache-Status: modelyard; %b\r\n" % job.cache_status.encode()
-        self._finish(call.exchange, call.dialect.protocol, response)
+        self.finish(call.exchange, call.dialect.protocol, response)
 
-    def _count(self, call: _Call, job: Job, outcome: Prediction, *, since: float) -> None:
+    def _count(self, call: Call, job: Job, outcome: Prediction, *, since: float) -> None:
         """Count a success; its answer is being written since then."""
         now = monotonic()
         shared = job.cache_status in (HIT, COLLAPSED)
@@ -181,11 +206,11 @@ class Inference:
             infer=0.0 if shared else outcome.infer_seconds,
             output=now - since,
         )
-        self._hosted.statistics.succeeded(stages, rows=max(rows_of(job.inputs), 1))
+        self.hosted.statistics.succeeded(stages, rows=max(rows_of(job.inputs), 1))
         if job.cache_status:
-            self._hosted.statistics.looked_up(hit=shared, seconds=since - job.submitted_at)
+            self.hosted.statistics.looked_up(hit=shared, seconds=since - job.submitted_at)
 
-    def _part(self, call: _Call, prediction: Prediction) -> None:
+    def _part(self, call: Call, prediction: Prediction) -> None:
         """Send a part; an answer that cannot go on is given up."""
         if call.stream is None or call.job is None:
             return
@@ -195,7 +220,7 @@ class Inference:
             self._dispatcher.cancel(call.job)
             self._fail(call, error)
 
-    def _last(self, call: _Call, stream: EventStream, outcome: Prediction) -> None:
+    def _last(self, call: Call, stream: EventStream, outcome: Prediction) -> None:
         """End a stream; an answer that came at once is its one part."""
         if outcome.outputs and not stream.has_begun:
             self._part(call, outcome)
@@ -208,15 +233,15 @@ class Inference:
             if call.job is not None:
                 self._count(call, call.job, outcome, since=begun_at)
 
-    def _fail(self, call: _Call, error: Problem | Rejected) -> None:
+    def _fail(self, call: Call, error: Problem | Rejected) -> None:
         if call.stream is not None and call.stream.has_begun:
-            self._hosted.statistics.failed(monotonic() - call.exchange.received_at)
+            self.hosted.statistics.failed(monotonic() - call.exchange.received_at)
             call.stream.fail(error)
             self._ended(call, error.status if isinstance(error, Problem) else 400)
         else:
-            self._finish(call.exchange, call.dialect.protocol, error)
+            self.finish(call.exchange, call.dialect.protocol, error)
 
-    def _ended(self, call: _Call, status: int) -> None:
+    def _ended(self, call: Call, status: int) -> None:
         """Count an answer that went out in parts."""
         self._metrics.count(call.dialect.protocol, status)
         self._metrics.request_seconds.observe(monotonic() - call.exchange.received_at)

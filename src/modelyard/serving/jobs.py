@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from modelyard.oip.tensor import Tensor, total_bytes
 from modelyard.serving.batching.merging import Pieces
@@ -22,7 +22,18 @@ class Prediction(NamedTuple):
     """Of `infer_seconds`, what the model's own preparation of the input took."""
 
 
-@dataclass(slots=True, eq=False)
+class Together(Protocol):
+    """Answers several requests that shared a call, without a prediction of its own for each."""
+
+    def written(self, work: Work, outcome: Prediction) -> Sequence[Any] | None:
+        """What each job of the call is answered; None when each needs its own prediction after all."""
+
+    def answer(self, answers: Sequence[tuple[Any, Any]], outcome: Prediction) -> None:
+        """Answer jobs, which are settled, with what was written for each."""
+
+
+# Without slots, so that what few jobs have costs the others nothing: what is not set is the class's own.
+@dataclass(eq=False)
 class Job:
     """One prediction on its way; `done` is called once, when it is known what came of it."""
 
@@ -57,6 +68,19 @@ class Job:
     flight: Any = None
     """The call that it waits for together with equal requests."""
     settled: bool = False
+    together: Together | None = None
+    """Who can answer it with others that shared its call."""
+    rows: int = -1
+    """How many rows all its inputs have, 0 when they do not agree; -1 when nobody has looked."""
+    size: int = -1
+    """Bytes of its inputs; -1 when nobody has looked."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its inputs."""
+        if self.size < 0:
+            self.size = total_bytes(self.inputs)
+        return self.size
 
     def settle(self, outcome: Prediction | Problem) -> None:
         """Tell the asker; what comes after the first time is dropped."""
@@ -106,7 +130,7 @@ class Work:
     @property
     def size(self) -> int:
         """Bytes of all inputs."""
-        return sum(total_bytes(job.inputs) for job in self.jobs)
+        return sum([job.weight for job in self.jobs])
 
     @property
     def is_suspect(self) -> bool:

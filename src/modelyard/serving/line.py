@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
-from modelyard.oip.tensor import total_bytes
 from modelyard.serving.batching.merging import kind_of, rows_of
 from modelyard.serving.jobs import Job
 
@@ -21,12 +21,13 @@ class Line:
     def __init__(self) -> None:
         self._classes: dict[int, deque[Job]] = {}
         self._groups: deque[tuple[Job, ...]] = deque()
-        self._count = 0
+        self.count = 0
+        """As `len` tells."""
         self.bytes = 0
         """Of all inputs that wait."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Job]:
         for group in self._groups:
@@ -36,8 +37,12 @@ class Line:
 
     def push(self, job: Job) -> None:
         """A job comes last of its class."""
-        self._class(job.priority).append(job)
-        self._weigh(job, 1)
+        jobs = self._classes.get(job.priority)
+        if jobs is None:
+            jobs = self._class(job.priority)
+        jobs.append(job)
+        self.count += 1
+        self.bytes += job.size if job.size >= 0 else job.weight
 
     def push_back(self, jobs: Iterable[Job]) -> None:
         """Jobs that were begun for nothing come first of their class again, in their order."""
@@ -64,12 +69,16 @@ class Line:
         """Everything leaves."""
         everything = list(self)
         self._classes, self._groups = {}, deque()
-        self._count = self.bytes = 0
+        self.count = self.bytes = 0
         return everything
 
     @property
     def oldest(self) -> Job | None:
         """The job that is next."""
+        if len(self._classes) == 1 and not self._groups:
+            # Mostly there is one class.
+            (jobs,) = self._classes.values()
+            return jobs[0] if jobs else None
         return next(iter(self), None)
 
     @property
@@ -98,27 +107,30 @@ class Line:
             for job in group:
                 self._weigh(job, -1)
             return group
-        jobs = self._classes[min(priority for priority, jobs in self._classes.items() if jobs)]
+        if len(self._classes) == 1:
+            (jobs,) = self._classes.values()
+        else:
+            jobs = self._classes[min(priority for priority, jobs in self._classes.items() if jobs)]
         first = jobs.popleft()
         taken = [first]
-        if most > 1 and jobs and first.on_part is None and rows_of(first.inputs):
+        if most > 1 and jobs and first.on_part is None and _rows(first):
             taken += self._mates(first, jobs, choose, most)
-        for job in taken:
-            self._weigh(job, -1)
+        self.count -= len(taken)
+        self.bytes -= sum([job.size for job in taken])
         return tuple(taken)
 
     def _mates(self, first: Job, jobs: deque[Job], choose: Choose, most: int) -> list[Job]:
         kind = _kind(first)
-        rows = waiting = rows_of(first.inputs)
+        rows = waiting = _rows(first)
         fitting: list[tuple[Job, int]] = []
-        for job, _ in zip(jobs, range(MOST_LOOKED_AT), strict=False):
+        for job in islice(jobs, MOST_LOOKED_AT):
             if waiting >= most:
                 break
-            size = 0 if job.on_part is not None else rows_of(job.inputs)
-            if size and _kind(job) == kind:
+            size = job.rows if job.rows >= 0 else _rows(job)
+            if size and job.on_part is None and ((job.kind or _kind(job)) is kind or job.kind == kind):
                 fitting.append((job, size))
                 waiting += size
-        wanted = choose(rows, waiting, total_bytes(first.inputs) // rows) if fitting else rows
+        wanted = choose(rows, waiting, first.weight // rows) if fitting else rows
         mates: list[Job] = []
         for job, size in fitting:
             if rows + size > wanted:
@@ -143,8 +155,8 @@ class Line:
             if not all(map(wanted, jobs)):
                 self._classes[priority] = deque(filter(wanted, jobs))
         rest = list(self)
-        self._count = len(rest)
-        self.bytes = sum(total_bytes(job.inputs) for job in rest)
+        self.count = len(rest)
+        self.bytes = sum(job.weight for job in rest)
 
     def _class(self, priority: int) -> deque[Job]:
         jobs = self._classes.get(priority)
@@ -153,8 +165,15 @@ class Line:
         return jobs
 
     def _weigh(self, job: Job, sign: int) -> None:
-        self._count += sign
-        self.bytes += sign * total_bytes(job.inputs)
+        self.count += sign
+        self.bytes += sign * job.weight
+
+
+def _rows(job: Job) -> int:
+    """How many rows it has; looked for once."""
+    if job.rows < 0:
+        job.rows = rows_of(job.inputs)
+    return job.rows
 
 
 def _kind(job: Job) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -41,6 +41,18 @@ class Histogram:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count several values."""
+        counts, bounds = self.counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
+
+    def repeat(self, value: float, times: int) -> None:
+        """Count a value so many times."""
+        self.counts[bisect_left(self._bounds, value)] += times
+        self.total += value * times
+
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """Its samples."""
         below = 0
@@ -67,10 +79,10 @@ class Metrics:
         self.batch_size = Histogram(BATCHES)
         self.stage_seconds = tuple(Histogram() for _ in STAGES)
 
-    def count(self, protocol: str, status: int) -> None:
-        """Count an answered request."""
+    def count(self, protocol: str, status: int, times: int = 1) -> None:
+        """Count an answered request, or several."""
         key = (protocol, status)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        self.requests[key] = self.requests.get(key, 0) + times
 
     def count_shed(self, reason: str) -> None:
         """Count a request that was turned away."""

@@ -17,9 +17,12 @@ class Flow:
     def __init__(self) -> None:
         self._calls: deque[float] = deque(maxlen=MEMORY)
         self._shares: deque[float] = deque(maxlen=MEMORY)
+        self._least: tuple[float, float] | None = None
+        """The quickest call and the smallest share; None when they must be looked for."""
 
     def observe(self, jobs: int, seconds: float) -> None:
         """A call for so many jobs took so long."""
+        self._least = None
         self._calls.append(seconds)
         self._shares.append(seconds / jobs)
 
@@ -30,7 +33,10 @@ class Flow:
         """
         if len(self._calls) < KNOWN:
             return False
-        return seconds_left < ahead * min(self._shares) / max(workers, 1) + min(self._calls)
+        if self._least is None:
+            self._least = min(self._calls), min(self._shares)
+        call, share = self._least
+        return seconds_left < ahead * share / (workers or 1) + call
 
     def retry_after(self, *, ahead: int, workers: int) -> int:
         """Whole seconds after which the jobs that wait now will have been begun, at the usual pace."""

@@ -20,11 +20,16 @@ class Remembering:
         """Read a request; raises Rejected as the parser behind does."""
         if exchange.headers.get(b"inference-header-content-length") is not None:
             return self._parse(exchange, body, model)
+        templates = self.templates(model)
+        query = templates.read(body)
+        if query is None:
+            query = self._parse(exchange, body, model)
+            templates.learn(body, query)
+        return query
+
+    def templates(self, model: ServedModel) -> Templates:
+        """What requests to this model were like; those to another one are forgotten."""
         if model is not self._model:
             self._model = model
             self._templates.forget()
-        query = self._templates.read(body)
-        if query is None:
-            query = self._parse(exchange, body, model)
-            self._templates.learn(body, query)
-        return query
+        return self._templates

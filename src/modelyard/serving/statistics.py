@@ -28,9 +28,9 @@ class Duration:
     count: int = 0
     seconds: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        """It happened once more."""
-        self.count += 1
+    def add(self, seconds: float, times: int = 1) -> None:
+        """It happened once more, or several times that took so long together."""
+        self.count += times
         self.seconds += seconds
 
     def document(self) -> dict[str, int]:
@@ -47,9 +47,9 @@ class Batch:
     infer: float = 0.0
     output: float = 0.0
 
-    def add(self, input: float, infer: float, output: float) -> None:
-        """One more."""
-        self.count += 1
+    def add(self, input: float, infer: float, output: float, times: int = 1) -> None:
+        """One more, or several that took so long together."""
+        self.count += times
         self.input += input
         self.infer += infer
         self.output += output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -12,7 +11,8 @@ from modelyard.oip.datatypes import BYTES, NAMES, encode_bytes
 from modelyard.oip.document import flag_at, timeout_at
 from modelyard.oip.elements import pack
 from modelyard.oip.errors import Rejected, shown
-from modelyard.oip.grpc.infer_response import Answering, render_response
+from modelyard.oip.grpc.answers import GrpcAnswer
+from modelyard.oip.grpc.infer_response import Answering
 from modelyard.oip.grpc.inference_pb2 import InferTensorContents, ModelInferRequest
 from modelyard.oip.grpc.parameters import parameters_of
 from modelyard.oip.grpc.wire import taken_out
@@ -79,7 +79,7 @@ def to_query(request: InferRequest, model: ServedModel, regions: Regions | None 
     answering = Answering(message.model_name, model.version, message.id, wishes, typed)
     return Query(
         inputs=_inputs(request, model, regions),
-        render=partial(render_response, answering=answering, regions=regions),
+        render=GrpcAnswer(answering, regions),
         outputs=tuple(wish.name for wish in wishes),
         parameters=parameters,
         timeout_seconds=timeout,

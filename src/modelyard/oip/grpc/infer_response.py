@@ -18,7 +18,7 @@ from modelyard.oip.signature import listed
 from modelyard.oip.tensor import Raw, Tensor, to_array
 
 CONTENT_TYPE = b"application/grpc"
-_IDENTITY, _RAW_CONTENTS = 3, 6
+_IDENTITY, RAW_CONTENTS = 3, 6
 _ERROR, _RESPONSE = 1, 2
 
 
@@ -51,7 +51,7 @@ def render_response(
         return Rendered((_in_regions(chosen, answering, placed, regions), identity), CONTENT_TYPE)
     parts: list[Raw] = [_head(answering.name, answering.version, described) + identity]
     for tensor in chosen:
-        parts.append(tagged(_RAW_CONTENTS, len(tensor.data)))
+        parts.append(tagged(RAW_CONTENTS, len(tensor.data)))
         parts.append(tensor.data)
     return Rendered(tuple(parts), CONTENT_TYPE)
 

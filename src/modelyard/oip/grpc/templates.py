@@ -7,7 +7,8 @@ means the same but for those contents. What was checked then holds; numbers of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from modelyard.oip.datatypes import BYTES
 from modelyard.oip.grpc.infer_request import RAW_CONTENTS, InferRequest
@@ -27,12 +28,17 @@ _UNSURE = (BYTES, "BOOL")
 About = TypeVar("About")
 
 
-class _Template(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """What messages of one size are but for their tensors' bytes."""
+
     head: bytes
     places: tuple[tuple[int, bytes, int, int], ...]
     """For each tensor where its tag is, the tag, where its data begins and where it ends."""
     tensors: tuple[Tensor, ...]
+    """Without their bytes."""
     query: Query
+    """Without its inputs."""
     about: Any
 
 
@@ -40,23 +46,28 @@ class Templates(Generic[About]):
     """What requests of each size were like; each is remembered with what its reader knew about it."""
 
     def __init__(self) -> None:
-        self._by_size: dict[int, _Template] = {}
+        self._by_size: dict[int, Template] = {}
 
     def read(self, body: Raw) -> tuple[Query, About] | None:
         """The query of a message that is like an earlier one, and what was known about that."""
-        template = self._by_size.get(len(body))
-        if template is None:
+        found = self.match(body)
+        if found is None:
             return None
-        head, places, tensors, query, about = template
-        if body[: len(head)] != head:
+        template, inputs = found
+        return template.query._replace(inputs=inputs), template.about
+
+    def match(self, body: Raw) -> tuple[Template, tuple[Tensor, ...]] | None:
+        """What a message is like, and its tensors."""
+        template = self._by_size.get(len(body))
+        if template is None or body[: len(template.head)] != template.head:
             return None
         inputs = []
-        for (at, tag, start, end), tensor in zip(places, tensors, strict=True):
+        for (at, tag, start, end), tensor in zip(template.places, template.tensors, strict=True):
             if body[at:start] != tag:
                 return None
             data = body[start:end] if end - start < _VIEW_BYTES else memoryview(body)[start:end]
             inputs.append(Tensor(tensor.name, tensor.datatype, tensor.shape, data))
-        return query._replace(inputs=tuple(inputs)), about
+        return template, tuple(inputs)
 
     def learn(self, body: Raw, request: InferRequest, query: Query, about: About) -> None:
         """Remember a request, if others can be like it."""
@@ -73,7 +84,7 @@ class Templates(Generic[About]):
             self._by_size.clear()
         bare = tuple(tensor._replace(data=b"") for tensor in query.inputs)
         head = bytes(body[: places[0][0]])
-        self._by_size[len(body)] = _Template(head, places, bare, query._replace(inputs=()), about)
+        self._by_size[len(body)] = Template(head, places, bare, query._replace(inputs=()), about)
 
 
 def _places(body: Raw, raw: Sequence[Raw]) -> tuple[tuple[int, bytes, int, int], ...] | None:

@@ -10,6 +10,8 @@ from modelyard.serving.application import Application
 from modelyard.serving.errors import Problem
 from modelyard.serving.grpc.conversation import Conversation, Talker
 from modelyard.serving.grpc.head import CallHead, read_head
+from modelyard.serving.grpc.inference import UnaryInference
+from modelyard.serving.grpc.quick import CallPlan
 from modelyard.serving.grpc.status import GRPC
 from modelyard.serving.grpc.unary import UnaryCall
 from modelyard.serving.http2.headers import Head, fields_of, status_field
@@ -32,6 +34,7 @@ class Streaming:
 
 
 Method = Unary | Streaming
+MOST_PLANS = 128
 _NO_HEAD = CallHead(None, 0, None)
 
 
@@ -46,6 +49,7 @@ class Calls:
     def __init__(self, application: Application, methods: Mapping[str, Method]) -> None:
         self._application = application
         self._methods = {path.encode(): method for path, method in methods.items()}
+        self._plans: dict[tuple[bytes, tuple[bytes, ...]], CallPlan] = {}
 
     def open(self, head: Head, stream: Stream) -> Receiver | None:
         """Take a call; None when it is answered already."""
@@ -65,6 +69,27 @@ class Calls:
         conversation = Conversation(read, stream, limit_bytes=self._application.limit_bytes, fields=fields)
         conversation.attach(method.begin(conversation))
         return conversation
+
+    def plan(self, head: Head) -> CallPlan | None:
+        """The quick way for calls with this head; None when there is none."""
+        method = self._methods.get(head.path)
+        plain = head.method == "POST" and head.headers.get(b"content-type") == GRPC
+        if not plain or not isinstance(method, Unary) or not isinstance(method.endpoint, UnaryInference):
+            return None
+        if b"content-length" in head.headers:
+            return None
+        # Nothing else in a head makes a difference, and connections share what is known.
+        said = tuple(head.headers.get(name, b"") for name in (b"grpc-timeout", b"x-request-id"))
+        plan = self._plans.get((head.path, said))
+        if plan is None:
+            try:
+                read = read_head(head)
+            except (Problem, Rejected):
+                return None
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[head.path, said] = CallPlan(self._application, method.endpoint, read)
+        return plan
 
     def _find(self, head: Head) -> Method:
         method = self._methods.get(head.path)

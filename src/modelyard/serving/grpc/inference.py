@@ -36,16 +36,16 @@ class UnaryInference:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._templates: Templates[tuple[HostedModel, ServedModel]] = Templates()
+        self.templates: Templates[tuple[HostedModel, ServedModel]] = Templates()
 
     def __call__(self, exchange: Exchange) -> None:
         """Begin a prediction; raises Problem and Rejected for what never begins."""
-        known = self._templates.read(exchange.body)
+        known = self.templates.read(exchange.body)
         if known is not None:
             query, (hosted, model) = known
             # A model may learn its signature when it is loaded; what was checked before is not checked then.
             if hosted.model is model:
-                self._application.predict(hosted, exchange, Dialect(PROTOCOL, partial(_known, query)))
+                self._application.predict(hosted, exchange, Dialect(PROTOCOL, partial(known_query, query)))
                 return
         request = read_request(exchange.body)
         hosted = _asked(self._application, request, exchange)
@@ -57,11 +57,12 @@ class UnaryInference:
     ) -> Query:
         del exchange
         query = to_query(request, model, self._application.regions)
-        self._templates.learn(body, request, query, (hosted, model))
+        self.templates.learn(body, request, query, (hosted, model))
         return query
 
 
-def _known(query: Query, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+def known_query(query: Query, exchange: Exchange, body: bytes, model: ServedModel) -> Query:
+    """The query of a request that was read before."""
     del exchange, body, model
     return query
 
@@ -195,10 +196,7 @@ class InferenceTalk:
         """Nobody waits for answers any more."""
         turns, self._turns = self._turns, deque()
         for turn in turns:
-            exchange = turn.exchange
-            exchange.answered, exchange.streaming = True, False
-            if exchange.on_gone is not None:
-                exchange.on_gone()
+            turn.exchange.gone()
 
     def advance_soon(self) -> None:
         """Say what is due when this turn of the loop has done what it does."""

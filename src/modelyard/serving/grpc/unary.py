@@ -90,11 +90,7 @@ class UnaryCall(WholeAnswers):
 
     def gone(self) -> None:
         """The client wants no answer any more."""
-        exchange = self._exchange
-        exchange.answered = True
-        exchange.streaming = False
-        if exchange.on_gone is not None:
-            exchange.on_gone()
+        self._exchange.gone()
 
     def refuse(self, problem: Problem | Rejected) -> None:
         """Answer a call that never began."""
@@ -106,12 +102,8 @@ class UnaryCall(WholeAnswers):
 
     def send(self, exchange: Exchange, response: Response) -> None:
         """Write the answer."""
-        block = HEAD + fields_of(response.headers)
-        if response.problem is not None:
-            self._stream.answer_head(block + trailers(response.problem))
-        else:
-            size = sum(map(len, response.parts))
-            self._stream.answer(block, (prefix(size), *response.parts), OK)
+        del exchange
+        write_answer(self._stream, response)
 
     # How it works.
 
@@ -137,6 +129,16 @@ class UnaryCall(WholeAnswers):
             self.refuse(problem)
         else:
             self._begin(body)
+
+
+def write_answer(stream: Stream, response: Response) -> None:
+    """Answer a call with a message, or tell why there is none."""
+    block = HEAD + fields_of(response.headers)
+    if response.problem is not None:
+        stream.answer_head(block + trailers(response.problem))
+    else:
+        size = sum(map(len, response.parts))
+        stream.answer(block, (prefix(size), *response.parts), OK)
 
 
 def _raise(problem: Problem | Rejected, exchange: Exchange) -> None:

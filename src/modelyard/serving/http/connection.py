@@ -12,8 +12,9 @@ from typing import Protocol, cast
 from modelyard.oip.tensor import Raw
 from modelyard.serving.errors import Problem, unavailable
 from modelyard.serving.http.large import Room, switch
-from modelyard.serving.http.messages import Application, Exchange, Response, render_head
+from modelyard.serving.http.messages import Application, Exchange, Response, Waiting, render_head
 from modelyard.serving.http.reading import Reader
+from modelyard.serving.http.shortcuts import Shortcut, Shortcuts
 
 HEAD_SECONDS = 10.0
 """A request's head must be here this long after its first byte."""
@@ -36,6 +37,9 @@ class Host(Protocol):
     application: Application
     draining: bool
     date: bytes
+    date_line: bytes
+    """The last line of an answer's head, with the empty one."""
+    shortcuts: Shortcuts
     max_body_bytes: int
     idle_seconds: float
 
@@ -57,8 +61,12 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._reader = Reader(self, max_body_bytes=host.max_body_bytes)
-        self._current: Exchange | None = None
+        self._current: Waiting | None = None
         self._pending: deque[Exchange] = deque()
+        self._shortcut: Shortcut | None = None
+        """For requests like the last one; None while anything else is under way than one answer."""
+        self._last_head = b""
+        self._last_shortcut: Shortcut | None = None
         self._advancing = False
         self._paused_reading = False
         self._paused_writing = False
@@ -103,12 +111,23 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
+        shortcut = self._shortcut
+        if shortcut is not None and self._current is None and not self._pending:
+            body = shortcut.body_of(data)
+            if body is not None and shortcut.begin(self, body, monotonic()):
+                return
+        if not self._deaf:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        self._shortcut = None
         problem = self._reader.feed(data)
         if self._reader.room is not None and not self._takes_large and self._transport is not None:
             self._takes_large = True
             switch(self._transport, self, reading=not self._paused_reading)
+        complete = self._reader.complete
+        if problem is None and len(complete) == 1:
+            self._look_for_shortcut(data, complete[0])
         self._go_ahead(problem)
 
     def body_arrived(self, count: int) -> None:
@@ -124,12 +143,13 @@ class Connection(asyncio.Protocol):
 
     def _go_ahead(self, problem: Problem | None) -> None:
         """Begin what is read to its end."""
-        if self._reader.complete:
+        complete = self._reader.complete
+        if complete:
             now = monotonic()
-            for exchange in self._reader.complete:
+            for exchange in complete:
                 exchange.received_at = now
-            self._pending += self._reader.complete
-            self._reader.complete.clear()
+            self._pending += complete
+            complete.clear()
         if problem is not None:
             self._refuse(problem)
         self._advance()
@@ -149,14 +169,12 @@ class Connection(asyncio.Protocol):
         self._transport = None
         for exchange in waiting:
             if exchange is not None:
-                exchange.answered = True
-                exchange.streaming = False
-                if exchange.on_gone is not None:
-                    exchange.on_gone()
+                exchange.gone()
         self._host.closed(self)
 
     def pause_writing(self) -> None:
         self._paused_writing = True
+        self._shortcut = None
         self.deadline = self._loop.time() + WRITE_SECONDS
 
     def resume_writing(self) -> None:
@@ -177,6 +195,31 @@ class Connection(asyncio.Protocol):
         close = self._is_last(exchange)
         self._write(transport, exchange, response, close=close)
         self._go_on(close=close)
+
+    def take(self, asked: Waiting) -> None:
+        """This is what is answered next, perhaps in place of what was."""
+        self._current = asked
+        self.deadline = inf
+
+    def put(self, asked: Waiting, head: bytes, body: Raw) -> None:
+        """Write the answer to the current request, which took the quick way, and go on with the next."""
+        if asked is not self._current:
+            return
+        self._current = None
+        transport, host = self._transport, self._host
+        if transport is None or transport.is_closing():
+            return
+        last = not self._pending and (self._deaf or host.draining)
+        rest = b"Connection: close\r\n" + host.date_line if last else host.date_line
+        if len(body) <= JOIN_BYTES:
+            transport.write(b"".join((head, rest, body)))
+        else:
+            transport.writelines((head, rest, body))
+        if self._shortcut is None or self._pending or last:
+            self._go_on(close=last)
+        else:
+            self.active_at = now = self._loop.time()
+            self.deadline = now + host.idle_seconds
 
     def start(self, exchange: Exchange, response: Response) -> None:
         """Write the head of an answer whose body comes in parts."""
@@ -242,6 +285,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     # How it works.
+
+    def _look_for_shortcut(self, data: bytes, exchange: Exchange) -> None:
+        """See whether requests like this one, which came alone, have a quick way."""
+        head = self._reader.head_of(data)
+        if head is not self._last_head:
+            self._last_head = head
+            self._last_shortcut = self._host.shortcuts.find(head, exchange) if head else None
+        self._shortcut = None if self._paused_writing else self._last_shortcut
 
     def _is_last(self, exchange: Exchange) -> bool:
         """Whether the connection ends with the answer to this exchange."""
@@ -316,6 +367,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, problem: Problem) -> None:
         """Queue an answer behind those that are due, and read nothing more."""
         self._deaf = True
+        self._shortcut = None
         exchange = self._reader.unfinished()
         exchange.received_at = monotonic()
         exchange.refusal = self._host.refuse(problem, exchange)
@@ -338,6 +390,7 @@ class Connection(asyncio.Protocol):
         """Half-close after the last answer; the sweep closes what the client leaves open."""
         transport = self._transport
         self._deaf = self._ending = True
+        self._shortcut = None
         self.deadline = self._loop.time() + LINGER_SECONDS
         if transport is None or transport.is_closing():
             return

@@ -34,6 +34,13 @@ class Response:
         """What the body tells of, for protocols that have a form of their own for errors."""
 
 
+class Waiting(Protocol):
+    """Something that is answered in its turn: an exchange, or what took the quick way."""
+
+    def gone(self) -> None:
+        """The client went away before the answer."""
+
+
 class Sink(Protocol):
     """Where an exchange's response goes: its connection."""
 
@@ -64,6 +71,13 @@ class WholeAnswers:
     def end(self, exchange: Exchange) -> None:
         """See `start`."""
         raise AssertionError(f"the end of an answer in parts to {exchange.identity}, where none can be sent")
+
+
+class Nowhere(WholeAnswers):
+    """The sink of a head that is kept as an example."""
+
+    def send(self, exchange: Exchange, response: Response) -> None:
+        """Nobody asked."""
 
 
 class Exchange:
@@ -112,6 +126,13 @@ class Exchange:
             self.on_gone = None
             self.body = b""
             self.sink.send(self, response)
+
+    def gone(self) -> None:
+        """The client went away: nothing more is sent, and whoever works on it is told."""
+        self.answered = True
+        self.streaming = False
+        if self.on_gone is not None:
+            self.on_gone()
 
     def start(self, response: Response) -> None:
         """Begin an answer whose body comes in parts; like `answer` it counts once.

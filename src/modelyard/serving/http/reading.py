@@ -64,6 +64,11 @@ class Reader:
         self.room: Room | None = None
         """Where the rest of a large body goes, which is not fed."""
 
+    def head_of(self, data: bytes) -> bytes:
+        """The head, if this was one whole request that is remembered; else nothing."""
+        known = self._known
+        return known.head if known.size == len(data) and data.startswith(known.head) else b""
+
     @property
     def in_head(self) -> bool:
         """Whether a request's head has begun and not ended."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from modelyard.serving.errors import Problem
 from modelyard.serving.http.connection import Connection
 from modelyard.serving.http.messages import Application, Exchange, Response
+from modelyard.serving.http.shortcuts import Planner, Shortcuts, no_plan
 
 MOST_CONNECTIONS = 4096
 BACKLOG = 1024
@@ -63,6 +64,7 @@ class Server:
         max_body_bytes: int,
         idle_seconds: float,
         accept: Accept | None = None,
+        planner: Planner = no_plan,
     ) -> None:
         self._accept: Accept = accept or Connection
         self.application = application
@@ -70,7 +72,8 @@ class Server:
         self.max_body_bytes = max_body_bytes
         self.idle_seconds = idle_seconds
         self.draining = False
-        self.date = formatdate(time.time(), usegmt=True).encode()
+        self.shortcuts = Shortcuts(planner, max_body_bytes)
+        self._set_date()
         self._connections: set[Client] = set()
         self._listener: asyncio.Server | None = None
         self._path: Path | None = None
@@ -143,9 +146,13 @@ class Server:
             self._listener.close()
             self._listener = None
 
+    def _set_date(self) -> None:
+        self.date = formatdate(time.time(), usegmt=True).encode()
+        self.date_line = b"Date: %b\r\n\r\n" % self.date
+
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self.date = formatdate(time.time(), usegmt=True).encode()
+        self._set_date()
         now = loop.time()
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.cut()

@@ -12,6 +12,7 @@ from modelyard.serving.http2.frames import Broken, Splitter
 from modelyard.serving.http2.incoming import Incoming, Open
 from modelyard.serving.http2.outgoing import Outgoing
 from modelyard.serving.http2.stream import Stream
+from modelyard.serving.http2.whole import Planner, WholeCalls
 
 HEAD_SECONDS = 10.0
 LINGER_SECONDS = 1.0
@@ -37,7 +38,10 @@ class Host(Protocol):
 class Http2Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, receive: Open) -> None:
+    def __init__(
+        self, host: Host, loop: asyncio.AbstractEventLoop, receive: Open, planner: Planner | None = None
+    ) -> None:
+        """`planner` knows a quick way for calls like earlier ones."""
         self._host = host
         self._loop = loop
         self._transport: asyncio.Transport | None = None
@@ -45,6 +49,7 @@ class Http2Connection(asyncio.Protocol):
         self._splitter = Splitter(LARGEST_FRAME)
         self._out = Outgoing(loop, self._ended)
         self._in = Incoming(loop, self._out, receive, max_body_bytes=host.max_body_bytes)
+        self._whole = None if planner is None else WholeCalls(self._in, self._out, planner)
         self._opened_at = 0.0
         self._ending = False
         self._end_at = inf
@@ -96,8 +101,11 @@ class Http2Connection(asyncio.Protocol):
         try:
             if len(self._preface) < len(h2.PREFACE):
                 data = self._after_preface(data)
-            for frame in self._splitter.feed(data):
-                self._in.take(frame)
+            if self._whole is not None and self._splitter.is_between:
+                data = self._take_whole(self._whole, data)
+            if data:
+                for frame in self._splitter.feed(data):
+                    self._in.take(frame)
         except Broken as broken:
             self._end(broken.code, broken.reason)
 
@@ -160,6 +168,18 @@ class Http2Connection(asyncio.Protocol):
             self._transport.abort()
 
     # How it works.
+
+    def _take_whole(self, whole: WholeCalls, data: bytes) -> bytes:
+        """Take calls that came whole, and whole frames between them; returns the rest."""
+        at = 0
+        while True:
+            at = whole.take(data, at)
+            after = self._splitter.end_of_frame(data, at)
+            if not after:
+                return data[at:] if at else data
+            for frame in self._splitter.feed(data[at:after]):
+                self._in.take(frame)
+            at = after
 
     def _after_preface(self, data: bytes) -> bytes:
         missing = len(h2.PREFACE) - len(self._preface)

@@ -60,6 +60,19 @@ class Splitter:
         self._have = 0
         self._need = 9
 
+    @property
+    def is_between(self) -> bool:
+        """Whether no frame has begun and not ended."""
+        return not self._have
+
+    @staticmethod
+    def end_of_frame(data: bytes, at: int) -> int:
+        """Where the frame ends that begins at a place, 0 when it is not whole, or large."""
+        if len(data) - at < 9 or data[at]:
+            return 0
+        after = at + 9 + (data[at + 1] << 8 | data[at + 2])
+        return after if after <= len(data) else 0
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are whole now; raises Broken for one that is larger than agreed."""
         self._have += len(data)

@@ -57,6 +57,10 @@ class HeaderReader:
         self._table = self._decoder.header_table = _Table()
         self._known: dict[bytes, Head] = {}
 
+    def known(self, block: bytes) -> Head | None:
+        """The request that a block is the head of, if it was read before and means the same still."""
+        return self._known.get(block)
+
     def request(self, block: bytes) -> Head:
         """The request that a block is the head of; raises Broken, and Malformed when the table is intact."""
         known = self._known.get(block)
@@ -126,7 +130,7 @@ def status_field(status: int) -> bytes:
 
 def field(name: bytes, value: bytes) -> bytes:
     """A header as it is encoded: spelled out, and nothing put into the peer's table."""
-    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+    return b"\x00" + length_of(len(name)) + name + length_of(len(value)) + value
 
 
 @lru_cache(maxsize=1024)
@@ -141,9 +145,10 @@ def fields_of(lines: bytes) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _name(name: bytes) -> bytes:
+def name_of(name: bytes) -> bytes:
+    """The beginning of a header as it is encoded, up to its value's length."""
     name = name.lower()
-    return b"\x00" + _length(len(name)) + name
+    return b"\x00" + length_of(len(name)) + name
 
 
 def _line(line: bytes) -> bytes:
@@ -151,10 +156,12 @@ def _line(line: bytes) -> bytes:
         return b""
     name, _, value = line.partition(b": ")
     size = len(value)
-    return b"%b%b%b" % (_name(name), _SHORT[size] if size < 127 else _length(size), value)
+    return b"%b%b%b" % (name_of(name), _SHORT[size] if size < 127 else length_of(size), value)
 
 
-def _length(size: int) -> bytes:
+@lru_cache(maxsize=1024)
+def length_of(size: int) -> bytes:
+    """A text's length as it is encoded in front of it."""
     if size < 127:
         return bytes((size,))
     size -= 127

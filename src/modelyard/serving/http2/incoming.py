@@ -84,6 +84,22 @@ class Incoming:
             return self._head.since + HEAD_SECONDS
         return min(map(_deadline, self.streams.values()), default=inf)
 
+    @property
+    def takes_calls(self) -> bool:
+        """Whether a new request would be taken now."""
+        return self.greeted and self._head is None and not self.refuses and len(self.streams) < MOST_STREAMS
+
+    def known_head(self, block: bytes) -> Head | None:
+        """The head that a block stands for, if it was read before and means the same still."""
+        return self._reader.known(block)
+
+    def admit(self, stream: Stream, size: int) -> None:
+        """A request came whole, with so many bytes of data, on a stream of the next number."""
+        self.last_stream = stream.identity
+        self.active_at = self._loop.time()
+        self.streams[stream.identity] = stream
+        self._spend_window(size)
+
     def greeting(self, largest_frame: int) -> bytes:
         """What the server says first."""
         values = {
@@ -163,12 +179,7 @@ class Incoming:
 
     def _take_data(self, frame: Frame) -> None:
         identity, size = frame.stream, len(frame.payload)
-        self._window -= size
-        if self._window < 0:
-            raise Broken(h2.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        if self._window < CONNECTION_WINDOW // 2:
-            self._out.put(_window_update(0, CONNECTION_WINDOW - self._window))
-            self._window = CONNECTION_WINDOW
+        self._spend_window(size)
         stream = self.streams.get(identity)
         if stream is None:
             if identity > self.last_stream or not identity:
@@ -182,6 +193,14 @@ class Incoming:
             return
         payload = unpadded(frame) if frame.flags else frame.payload
         self._take_body(stream, payload, end=bool(frame.flags & h2.END_STREAM))
+
+    def _spend_window(self, size: int) -> None:
+        self._window -= size
+        if self._window < 0:
+            raise Broken(h2.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        if self._window < CONNECTION_WINDOW // 2:
+            self._out.put(_window_update(0, CONNECTION_WINDOW - self._window))
+            self._window = CONNECTION_WINDOW
 
     def _take_body(self, stream: Stream, payload: Raw, *, end: bool) -> None:
         if not payload and not end:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
+from struct import Struct
 
 from modelyard.oip.tensor import Raw
 from modelyard.serving.http2 import frames as h2
@@ -19,6 +21,21 @@ _TURN_BYTES = 1 << 18
 """A stream sends so much before others have their turn."""
 _EMPTY_TABLE = b"\x20"
 """Says that the peer's table of headers stays empty, whatever size it allows."""
+
+
+_FRAME = Struct(">BHBBI")
+
+
+def _head_frames(identity: int, block: bytes, last: int, size: int) -> bytes:
+    """Headers that fit into one frame, and the head of the one frame of data behind them."""
+    headers = _FRAME.pack(0, len(block), h2.HEADERS, h2.END_HEADERS, identity)
+    return b"%b%b%b" % (headers, block, _FRAME.pack(size >> 16, size & 0xFFFF, h2.DATA, last, identity))
+
+
+def _trailers_frame(identity: int, trailers: bytes) -> bytes:
+    """Trailers that fit into one frame."""
+    flags = h2.END_HEADERS | h2.END_STREAM
+    return _FRAME.pack(0, len(trailers), h2.HEADERS, flags, identity) + trailers
 
 
 class Outgoing:
@@ -85,21 +102,29 @@ class Outgoing:
             stream.trailers = trailers
             self.data(stream, parts)
             return
-        identity = stream.identity
+        identity, block = stream.identity, self._begun(block)
         self._window -= size
-        self.put(headers_frames(identity, self._begun(block), end=False, largest=self._largest))
         last = 0 if trailers else h2.END_STREAM
-        self._out.append(frame_head(h2.DATA, last, identity, size))
-        self._out += parts
+        if max(len(block), len(trailers)) > h2.SMALLEST_LARGEST_FRAME:
+            self.put(headers_frames(identity, block, end=False, largest=self._largest))
+            self._out += (frame_head(h2.DATA, last, identity, size), *parts)
+            if trailers:
+                self._out.append(headers_frames(identity, trailers, end=True, largest=self._largest))
+        else:
+            if not self._out:
+                self._loop.call_soon(self.flush)
+            self._out += (_head_frames(identity, block, last, size), *parts)
+            if trailers:
+                self._out.append(_trailers_frame(identity, trailers))
+            self._size += len(block)
         self._size += size + 64
-        if trailers:
-            self._out.append(headers_frames(identity, trailers, end=True, largest=self._largest))
         self._ended(stream)
 
     def data(self, stream: Stream, parts: Sequence[Raw]) -> None:
         """Send a piece of a body, as soon as the peer takes it."""
         size = sum(map(len, parts))
         if not stream.unsent:
+            stream.unsent = deque()
             stream.progress_at = self._loop.time()
         if size <= _JOIN_BYTES and len(parts) > 1:
             stream.unsent.append(b"".join(parts))
@@ -177,7 +202,8 @@ class Outgoing:
     def forget(self, stream: Stream) -> None:
         """Drop what a stream has not sent."""
         self._blocked.pop(stream.identity, None)
-        stream.unsent.clear()
+        if stream.unsent:
+            stream.unsent = deque()
         stream.unsent_bytes = 0
 
     def widen(self, by: int) -> None:
@@ -185,7 +211,8 @@ class Outgoing:
         self._window += by
         if self._window > h2.LARGEST_WINDOW:
             raise Broken(h2.FLOW_CONTROL_ERROR, "the connection's window is too large")
-        self.pump_all()
+        if self._blocked:
+            self.pump_all()
 
     def take_largest(self, size: int) -> None:
         """The peer takes frames up to this size; raises Broken for a size out of bounds."""

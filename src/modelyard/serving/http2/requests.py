@@ -85,12 +85,8 @@ class Request:
 
     def gone(self) -> None:
         """The client wants no answer any more."""
-        exchange = self._exchange
         self._parts = []
-        exchange.answered = True
-        exchange.streaming = False
-        if exchange.on_gone is not None:
-            exchange.on_gone()
+        self._exchange.gone()
 
     # What the exchange calls.
 

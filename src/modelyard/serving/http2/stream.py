@@ -77,50 +77,37 @@ class Owner(Protocol):
         """End a stream at once."""
 
 
+_NOTHING: deque[Raw] = deque()
+
+
 class Stream:
     """One stream of a connection, until both sides have said their last."""
 
-    __slots__ = (
-        "announced",
-        "closed_by_client",
-        "closed_by_us",
-        "held",
-        "identity",
-        "lingers",
-        "out",
-        "owner",
-        "progress_at",
-        "receive_window",
-        "received",
-        "receiver",
-        "send_window",
-        "trailers",
-        "unsent",
-        "unsent_bytes",
-    )
+    # What most streams never have is the class's own until it is set.
+    receiver: Receiver | None = None
+    announced = -1
+    """The body's length as the client gave it; -1 when it did not."""
+    received = 0
+    held = 0
+    """Bytes of it that are kept until more has come."""
+    receive_window = RECEIVE_WINDOW
+    closed_by_client = False
+    closed_by_us = False
+    lingers = False
+    """What the client sends after our last word is read for a while: it may not listen before."""
+    unsent: deque[Raw] = _NOTHING
+    """What the client does not take yet; the class's own stays empty."""
+    unsent_bytes = 0
+    trailers: bytes | None = None
+    """What follows the unsent data and ends the stream; an empty one ends it with the data."""
+    progress_at = 0.0
+    """When something was last sent, on the loop's clock, while something waits; or when all was."""
 
     def __init__(self, owner: Owner, out: Out, identity: int) -> None:
         self.owner = owner
         self.out = out
         self.identity = identity
-        self.receiver: Receiver | None = None
-        self.announced = -1
-        """The body's length as the client gave it; -1 when it did not."""
-        self.received = 0
-        self.held = 0
-        """Bytes of it that are kept until more has come."""
-        self.receive_window = RECEIVE_WINDOW
         self.send_window = out.initial_window
-        self.closed_by_client = False
-        self.closed_by_us = False
-        self.lingers = False
-        """What the client sends after our last word is read for a while: it may not listen before."""
-        self.unsent: deque[Raw] = deque()
-        self.unsent_bytes = 0
-        self.trailers: bytes | None = None
-        """What follows the unsent data and ends the stream; an empty one ends it with the data."""
-        self.progress_at = 0.0
-        """When something was last sent, on the loop's clock, while something waits; or when all was."""
 
     def begin(self, block: bytes) -> None:
         """Send the headers of an answer whose body follows."""
