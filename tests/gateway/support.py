@@ -146,6 +146,9 @@ class Upstream:
         self.server.close()
         for writer in list(self.writers):
             writer.transport.abort()
+        for task in self.tasks:
+            # One that a test holds back would wait for ever once the test has failed.
+            task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _converse_http2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
