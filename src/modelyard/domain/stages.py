@@ -58,8 +58,8 @@ def promoted(source: Deployment, target: Deployment | None) -> DeploymentSpec:
 
 
 def copied(source: DeploymentSpec) -> DeploymentSpec:
-    """The spec of an offline copy."""
-    return replace(source, replicas=0)
+    """The spec of an offline copy: it answers where it does by itself, as it must never take a host over."""
+    return replace(source, replicas=0, address=replace(source.address, host=""))
 
 
 def all_stages(key: Key) -> tuple[Key, ...]:
