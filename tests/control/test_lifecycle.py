@@ -161,7 +161,7 @@ async def test_a_plan_says_what_changes_and_what_has_no_room_and_changes_nothing
             "model churn@1 → churn@2", "replicas 1 → 2", "cpu 1 → 1000",
         ]  # fmt: skip
         assert [(t.before, t.after) for t in plan.totals] == [("1", "2000")]
-        assert plan.fits.startswith("0 of 1 new replicas have room now: insufficient cpu")
+        assert plan.fits.startswith("0 of 2 new replicas have room now: insufficient cpu")
         same = await applying.plan(world.platform, ADMIN, CHURN, before.spec)
         assert (same.act, same.changes, same.fits) == (Act.NOTHING, (), "")
         assert await world.deployment() == before
