@@ -155,6 +155,8 @@ class Routes:
             intended = await routing.intended(tx)
             publisher = await meta.get(tx, kinds.GATEWAY_PUBLISHER) or ""
         settled = routes.settled(found, domain=platform.domain, domains=domains)
+        there = {(d.key, d.id, d.token_serial) for d in found}
+        self._own_keys = {identity: known for identity, known in self._own_keys.items() if identity in there}
         keys = self._access_keys(found, people)
         keys = {key: (*some, *self._inherited(key, settled, found)) for key, some in keys.items()}
         self._want_certificate(settled.keys())
