@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from modelyard.control import applying, deployments, lifecycle, operations
 from modelyard.control.applying import Condition
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Key, Resources, Stage
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Refused
 from modelyard.domain.model import Datatype, ModelVersion
@@ -165,3 +167,16 @@ async def test_a_plan_says_what_changes_and_what_has_no_room_and_changes_nothing
         same = await applying.plan(world.platform, ADMIN, CHURN, before.spec)
         assert (same.act, same.changes, same.fits) == (Act.NOTHING, (), "")
         assert await world.deployment() == before
+
+
+@on_virtual_time
+async def test_a_plan_counts_the_replicas_that_load_and_clock_decide() -> None:
+    async with running() as world:
+        by_load = Autoscaling(min=3, max=9, on="concurrency:8")
+        sleeper = Autoscaling(min=0, max=9, on="concurrency:8", idle_seconds=30)
+        for scaled, before, after in ((by_load, "3", "3"), (sleeper, "0", "1")):
+            await world.deploy(resources=Resources(cpu="1"), autoscaling=scaled)
+            await asyncio.sleep(60)
+            wanted = replace((await world.deployment()).spec, model="churn@2")
+            (total,) = (await applying.plan(world.platform, ADMIN, CHURN, wanted)).totals
+            assert (total.before, total.after) == (before, after)

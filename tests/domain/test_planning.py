@@ -36,7 +36,8 @@ def test_a_replacement_holds_old_and_surge_for_a_while() -> None:
 
 
 @pytest.mark.parametrize(
-    ("had", "wanted", "surge", "added"), [(5, 5, 1, 1), (1, 5, 1, 5), (0, 5, 1, 5), (3, 5, 1, 3), (5, 1, 1, 1)]
+    ("had", "wanted", "surge", "added"),
+    [(5, 5, 1, 1), (1, 5, 1, 5), (0, 5, 1, 5), (3, 5, 1, 3), (5, 1, 1, 1)],
 )
 def test_a_replacement_that_grows_needs_room_for_all_that_is_new(
     had: int, wanted: int, surge: int, added: int
