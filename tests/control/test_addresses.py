@@ -15,6 +15,7 @@ from modelyard.control.platform import Tls
 from modelyard.control.sites import Sites
 from modelyard.domain.access import Role
 from modelyard.domain.address import Address, Site
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.certificate import Source
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Failure, Key
 from modelyard.domain.errors import Conflict, Invalid, NotFound
@@ -137,6 +138,34 @@ async def test_a_host_of_another_project_is_only_for_who_may_take_its_service_of
         for host in ("localhost", "churn.service.localhost", "127.0.0.1", "x.other.service.localhost"):
             with pytest.raises(Invalid, match=r"spec\.address\.host"):
                 await applying.apply(world.platform, ADMIN, theirs, replace(spec, address=Address(host=host)))
+
+
+@on_virtual_time
+async def test_a_copy_leaves_the_host_to_what_it_was_copied_from() -> None:
+    async with running(pace=QUICK) as world:
+        await world.deploy(address=replace(SHARED, own_port=True))
+        await world.until_running()
+        copied = await operations.copy(world.platform, ADMIN, CHURN, NEW.name)
+        assert copied.spec.address == Address(own_port=True)
+        await operations.scale(world.platform, ADMIN, NEW, 1)
+        await world.until_running(NEW)
+        await asyncio.sleep(5)
+        assert hosted(world) == {str(CHURN)}
+        assert not (await world.deployment()).claim.yielded_to
+
+
+@on_virtual_time
+async def test_who_sleeps_when_its_host_is_taken_is_not_woken_any_more() -> None:
+    async with running(pace=QUICK) as world:
+        sleeper = Autoscaling(min=0, max=2, on="concurrency:8", idle_seconds=30)
+        await world.deploy(address=SHARED, autoscaling=sleeper)
+        await world.until_running()
+        await offline(world, CHURN)
+        await world.deploy(key=NEW, address=SHARED)
+        await world.until_running(NEW)
+        await asyncio.sleep(3)
+        assert (await world.deployment()).claim.yielded_to == str(NEW)
+        assert {r.name: r.waking for r in world.gateway.applied} == {str(CHURN): None, str(NEW): None}
 
 
 @on_virtual_time

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from modelyard.backends.base import Launch
+from modelyard.backends.memory import Pace
 from modelyard.control import deployments, operations, rollouts
 from modelyard.domain.deployment import Deployment, Resources
 from modelyard.domain.endpoint import Route
@@ -189,6 +190,25 @@ async def test_a_pause_holds_the_step_and_a_later_deploy_takes_its_place() -> No
     assert (deployment.revision, deployment.status.good_revision) == (4, 4)
     assert deployment.status.rollout is not None
     assert deployment.status.rollout.decided_by == "a later change"
+
+
+@on_virtual_time
+async def test_what_goes_offline_meanwhile_is_not_promoted_unseen() -> None:
+    async with running(pace=Pace(start_seconds=3, stop_seconds=0.1)) as world:
+        green = Strategy(kind=Kind.BLUE_GREEN, keep_seconds=5, interval_seconds=0, min_requests=0)
+        await world.deploy(strategy=green)
+        await world.until_running()
+        await world.deploy(model="churn@2", strategy=green)
+        await asyncio.sleep(0.2)
+        await operations.scale(world.platform, ADMIN, CHURN, 0)
+        await asyncio.sleep(30)
+        status = (await world.deployment()).status
+        assert status.rollout is not None
+        assert (status.good_revision, status.rollout.stand) == (1, Stand.PREPARING)
+        assert "no replica is wanted now" in status.rollout.message
+        await operations.scale(world.platform, ADMIN, CHURN, 1)
+        await asyncio.sleep(30)
+        assert (await world.deployment()).status.good_revision == 2
 
 
 @on_virtual_time

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from modelyard.control import applying, deployments, lifecycle, operations
 from modelyard.control.applying import Condition
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Key, Resources, Stage
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Refused
 from modelyard.domain.model import Datatype, ModelVersion
@@ -161,7 +163,20 @@ async def test_a_plan_says_what_changes_and_what_has_no_room_and_changes_nothing
             "model churn@1 → churn@2", "replicas 1 → 2", "cpu 1 → 1000",
         ]  # fmt: skip
         assert [(t.before, t.after) for t in plan.totals] == [("1", "2000")]
-        assert plan.fits.startswith("0 of 1 new replicas have room now: insufficient cpu")
+        assert plan.fits.startswith("0 of 2 new replicas have room now: insufficient cpu")
         same = await applying.plan(world.platform, ADMIN, CHURN, before.spec)
         assert (same.act, same.changes, same.fits) == (Act.NOTHING, (), "")
         assert await world.deployment() == before
+
+
+@on_virtual_time
+async def test_a_plan_counts_the_replicas_that_load_and_clock_decide() -> None:
+    async with running() as world:
+        by_load = Autoscaling(min=3, max=9, on="concurrency:8")
+        sleeper = Autoscaling(min=0, max=9, on="concurrency:8", idle_seconds=30)
+        for scaled, before, after in ((by_load, "3", "3"), (sleeper, "0", "1")):
+            await world.deploy(resources=Resources(cpu="1"), autoscaling=scaled)
+            await asyncio.sleep(60)
+            wanted = replace((await world.deployment()).spec, model="churn@2")
+            (total,) = (await applying.plan(world.platform, ADMIN, CHURN, wanted)).totals
+            assert (total.before, total.after) == (before, after)

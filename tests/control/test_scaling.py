@@ -15,6 +15,7 @@ from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Resources, Stage
 from modelyard.domain.errors import Invalid
 from modelyard.domain.priority import Level, Priority
+from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.tallies import Reading, Tally
 from modelyard.domain.views import State
 from modelyard.store import events
@@ -219,3 +220,21 @@ async def test_a_higher_priority_takes_what_is_not_guaranteed_and_gives_it_back(
         assert fewest == 1
         assert await said(world, "CapacityShort")
         assert await said(world, "CapacityBack")
+
+
+@on_virtual_time
+async def test_a_whole_new_set_of_a_higher_priority_finds_room_too() -> None:
+    """The node has four cores, and blue-green wants all of them for a while."""
+    async with running(pace=QUICK) as world:
+        low, core = Key("default", "low"), Resources(cpu="1")
+        await world.deploy(
+            key=low, resources=core, replicas=2, priority=Priority(level=Level.LOW, guaranteed=0)
+        )
+        green = Strategy(kind=Kind.BLUE_GREEN, keep_seconds=5, interval_seconds=0, min_requests=0)
+        high = {"resources": core, "replicas": 2, "priority": Priority(level=Level.HIGH), "strategy": green}
+        await world.deploy(**high)
+        await world.until_running()
+        await world.until_running(low)
+        await world.deploy(model="churn@2", **high)
+        assert (await world.until_running()).status.good_revision == 2
+        await world.until_running(low)

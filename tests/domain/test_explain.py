@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.conditions import Facts, next_status
+from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
+from modelyard.domain.conditions import Facts, next_status, state
 from modelyard.domain.deployment import Crashes, Deployment, DeploymentStatus, Failure, Phase, Replica
 from modelyard.domain.explain import CATALOGUE, Explanation, Stage, explain, remedy
 from modelyard.domain.placement import Unfit
+from modelyard.domain.priority import Priority
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+from modelyard.domain.views import State
 from tests.domain.make import NOW, deployment, replica, revision
 
 BUILT = RuntimeStatus(state=RuntimeState.READY)
@@ -115,6 +118,19 @@ def test_offline_and_leaving_deployments_say_so() -> None:
     assert leaving.summary == "churn is being removed"
     assert not offline.healthy
     assert not leaving.healthy
+
+
+def test_who_has_no_replica_for_want_of_room_is_neither_offline_nor_asleep() -> None:
+    for scaled in (Autoscaling(min=0, max=3, on="concurrency:8"), Autoscaling()):
+        short = DeploymentStatus(scaling=ScalingStatus(granted=0), good_revision=1, observed_generation=1)
+        starving = deployment(status=short, autoscaling=scaled, priority=Priority(guaranteed=0))
+        status = next_status(starving, (), Facts(runtime=BUILT), now=NOW)
+        starving = replace(starving, status=status)
+        assert state(starving) is State.PENDING
+        assert next(c.reason for c in status.conditions if c.type == "Ready") == "CapacityShort"
+        said = explain(starving, revision(1), runtime=BUILT, gateway=None)
+        assert not said.healthy
+        assert "0 of 1 replicas: there is no room" in said.summary
 
 
 def test_one_that_only_loads_is_starting() -> None:

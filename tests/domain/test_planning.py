@@ -35,6 +35,17 @@ def test_a_replacement_holds_old_and_surge_for_a_while() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("had", "wanted", "surge", "added"),
+    [(5, 5, 1, 1), (1, 5, 1, 5), (0, 5, 1, 5), (3, 5, 1, 3), (5, 1, 1, 1)],
+)
+def test_a_replacement_that_grows_needs_room_for_all_that_is_new(
+    had: int, wanted: int, surge: int, added: int
+) -> None:
+    old, new = spec(replicas=had), spec(replicas=wanted, max_surge=surge)
+    assert planning.added_replicas(old, new, Act.REPLACE) == added
+
+
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), st.sampled_from(Act))
 def test_at_most_is_no_less_than_before_and_after(had: int, wanted: int, surge: int, kind: Act) -> None:
     old = spec(replicas=had, resources=Resources(cpu="1"))

@@ -21,7 +21,7 @@ from modelyard.domain.limits import Limits
 from modelyard.domain.traffic_spec import Sticky, StickyBy
 from modelyard.gateway.base import Door
 from modelyard.gateway.envoy import copies, render
-from modelyard.gateway.envoy.forwarding import LUA
+from modelyard.gateway.envoy.forwarding import COMPARE_HEADER, LUA
 from modelyard.gateway.envoy.layout import Layout, layout
 from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.routes import addresses
@@ -137,6 +137,38 @@ def test_a_production_service_keeps_its_host_when_a_test_stage_wants_the_same() 
     hosts = render.table(routes, a_layout(Path("/run/g")))["resources"][0]["virtual_hosts"]
     owner = next(h for h in hosts if h["domains"] == ["test.churn.service.localhost"])
     assert owner["name"] == "churn/test"
+
+
+def test_requests_to_a_host_that_was_taken_over_are_compared_as_well_and_those_to_second_ports_are_not() -> (
+    None
+):
+    key = Key("default", "churn")
+    shares = tuple(
+        Share(name=f"{key}#{n}", targets=(Target(replica=f"r{n}", address="unix:/r"),)) for n in (1, 2)
+    )
+    route = Route(
+        name=str(key),
+        service=key.service,
+        addresses=addresses(key, domain="localhost"),
+        shares=shares[:1],
+        mirrors=(Mirror(share=shares[1], percent=10),),
+        compares=True,
+        former=("old",),
+        keys=(),
+    )
+    place = a_layout(Path("/run/g"))
+
+    def told(table: dict[str, Any]) -> list[set[str]]:
+        hosts = table["resources"][0]["virtual_hosts"]
+        return [
+            {added["header"]["key"] for added in entry.get("request_headers_to_add", ())}
+            for entry in next(h for h in hosts if h["name"] == str(key))["routes"]
+        ]
+
+    first = told(render.table([route], place))
+    assert first
+    assert all(headers == {copies.ALIAS, COMPARE_HEADER} for headers in first)
+    assert all(headers == {copies.ALIAS} for headers in told(render.second_table([route], place)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::", "0.0.0.0", "localhost"])

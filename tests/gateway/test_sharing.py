@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.domain.autoscaling import Autoscaling, ScalingStatus
 from modelyard.domain.deployment import Deployment, DeploymentSpec, DeploymentStatus, Phase, Replica
 from modelyard.domain.endpoint import Route
 from modelyard.domain.limits import Limits
+from modelyard.domain.rollout_status import RolloutStatus
+from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.traffic_spec import EndpointSpec, MirrorTo, PinTo
 from modelyard.gateway.routes import desired_routes, serves
 
@@ -98,3 +102,22 @@ def test_a_deployment_that_is_gone_gets_nothing_and_costs_nobody_a_request() -> 
     ready = [(1, Phase.READY)]
     route = routed([deployment("a", ready)], a=EndpointSpec(weights={"b": 40}))["a"]
     assert [(share.name, share.weight) for share in route.shares] == [("default/a", 100), ("default/b", 0)]
+
+
+def test_who_sleeps_in_the_middle_of_a_rollout_is_woken_though_others_share_its_requests() -> None:
+    sleeper = replace(
+        deployment("a", []),
+        revision=2,
+        spec=DeploymentSpec(
+            model="m@1",
+            autoscaling=Autoscaling(min=0, max=2, on="concurrency:8"),
+            strategy=Strategy(kind=Kind.CANARY),
+        ),
+        status=DeploymentStatus(
+            good_revision=1,
+            scaling=ScalingStatus(desired=0, reason="Idle"),
+            rollout=RolloutStatus(base=1, revision=2, weights=((1, 90), (2, 10))),
+        ),
+    )
+    (share, *_) = routed([sleeper, deployment("b", [])], a=EndpointSpec(weights={"b": 10}))["a"].shares
+    assert share.waking

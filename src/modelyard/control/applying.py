@@ -160,6 +160,8 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
     before, old = draft.before, draft.before.spec if draft.before else None
     losers = losers if _claims_anew(before, draft.spec, platform.clock()) else ()
     kind = plans.act(before, reruns=draft.reruns, changes=draft.changes)
+    runs = planning.sized(before, before.spec) if before else None
+    run = planning.sized(before, draft.run) if draft.changes else runs or draft.run
     return Plan(
         project=key.project,
         service=key.service,
@@ -169,8 +171,8 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
         runtime=draft.run.runtime,
         changes=plans.changes(old, draft.spec),
         breaking=draft.breaking,
-        totals=plans.totals(old, draft.spec, kind),
-        fits=await planning.room(platform, before, draft.run, kind),
+        totals=plans.totals(runs, run, kind),
+        fits=await planning.room(platform, runs, run, kind),
         traffic=plans.traffic(old, draft.spec, kind, key.stage) + plans.takeover(draft.spec, losers),
         builds=draft.build.name if draft.build else "",
         warnings=draft.warnings,

@@ -61,15 +61,7 @@ async def prepare(platform: Platform) -> None:
     now = platform.clock()
     async with platform.database.begin() as tx:
         platform.sites.learn(await addressing.all_projects(tx))
-        once = (
-            kinds.GATEWAY,
-            kinds.ORPHANS,
-            kinds.RETENTION,
-            kinds.SAMPLING,
-            kinds.CERTIFICATE,
-            kinds.CAPACITY,
-        )
-        for kind in once:
+        for kind in _FROM_THE_START:
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):
             await work.put(tx, kinds.DEPLOYMENT, str(deployment.key), due_at=now)

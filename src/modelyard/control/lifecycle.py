@@ -38,7 +38,8 @@ async def promote(
     )
     applied = await applying.apply(platform, actor, target, stages.promoted(source, before), condition)
     async with platform.database.begin() as tx:
-        message = f"revision {source.revision} ({source.spec.model}) to {target.stage}"
+        what = source.spec.model or source.spec.server.kind
+        message = f"revision {source.revision} ({what}) to {target.stage}"
         await operations.announce(platform, tx, actor, key, reason="Promoted", message=message)
     if clear:
         await _clear(platform, actor, (key,))

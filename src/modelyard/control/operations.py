@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
-from modelyard.domain import naming
+from modelyard.domain import naming, stages
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.autoscaling import Autoscaling
@@ -107,12 +107,10 @@ async def copy(platform: Platform, actor: Actor, key: Key, name: str) -> Deploym
     async with platform.database.begin() as tx:
         source = await found(tx, key)
         current = await revision(tx, key, source.revision)
-        spec = replace(source.spec, replicas=0)
         target = Key(key.project, name, key.stage)
         reason = f"copy of {key.service}"
-        made = await create(
-            platform, tx, actor, target, spec, run=replace(current.spec, replicas=0), reason=reason
-        )
+        run = stages.copied(current.spec)
+        made = await create(platform, tx, actor, target, stages.copied(source.spec), run=run, reason=reason)
         await announce(platform, tx, actor, target, reason="Created", message=reason)
     platform.hint(kinds.DEPLOYMENT, str(target))
     return views.view(platform, made)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from modelyard.control import downloads, models
 from modelyard.control.platform import Platform
 from modelyard.control.reconcilers import launching
-from modelyard.domain import compatibility, naming, planning
+from modelyard.domain import compatibility, naming, planning, scaling
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Revision, Stage
 from modelyard.domain.errors import FieldError, NotFound, Refused
 from modelyard.domain.model import Signature
@@ -41,9 +43,21 @@ def require_compatible(service: str, found: tuple[str, ...], *, allow_breaking: 
     )
 
 
-async def room(platform: Platform, before: Deployment | None, run: DeploymentSpec, kind: Act) -> str:
+def sized(before: Deployment | None, spec: DeploymentSpec) -> DeploymentSpec:
+    """The spec with the number of replicas that load and clock leave of it now.
+
+    A service that sleeps is woken by a change, so that whoever makes it sees whether it works.
+    """
+    after = replace(before, spec=spec) if before else None
+    if before is None or after is None or not scaling.honoured(after):
+        return spec
+    wakes = spec is not before.spec and scaling.wakes(after)
+    return replace(spec, replicas=max(scaling.asked(after), int(wakes)))
+
+
+async def room(platform: Platform, before: DeploymentSpec | None, run: DeploymentSpec, kind: Act) -> str:
     """Why the replicas that the plan adds would have to wait; empty when there is room for them now."""
-    count = planning.added_replicas(before.spec if before else None, run, kind)
+    count = planning.added_replicas(before, run, kind)
     request = Request.of(run.resources)
     if count == 0 or request == Request():
         return ""

@@ -105,6 +105,8 @@ def state(deployment: Deployment) -> State:
     hurt = bool(status.crashes.count) or any(r.phase is Phase.UNREADY for r in status.replicas)
     if deployment.deleting:
         return State.DELETING
+    if scaling.starves(deployment):
+        return State.PENDING
     if want == 0:
         return State.ASLEEP if scaling.sleeps(deployment) else State.OFFLINE
     if status.ready_replicas == 0:
@@ -188,8 +190,10 @@ def _after_kill(r: Replica, failures: Mapping[str, Failure]) -> Replica:
 
 def _none_wanted(deployment: Deployment) -> Condition:
     """Why nobody answers though nothing is wrong."""
-    taker = deployment.claim.yielded_to
-    if taker:
+    taker, short = deployment.claim.yielded_to, scaling.condition(deployment)
+    if short is not None and scaling.starves(deployment):
+        reason, message = short.reason, short.message
+    elif taker:
         reason, message = "TakenOver", f"{taker} has taken its host over"
     elif scaling.sleeps(deployment):
         reason, message = "Asleep", "a request wakes it"

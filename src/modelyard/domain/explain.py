@@ -65,7 +65,7 @@ def explain(
     compiled = variant.running((r.variant, r.inline) for r in deployment.status.replicas)
     if compiled not in ("", variant.Variant.ORIGINAL):
         running += f", answering with {compiled}"
-    if want == 0:
+    if want == 0 and not scaling.starves(deployment):
         summary = _nobody(deployment)
     elif found:
         summary = f"{service}: {found[0].message} ({running})"
@@ -112,7 +112,7 @@ def _findings(
     words: dict[str, str],
 ) -> Iterator[Finding]:
     status = deployment.status
-    if rollout.wanted_replicas(deployment) == 0:
+    if rollout.wanted_replicas(deployment) == 0 and not scaling.starves(deployment):
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:

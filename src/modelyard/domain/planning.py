@@ -75,10 +75,11 @@ def act(before: Deployment | None, *, reruns: bool, changes: bool) -> Act:
 
 def added_replicas(before: DeploymentSpec | None, after: DeploymentSpec, kind: Act) -> int:
     """How many replicas must find room beside those that run."""
-    if kind is Act.REPLACE:
-        beside = after.max_surge if after.strategy.kind is Kind.ROLLING else after.replicas
-        return min(beside, after.replicas)
-    return max(after.replicas - (before.replicas if before else 0), 0)
+    had = before.replicas if before else 0
+    if kind is Act.REPLACE and after.strategy.kind is Kind.ROLLING:
+        # What lacks today is started at once, and the surge beside it.
+        return min(max(after.replicas - had, 0) + after.max_surge, after.replicas)
+    return after.replicas if kind is Act.REPLACE else max(after.replicas - had, 0)
 
 
 def changes(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[Change, ...]:

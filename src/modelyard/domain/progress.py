@@ -48,6 +48,10 @@ def advance(
     if order and order.paused:
         message = f"paused by {order.by} at {rollout.weight(rollout.revision)} %"
         return replace(deployment.status, rollout=replace(rollout, stand=Stand.PAUSED, message=message))
+    if wanted(deployment) == 0:
+        # Nothing proves itself while it is offline or asleep.
+        message = "no replica is wanted now; it goes on once there is one"
+        return replace(deployment.status, rollout=replace(rollout, message=message))
     # A clock that was set back must not hold a step until it has caught up.
     rollout = replace(rollout, stand=_stand(deployment, rollout), since=min(rollout.since, now))
     rollout = _onward(deployment, rollout, replicas, now)
@@ -67,15 +71,16 @@ def is_due(deployment: Deployment, *, now: float) -> bool:
     rollout = active(deployment)
     return (
         rollout is not None
+        and wanted(deployment) > 0
         and _is_judged(deployment, rollout)
         and not 0 <= now - rollout.judged_until < LOOK_SECONDS
     )
 
 
 def look_again_seconds(deployment: Deployment, *, now: float) -> float | None:
-    """After how long the rollout may go on by time alone; None when none is under way."""
+    """After how long the rollout may go on by time alone; None when none is under way, or it waits."""
     rollout = active(deployment)
-    if rollout is None:
+    if rollout is None or wanted(deployment) == 0:
         return None
     if not _is_judged(deployment, rollout):
         return LOOK_SECONDS

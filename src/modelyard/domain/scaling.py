@@ -63,7 +63,12 @@ def waking(deployment: Deployment) -> Waking | None:
 
 def sleeps(deployment: Deployment) -> bool:
     """Whether it has no replica because nobody asks it, and would wake."""
-    return wakes(deployment) and wanted(deployment) == 0
+    return wakes(deployment) and asked(deployment) == 0
+
+
+def starves(deployment: Deployment) -> bool:
+    """Whether it has no replica only because others go before: it is neither offline nor asleep."""
+    return wanted(deployment) == 0 < asked(deployment)
 
 
 def condition(deployment: Deployment) -> Condition | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from modelyard.domain import scaling
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key, Stage
 from modelyard.domain.errors import Conflict, FieldError, Invalid
 from modelyard.domain.revisions import STEADY
@@ -36,7 +37,7 @@ def require_proven(source: Deployment) -> None:
     status, service = source.status, source.key.service
     if source.spec.replicas == 0:
         raise Conflict(f"{service} is offline; scale it to 1 or more, and promote it once it is ready")
-    ready = status.good_revision == source.revision and status.ready_replicas >= source.spec.replicas
+    ready = status.good_revision == source.revision and 0 < scaling.wanted(source) <= status.ready_replicas
     if not ready or status.observed_generation != source.generation:
         raise Conflict(
             f"{service} is not ready at revision {source.revision}; "
@@ -58,8 +59,8 @@ def promoted(source: Deployment, target: Deployment | None) -> DeploymentSpec:
 
 
 def copied(source: DeploymentSpec) -> DeploymentSpec:
-    """The spec of an offline copy."""
-    return replace(source, replicas=0)
+    """The spec of an offline copy: it answers where it does by itself, as it must never take a host over."""
+    return replace(source, replicas=0, address=replace(source.address, host=""))
 
 
 def all_stages(key: Key) -> tuple[Key, ...]:

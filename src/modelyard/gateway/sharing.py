@@ -49,7 +49,7 @@ class Surroundings:
             return Share(name=name, targets=())
         found = next((share for share in route.shares if share.name == name), None)
         if found is None and ref.revision is None:
-            found = Share(name=name, targets=_together(route.shares))
+            found = Share(name=name, targets=_together(route.shares), waking=route.waking)
         elif found is None:
             of_revision = (t for t in _serving(route) if self.revisions.get(t.replica) == ref.revision)
             found = Share(name=name, targets=tuple(replace(t, weight=1) for t in of_revision))

@@ -9,7 +9,7 @@ from modelyard.control import authorise, kinds
 from modelyard.control.deployments import KIND
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
-from modelyard.domain import allotment, scaling
+from modelyard.domain import allotment, progress, rollout_shares, scaling
 from modelyard.domain.allotment import Demand
 from modelyard.domain.deployment import Deployment, Phase
 from modelyard.domain.placement import Request
@@ -48,12 +48,18 @@ def _demands(known: Sequence[Deployment]) -> Iterator[Demand]:
             key=str(deployment.key),
             id=deployment.id,
             rank=deployment.spec.priority.level.rank,
-            # A new revision's first replica stands beside the old ones.
-            wanted=asked + stale if able else min(asked, len(running)),
+            wanted=asked + _beside(deployment, stale=stale) if able else min(asked, len(running)),
             guaranteed=scaling.guaranteed(deployment),
             running=len(running),
             request=request,
         )
+
+
+def _beside(deployment: Deployment, *, stale: bool) -> int:
+    """How many stand beside the old ones: a new revision's first, or as many as its rollout needs ready."""
+    judged = progress.active(deployment)
+    divided = judged is not None and judged.weights
+    return rollout_shares.needed(deployment, judged) if judged is not None and divided else int(stale)
 
 
 async def _limit(

@@ -100,10 +100,10 @@ class Routes:
             routed = await platform.gateway.routed()
         if wish.names != wish.intended:
             await self._intend(wish.names)
-        await self._hand_over(wish, routed)
+        moved = await self._hand_over(wish, routed)
         await self._report_unopened(wish.routes)
         self._tell(wish.routes, routed)
-        return REST if routed == wish.names else SETTLING
+        return REST if routed == wish.names and not moved else SETTLING
 
     def _tell(self, published: tuple[Route, ...], routed: frozenset[str]) -> None:
         """Hint at the deployments whose replicas the gateway has taken up or let go."""
@@ -115,13 +115,19 @@ class Routes:
             self._platform.hint(kinds.DEPLOYMENT, key)
         self._routed = {name: owners[name] for name in routed if name in owners}
 
-    async def _hand_over(self, wish: _Wish, routed: frozenset[str]) -> None:
-        """Hosts lead to their owners now: those who had them before go offline."""
+    async def _hand_over(self, wish: _Wish, routed: frozenset[str]) -> bool:
+        """Hosts lead to their owners now: those who had them before go offline. Whether any had to.
+
+        One that slept has no replica whose end would make the routes due: it must not be woken any more.
+        """
+        moved = False
         by_name = {route.name: route for route in wish.routes}
         for settlement in wish.settled.values():
             owner = by_name[str(settlement.owner)]
             if not settlement.quiet and routed.issuperset(t.replica for t in owner.targets):
                 await takeovers.carry_out(self._platform, settlement, wish.deployments)
+                moved = True
+        return moved
 
     async def _report_unopened(self, published: Sequence[Route]) -> None:
         """Have it said of a service when one of its ports could not be opened, and when it could at last."""
@@ -149,6 +155,8 @@ class Routes:
             intended = await routing.intended(tx)
             publisher = await meta.get(tx, kinds.GATEWAY_PUBLISHER) or ""
         settled = routes.settled(found, domain=platform.domain, domains=domains)
+        there = {(d.key, d.id, d.token_serial) for d in found}
+        self._own_keys = {identity: known for identity, known in self._own_keys.items() if identity in there}
         keys = self._access_keys(found, people)
         keys = {key: (*some, *self._inherited(key, settled, found)) for key, some in keys.items()}
         self._want_certificate(settled.keys())

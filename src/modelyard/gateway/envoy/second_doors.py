@@ -24,7 +24,8 @@ def second(route: Route) -> Route:
     return replace(
         route,
         shares=tuple(map(_second_share, route.shares)),
-        mirrors=(),  # copies are of what comes to the first port
+        mirrors=(),  # copies are of what comes to the first port, and so are comparisons
+        compares=False,
         pins=tuple(replace(pin, share=_second_name(pin.share)) for pin in route.pins),
     )
 

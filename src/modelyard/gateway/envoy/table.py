@@ -77,7 +77,7 @@ def _also_as(route: Route, entries: Iterable[Json]) -> Iterator[Json]:
     header = {"key": ALIAS, "value": ",".join((route.service, *route.former))}
     add = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     for entry in entries:
-        yield {**entry, "request_headers_to_add": [add]}
+        yield {**entry, "request_headers_to_add": [*entry.get("request_headers_to_add", ()), add]}
 
 
 def unknown(routes: Iterable[Route], domain: str) -> Json:
