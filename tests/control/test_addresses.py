@@ -317,19 +317,6 @@ async def test_certificates_are_made_renewed_and_replaced_and_name_every_host(tm
 
 
 @on_virtual_time
-async def test_a_copy_leaves_its_source_the_host() -> None:
-    async with running(pace=QUICK) as world:
-        await world.deploy(address=SHARED)
-        before = await world.until_running()
-        copy = await operations.copy(world.platform, ADMIN, CHURN, "churn-new")
-        assert copy.spec.address.host == ""
-        await operations.scale(world.platform, ADMIN, NEW, operations.Size(replicas=1))
-        await world.until_running(NEW)
-        assert (await world.until_running()).claim == before.claim
-        assert hosted(world) == {"default/churn"}
-
-
-@on_virtual_time
 async def test_nobody_waits_for_a_sleeping_service_whose_host_was_taken() -> None:
     async with running(pace=QUICK) as world:
         await world.deploy(
