@@ -263,6 +263,10 @@ def test_arguments_become_specs_and_wrong_ones_are_named() -> None:
     with pytest.raises(errors.Invalid, match="no such argument") as caught:
         options.build(DeploymentSpec, {"model": "a", "replica": 1})
     assert caught.value.errors[0].path == "replica"
+    with pytest.raises(errors.Invalid, match=r"limits\.foo: no such argument; the API's reference") as caught:
+        options.build(
+            DeploymentSpec, {"model": "a", "limits": {"foo": 1}}
+        )  # what the spec has is no help here
     with pytest.raises(errors.Invalid, match=r"resources\.memory"):
         options.deployment_spec("churn@1", {"memory": "lots"})
 

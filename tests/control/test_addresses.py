@@ -22,6 +22,7 @@ from modelyard.domain.errors import Conflict, Invalid, NotFound
 from modelyard.domain.naming import ModelRef
 from modelyard.domain.ports import Range
 from modelyard.domain.project import ProjectSpec
+from modelyard.domain.tallies import Reading
 from modelyard.domain.views import State
 from modelyard.gateway import authority
 from modelyard.gateway.base import Door
@@ -313,3 +314,21 @@ async def test_certificates_are_made_renewed_and_replaced_and_name_every_host(tm
         assert world.gateway.presented == mine
     with pytest.raises(NotFound, match="--https-port"):
         await certificates.show(world.platform, ADMIN)
+
+
+@on_virtual_time
+async def test_nobody_waits_for_a_sleeping_service_whose_host_was_taken() -> None:
+    async with running(pace=QUICK) as world:
+        await world.deploy(
+            address=SHARED, autoscaling=Autoscaling(min=0, max=1, idle_seconds=30, down_seconds=10)
+        )
+        await world.until_running()
+        world.gateway.counted = Reading(epoch="1")
+        await asyncio.sleep(60)
+        assert (await deployments.get(world.platform, ADMIN, CHURN)).state is State.ASLEEP
+        await world.deploy(key=NEW, address=SHARED)
+        await world.until_running(NEW)
+        await asyncio.sleep(3)
+        assert (await deployments.get(world.platform, ADMIN, CHURN)).state is State.OFFLINE
+        [old] = [route for route in world.gateway.applied if route.name == str(CHURN)]
+        assert old.waking is None

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.control import applying, deployments, lifecycle, operations
+from modelyard.control import applying, deployments, endpoints, lifecycle, operations
 from modelyard.control.applying import Condition
 from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Key, Resources, Stage
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Refused
 from modelyard.domain.model import Datatype, ModelVersion
 from modelyard.domain.planning import Act
+from modelyard.domain.traffic_spec import EndpointSpec, MirrorTo
 from modelyard.domain.views import State
 from modelyard.store import events, versions
 from tests.control.world import ADMIN, CHURN, World, running, version
@@ -180,3 +181,18 @@ async def test_a_plan_counts_the_replicas_that_load_and_clock_decide() -> None:
             wanted = replace((await world.deployment()).spec, model="churn@2")
             (total,) = (await applying.plan(world.platform, ADMIN, CHURN, wanted)).totals
             assert (total.before, total.after) == (before, after)
+
+
+@on_virtual_time
+async def test_what_names_a_removed_service_can_still_be_changed_in_other_ways() -> None:
+    async with running() as world:
+        await world.deploy()
+        await world.deploy(key=Key("default", "other"))
+        await world.until_running(Key("default", "other"))
+        spec = EndpointSpec(weights={"other": 10}, mirrors=(MirrorTo(to="other", percent=5),))
+        await endpoints.apply(world.platform, ADMIN, CHURN, spec)
+        await operations.delete(world.platform, ADMIN, Key("default", "other"))
+        less = EndpointSpec(weights={"other": 5})
+        assert (await endpoints.apply(world.platform, ADMIN, CHURN, less)).spec == less
+        with pytest.raises(Invalid, match="there is no deployment another"):
+            await endpoints.apply(world.platform, ADMIN, CHURN, EndpointSpec(weights={"another": 5}))

@@ -64,12 +64,14 @@ def test_traffic_says_who_answers() -> None:
         planning.traffic(None, on, Act.CREATE, Stage.PRODUCTION),
         planning.traffic(on, on, Act.REPLACE, Stage.PRODUCTION),
         planning.traffic(off, on, Act.REPLACE, Stage.PRODUCTION),
+        planning.traffic(off, on, Act.CHANGE, Stage.PRODUCTION),
         planning.traffic(on, off, Act.CHANGE, Stage.PRODUCTION),
         planning.traffic(on, on, Act.CHANGE, Stage.TEST),
     ]
     assert words == [
         "answers once the first replica is ready",
         "old replicas answer until new ones are ready, 1 at a time; no request is lost",
+        "it was offline, and answers once the first replica is ready",
         "it was offline, and answers once the first replica is ready",
         "nobody answers: it is offline",
         "as before; only callers of the test address meet it",

@@ -15,6 +15,7 @@ from modelyard.domain.limits import Limits
 from modelyard.domain.mounts import Mount, MountKind
 from modelyard.domain.priority import Level, Priority
 from modelyard.domain.revisions import STEADY, changed, needs_revision, pin, rollback_target, rolled_back
+from modelyard.domain.rollout_status import RolloutStatus
 from modelyard.domain.server import Server, ServerKind
 from modelyard.domain.strategy import Kind, Strategy
 from modelyard.domain.variant import Serve
@@ -84,6 +85,14 @@ def test_a_rollback_from_a_failed_revision_goes_to_the_one_that_serves() -> None
     status = DeploymentStatus(good_revision=1, failed_revision=3, failed=Failure(reason="StartFailed"))
     known = [revision(n) for n in (1, 2, 3)]
     assert rollback_target(deployment(revision=3, status=status), known, None).number == 1
+
+
+def test_a_rollback_never_goes_to_a_revision_that_was_taken_back() -> None:
+    known = [revision(n) for n in (1, 2, 3)]  # 2 was aborted
+    unproven = DeploymentStatus(good_revision=1)
+    assert rollback_target(deployment(revision=3, status=unproven), known, None).number == 1
+    proven = DeploymentStatus(good_revision=3, rollout=RolloutStatus(base=1, revision=3))
+    assert rollback_target(deployment(revision=3, status=proven), known, None).number == 1
 
 
 @pytest.mark.parametrize(

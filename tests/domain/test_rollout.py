@@ -157,3 +157,8 @@ def test_when_to_look_again_follows_from_the_next_deadline() -> None:
     assert look_again_seconds(deployment(), [replica(OLD)], now=NOW) is None
     status = DeploymentStatus(crashes=Crashes(revision=1, count=3, last_at=NOW, failure=BROKEN))
     assert look_again_seconds(deployment(status=status), [], now=NOW) == pytest.approx(2)
+    old = Crashes(revision=1, count=3, last_at=NOW - 90, failure=BROKEN)
+    recovered = replica(OLD, phase_since=NOW - 4)
+    seen = deployment(status=DeploymentStatus(crashes=old, replicas=(recovered,)))
+    assert look_again_seconds(seen, [recovered], now=NOW) == pytest.approx(6)  # else it stays degraded
+    assert look_again_seconds(seen, [recovered], now=NOW + 6) is None

@@ -93,6 +93,7 @@ def test_what_is_not_said_is_what_is_usual() -> None:
         ("mirror", {"kind": Kind.CANARY, "gates": ("agreement=99%",)}),
         ("tolerance", {"tolerance": 2.0}),
         ("gates[0]", {"gates": ("nonsense",)}),
+        ("gates", {"kind": Kind.CANARY, "gates": ("manual=3",)}),
     ],
 )
 def test_a_strategy_that_cannot_be_is_refused_by_field(field: str, said: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import grpc
 import httpx2
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from modelyard.domain.errors import Invalid
 from modelyard.gateway import authority
@@ -22,11 +24,24 @@ from tests.gateway.test_changes import steady_load
 
 NOW = time.time()
 AUTHORITY = authority.make_authority("test", now=NOW)
+RSA_KEY = (
+    rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    .private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    .decode()
+)
 HOSTS = ("localhost", "*.service.localhost", "127.0.0.1")
 
 
 def issued(*more: str) -> Certificate:
     return authority.issue(AUTHORITY, [*HOSTS, *more], now=NOW)
+
+
+def rsa_signed(*hosts: str) -> Certificate:
+    """What most other authorities issue: a certificate with an RSA key."""
+    like = Certificate(chain="", key=RSA_KEY)
+    return authority.issue(AUTHORITY, hosts, now=NOW, like=like)
 
 
 FIRST = issued()
@@ -118,6 +133,16 @@ async def test_clients_are_shown_the_certificate_that_names_the_host_they_call(s
     by_name = {name: await secure.shown(name) for name in ("ml.example.com", "localhost")}
     assert by_name["localhost"] == await secure.shown("churn.service.localhost")
     assert by_name["localhost"] != by_name["ml.example.com"]
+
+
+async def test_a_certificate_with_an_rsa_key_is_shown_although_ours_names_the_host_too(
+    secure: Secure,
+) -> None:
+    like = rsa_signed("localhost")
+    beside = authority.issue(AUTHORITY, HOSTS, now=NOW, like=like)
+    await secure.gateway.present(like, beside)
+    assert await secure.shown() == ssl.PEM_cert_to_DER_cert(like.chain)
+    assert await secure.shown("churn.service.localhost") == ssl.PEM_cert_to_DER_cert(beside.chain)
 
 
 async def test_grpc_goes_over_tls(secure: Secure, upstream: StartUpstream) -> None:

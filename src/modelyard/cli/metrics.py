@@ -76,7 +76,9 @@ def _under(name: str, columns: list[output.Column]) -> list[output.Column]:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.4g} ms"
+    if seconds is None:
+        return ""
+    return f"{seconds:.4g} s" if seconds >= 1 else f"{seconds * 1000:.4g} ms"
 
 
 def _time(at: datetime | None) -> str:

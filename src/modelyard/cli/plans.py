@@ -24,7 +24,7 @@ def show(plan: Plan) -> None:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    runs = f"revision {plan.revision} runs {plan.model} in runtime {plan.runtime}"
+    runs = f"revision {plan.revision} runs {plan.model or 'its own server'} in runtime {plan.runtime}"
     yield f"{_DOES[plan.act]} {plan.service}: {runs}"
     for change in plan.changes:
         yield f"  ~ {change}"

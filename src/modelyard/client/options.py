@@ -33,7 +33,8 @@ def build(kind: type[T], given: Mapping[str, Any]) -> T:
         known = ", ".join(each.name for each in dataclasses.fields(kind))  # type: ignore[arg-type]
         wrong = [
             FieldError(
-                ".".join(str(part) for part in line["loc"]), _message(line["msg"], line["type"], known)
+                ".".join(str(part) for part in line["loc"]),
+                _message(line["msg"], line["type"], known if len(line["loc"]) == 1 else ""),
             )
             for line in error.errors()
         ]
@@ -82,4 +83,5 @@ def build_enum(kind: type[E], value: str, path: str) -> E:
 
 def _message(message: str, kind: str, known: str) -> str:
     unknown = kind in ("unexpected_keyword_argument", "extra_forbidden")
-    return f"no such argument; there are {known}" if unknown else message
+    listed = f"there are {known}" if known else "the API's reference lists what this part has"
+    return f"no such argument; {listed}" if unknown else message

@@ -32,7 +32,10 @@ def is_failed(view: DeploymentView) -> bool:
 
 def ended(view: DeploymentView, explanation: Explanation, timeout_seconds: float) -> ModelyardError:
     """The error for a wait that did not end well."""
-    said = (f"{each.reason}: {each.message} {each.remedy}".strip() for each in explanation.findings)
+    said = (
+        f"{each.reason}: " + ". ".join(filter(None, (each.message, each.remedy)))
+        for each in explanation.findings
+    )
     causes = "; ".join(said)
     text = f"{view.service}: {causes}" if causes else explanation.summary
     if is_failed(view):

@@ -37,12 +37,21 @@ class Keyring:
         self._write(CA_FILE, made.chain)
         return made
 
-    def issued(self, hosts: Collection[str], *, now: float) -> Certificate:
-        """A certificate of the authority for these hosts: the last one while it still does."""
+    def issued(self, hosts: Collection[str], *, now: float, like: Certificate | None = None) -> Certificate:
+        """A certificate of the authority for these hosts: the last one while it still does.
+
+        It stands beside `like`, if that is given, with a key of the same kind.
+        """
         issuer, known = self.authority(now=now), self._read(_ISSUED)
-        if known is not None and authority.signed_by(known, issuer) and not self._is_old(known, now, hosts):
+        fits = known is not None and (like is None or authority.same_kind(known, like))
+        if (
+            known is not None
+            and fits
+            and authority.signed_by(known, issuer)
+            and not self._is_old(known, now, hosts)
+        ):
             return known
-        made = authority.issue(issuer, hosts, now=now)
+        made = authority.issue(issuer, hosts, now=now, like=like)
         self._write(_ISSUED, json.dumps({"chain": made.chain, "key": made.key}))
         return made
 

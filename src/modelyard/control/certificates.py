@@ -67,7 +67,7 @@ async def refresh(platform: Platform) -> CertificateView:
     tls, now = _tls(platform), platform.clock()
     hosts = await wanted_hosts(platform, tls)
     shown, source = _chosen(tls, hosts, now=now)
-    beside = shown if source is Source.SELF_MADE else _keyring(tls).issued(hosts, now=now)
+    beside = shown if source is Source.SELF_MADE else _keyring(tls).issued(hosts, now=now, like=shown)
     await platform.gateway.present(shown, beside)
     view = _judged(shown, source, hosts, now=now)
     await _warn(platform, view)

@@ -62,8 +62,8 @@ async def apply(
 ) -> Endpoint:
     """Say how the requests are divided. The same spec again changes nothing.
 
-    Raises Invalid for a place that does not exist, NotFound without a deployment, Conflict unless the
-    generation is `expected`.
+    Raises Invalid for a place that does not exist and was not named before, NotFound without a deployment,
+    Conflict unless the generation is `expected`.
     """
     await allowed(platform, actor, Verb.OPERATE, key)
     async with platform.database.begin() as tx:
@@ -72,7 +72,10 @@ async def apply(
         if expected is not None and expected != before.generation:
             message = f"the endpoint is at generation {before.generation}, not at {expected}; read it again"
             raise Conflict(message, generation=before.generation)
-        wrong = [error async for error in _unknown(tx, key, spec)]
+        known = frozenset(
+            ref for _, ref in before.spec.named()
+        )  # removed since: no reason to refuse the rest
+        wrong = [error async for error in _unknown(tx, key, spec, known)]
         if wrong:
             raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
         if spec != before.spec:
@@ -84,11 +87,15 @@ async def apply(
     return await get(platform, actor, key)
 
 
-async def _unknown(tx: Snapshot, key: Key, spec: EndpointSpec) -> AsyncIterator[FieldError]:
-    """Places that do not exist, and a mirror that would double the service's own requests."""
+async def _unknown(
+    tx: Snapshot, key: Key, spec: EndpointSpec, known: frozenset[Ref]
+) -> AsyncIterator[FieldError]:
+    """Places that are new and do not exist, and a mirror that would double the service's own requests."""
     for path, ref in spec.named():
         if path.startswith("spec.mirrors") and ref == Ref(key.service):
             yield FieldError(path, "is the service itself; name another one, or one revision of it")
+            continue
+        if ref in known:
             continue
         there = Key.parse(ref.service, project=key.project, path=path)
         deployment = await deployments.get(tx, there)

@@ -43,6 +43,8 @@ async def carry_out(platform: Platform, settlement: Settlement, seen: Sequence[D
         if settlement.yields:
             others = " and ".join(str(key) for key in settlement.yields)
             await _note(platform, tx, owner, Reason("HostTaken", f"{settlement.host} from {others}"))
+            # One that slept has no replica whose end would bring this about: nobody is to wait for it.
+            await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
     for key in (*settlement.yields, *(key for key, _ in settlement.lapses)):
         platform.hint(kinds.DEPLOYMENT, str(key))
 

@@ -56,6 +56,13 @@ def wait_seconds(crashes: Crashes, now: float) -> float:
     return 0.0 if now < crashes.last_at else max(crashes.last_at + delay - now, 0.0)
 
 
+def until_steady(crashes: Crashes, replicas: Sequence[Replica], now: float) -> tuple[float, ...]:
+    """After how long each ready replica of the revision will have outlived its failures; none without any."""
+    own = [r for r in replicas if r.revision == crashes.revision and r.phase is Phase.READY]
+    waits = [r.phase_since + STEADY_SECONDS - now for r in own]
+    return tuple(wait for wait in waits if wait > 0) if crashes.count else ()
+
+
 def _before(r: Replica, deployment: Deployment) -> Replica | None:
     """The same replica as it was recorded last; a backend may no longer know when a dead one started."""
     was = next((b for b in deployment.status.replicas if b.name == r.name), None)

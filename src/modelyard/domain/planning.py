@@ -109,9 +109,9 @@ def traffic(before: DeploymentSpec | None, after: DeploymentSpec, kind: Act, sta
             return (
                 f"old replicas answer until new ones are ready, {surge} at a time; no request is lost{where}"
             )
-        case Act.REPLACE:
+        case Act.REPLACE | Act.CHANGE if before and not before.replicas:
             return f"it was offline, and answers once the first replica is ready{where}"
-        case Act.CHANGE | Act.NOTHING:
+        case Act.REPLACE | Act.CHANGE | Act.NOTHING:
             return f"as before{where}"
 
 

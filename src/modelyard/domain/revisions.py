@@ -69,7 +69,13 @@ def changed(before: DeploymentSpec, after: DeploymentSpec) -> str:
 
 
 def _previous(deployment: Deployment, by_number: dict[int, Revision]) -> int | None:
-    """The good revision when the newest failed, else the newest one before it."""
-    if deployment.wanted_revision != deployment.revision:
+    """The good revision when the newest failed or is not proven, else the newest before it that was good."""
+    status, newest = deployment.status, deployment.revision
+    if deployment.wanted_revision != newest:
         return deployment.wanted_revision
+    if status.good_revision != newest and status.good_revision in by_number:
+        return status.good_revision
+    rollout = status.rollout
+    if rollout is not None and rollout.revision == newest and rollout.base in by_number.keys() - {newest}:
+        return rollout.base
     return max((n for n in by_number if n < deployment.revision), default=None)

@@ -101,6 +101,7 @@ def look_again_seconds(deployment: Deployment, observed: Sequence[Replica], *, n
     due += [_POLL_SECONDS for r in replicas if r.phase in (Phase.DRAINING, Phase.FAILED)]
     records = (deployment.status.crashes, deployment.status.good_crashes)
     due += [wait for wait in (crashes.wait_seconds(record, now) for record in records) if wait]
+    due += [wait for record in records for wait in crashes.until_steady(record, replicas, now)]
     return min((seconds if seconds > 0 else _POLL_SECONDS for seconds in due), default=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -74,6 +75,7 @@ def view(deployment: Deployment) -> RolloutView:
     """The answer for the newest rollout."""
     strategy, newest = deployment.spec.strategy, deployment.revision
     known = deployment.status.rollout
+    ready = Counter(r.revision for r in deployment.status.replicas if r.phase is Phase.READY)
     rollout = known or RolloutStatus(base=newest, revision=newest, message=_NONE)
     return RolloutView(
         service=deployment.key.service,
@@ -89,10 +91,8 @@ def view(deployment: Deployment) -> RolloutView:
         revisions=tuple(
             RevisionView(
                 revision=number,
-                percent=rollout.weight(number),
-                ready=sum(
-                    r.phase is Phase.READY and r.revision == number for r in deployment.status.replicas
-                ),
+                percent=rollout.weight(number) if rollout.weights else _part(ready, number),
+                ready=ready[number],
             )
             for number in dict.fromkeys((rollout.base, rollout.revision))
         ),
@@ -111,3 +111,8 @@ def view(deployment: Deployment) -> RolloutView:
         message=rollout.message,
         decided_by=rollout.decided_by,
     )
+
+
+def _part(ready: Counter[int], revision: int) -> int:
+    """Percent of the requests that a revision gets when each ready replica gets as many."""
+    return round(100 * ready[revision] / max(ready.total(), 1))

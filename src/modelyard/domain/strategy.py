@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import gates, wire
 from modelyard.domain.errors import FieldError, Invalid
-from modelyard.domain.gates import AgreementGate, Gate
+from modelyard.domain.gates import AgreementGate, Gate, ManualGate
 
 USUAL_STEPS = (5, 25, 100)
 _LONGEST_SECONDS = 30 * 86_400.0
@@ -61,6 +61,7 @@ class Strategy:
         if any(isinstance(gate, AgreementGate) for gate in asked.values()) and not self.mirror:
             message = "an agreement gate compares mirrored requests: give `mirror` as well, such as 10"
             raise Invalid(f"strategy.mirror: {message}", errors=[FieldError("strategy.mirror", message)])
+        _require_steps_of_approvals(asked, self.stages)
 
     @property
     def judges(self) -> dict[str, Gate]:
@@ -85,6 +86,15 @@ class Strategy:
                 return (0, 100)
             case Kind.CANARY:
                 return self.steps or USUAL_STEPS
+
+
+def _require_steps_of_approvals(asked: Mapping[str, Gate], stages: tuple[int, ...]) -> None:
+    """Refuse to wait for an approval of a step that never comes."""
+    for text, gate in asked.items():
+        if isinstance(gate, ManualGate) and gate.before and gate.before not in stages:
+            listed = ", ".join(str(each) for each in stages)
+            message = f"{text} is no step of this rollout; there are {listed}"
+            raise Invalid(f"strategy.gates: {message}", errors=[FieldError("strategy.gates", message)])
 
 
 def _mistakes(strategy: Strategy) -> Iterator[tuple[str, str]]:

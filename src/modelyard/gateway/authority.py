@@ -38,12 +38,18 @@ def make_authority(name: str, *, now: float) -> Certificate:
     return Certificate(chain=_pem(builder.sign(key, hashes.SHA256())), key=_private_pem(key))
 
 
-def issue(authority: Certificate, hosts: Iterable[str], *, now: float) -> Certificate:
-    """A certificate of the authority for these names and IP addresses."""
+def issue(
+    authority: Certificate, hosts: Iterable[str], *, now: float, like: Certificate | None = None
+) -> Certificate:
+    """A certificate of the authority for these names and IP addresses, with the kind of key that `like` has.
+
+    Of two certificates that name a host the gateway prefers the kind of key that clients like better, and
+    the order in which they were given only within one kind.
+    """
     issuer = x509.load_pem_x509_certificate(authority.chain.encode())
     issuer_key = serialization.load_pem_private_key(authority.key.encode(), password=None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _new_key(like)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     names = [_general(host) for host in sorted(set(hosts))[:MOST_HOSTS]]
     builder = _builder(subject, issuer.subject, key.public_key(), days=SELF_MADE_DAYS, now=now)
@@ -67,6 +73,11 @@ def signed_by(certificate: Certificate, authority: Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def same_kind(one: Certificate, other: Certificate) -> bool:
+    """Whether their keys are of one kind."""
+    return isinstance(_key(one.key), rsa.RSAPrivateKey) == isinstance(_key(other.key), rsa.RSAPrivateKey)
 
 
 def view(certificate: Certificate, source: Source) -> CertificateView:
@@ -105,8 +116,19 @@ def require_usable(certificate: Certificate, *, now: float) -> None:
             _refuse("certificate", f"number {number} of the chain did not issue the one before it; {order}")
 
 
+def _new_key(like: Certificate | None) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    if like is not None and isinstance(_key(like.key), rsa.RSAPrivateKey):
+        return rsa.generate_private_key(public_exponent=65537, key_size=_LEAST_RSA_BITS)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, days: float, now: float
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
+    *,
+    days: float,
+    now: float,
 ) -> x509.CertificateBuilder:
     at = datetime.fromtimestamp(now, UTC)
     return (
@@ -178,7 +200,7 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> str:
+def _private_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     kind = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
 
