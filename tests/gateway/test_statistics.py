@@ -126,9 +126,11 @@ async def test_what_is_in_flight_is_known_by_replica(
     waiting = asyncio.create_task(client.get("/v2/models/churn/"))
     while not slow.busy:
         await asyncio.sleep(0.005)
-    reading = await gateway.statistics()
-    assert reading is not None
-    assert (reading.inflight, reading.tallies) == ({"r1": 1}, ())
+    async with asyncio.timeout(10):
+        # Envoy's workers tell its main thread of what they do a moment later.
+        while (reading := await gateway.statistics()) is None or reading.inflight != {"r1": 1}:
+            await asyncio.sleep(0.01)
+    assert reading.tallies == ()
     await asyncio.sleep(0.1)
     slow.gate.set()
     await waiting
