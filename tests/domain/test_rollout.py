@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.deployment import Crashes, Deployment, DeploymentStatus, Failure, Phase, Replica
+from modelyard.domain.deployment import (
+    Crashes,
+    Deployment,
+    DeploymentStatus,
+    Failure,
+    Phase,
+    Replica,
+    Stage,
+)
 from modelyard.domain.placement import Placement
 from modelyard.domain.rollout import Action, Drain, Kill, Start, Stop, look_again_seconds, plan
 from tests.domain.make import NOW, PLACE, ROOM, deployment, replica
@@ -144,6 +152,13 @@ def test_after_a_fall_back_the_failed_revision_leaves() -> None:
     status = DeploymentStatus(good_revision=1, failed_revision=2, failed=BROKEN)
     both = (replica(OLD), replica(NEW, revision=2, phase=Phase.STARTING))
     assert steps(deployment(revision=2, status=status), *both, routed=OLD) == (Stop(NEW),)
+
+
+def test_replicas_of_a_stage_carry_it_in_front_of_their_names() -> None:
+    tried = replace(deployment(), stage=Stage.TEST)
+    [start] = plan(tried, (), routed=frozenset(), now=NOW, launches=ROOM)
+    assert isinstance(start, Start)
+    assert start.replica == "test-churn-7-1-0"
 
 
 def test_a_name_is_not_used_again_at_once() -> None:

@@ -52,6 +52,11 @@ class Key:
         """The name within the project: `churn`, `churn@test`."""
         return self.name if self.stage is Stage.PRODUCTION else f"{self.name}@{self.stage.value}"
 
+    @property
+    def label(self) -> str:
+        """The name where it must be plain letters, with the stage in front: `churn`, `test-churn`."""
+        return self.name if self.stage is Stage.PRODUCTION else f"{self.stage.value}-{self.name}"
+
     @classmethod
     def parse(cls, text: str, *, project: str = "default", path: str = "service") -> Key:
         """Read `[PROJECT/]NAME[@STAGE]`; `project` is for a text without one; Invalid names `path`."""

@@ -260,6 +260,6 @@ def _starts(
 def _names(deployment: Deployment, revision: int, taken: frozenset[str]) -> Iterator[str]:
     """Deterministic names, so that starting twice collides instead of duplicating."""
     for ordinal in count():
-        name = naming.replica_name(deployment.name, id=deployment.id, revision=revision, ordinal=ordinal)
+        name = naming.replica_name(deployment.key.label, id=deployment.id, revision=revision, ordinal=ordinal)
         if name not in taken:
             yield name
