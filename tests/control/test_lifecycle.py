@@ -149,7 +149,8 @@ async def test_an_offline_service_breaks_nobody() -> None:
     async with running() as world:
         await publish(world, other_datatype("7"))
         await world.deploy(replicas=0)
-        await applying.apply(world.platform, ADMIN, CHURN, DeploymentSpec(model="churn@7"))
+        applied = await applying.apply(world.platform, ADMIN, CHURN, DeploymentSpec(model="churn@7"))
+        assert (applied.changed, applied.view.spec.model, applied.view.revision) == (True, "churn@7", 2)
 
 
 @on_virtual_time

@@ -131,6 +131,7 @@ async def test_a_client_that_leaves_frees_its_place(asleep: EnvoyGateway, client
     await held(asleep, 1)
     waiting.cancel()
     await held(asleep, 0)
+    assert waiting.cancelled()
 
 
 async def test_nobody_wakes_a_service_without_its_token(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from modelyard.control import kinds, operations, views
@@ -40,41 +41,48 @@ async def comparison(platform: Platform, actor: Actor, key: Key) -> Report:
 
 async def pause(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     """Stay at this step until somebody resumes it; gates go on judging, and may roll it back."""
-    await allowed(platform, actor, Verb.OPERATE, key)
-    async with platform.database.begin() as tx:
-        before, _ = await _under_way(tx, key)
-        order = replace(_order(before, actor), paused=True)
-        after = await _say(platform, tx, actor, before, order, reason="RolloutPaused")
-    platform.hint(kinds.DEPLOYMENT, str(key))
-    return views.view(platform, after)
+    return await _ordered(
+        platform, actor, key, "RolloutPaused", lambda _, __, order: replace(order, paused=True)
+    )
 
 
 async def resume(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     """Go on after a pause, or approve the step that waits for it; raises Conflict when nothing waits."""
-    await allowed(platform, actor, Verb.OPERATE, key)
-    async with platform.database.begin() as tx:
-        before, rollout = await _under_way(tx, key)
-        order = _order(before, actor)
-        if not order.paused and rollout.stand is not Stand.AWAITING:
-            raise Conflict(f"the rollout of {key.service} waits for nobody: {rollout.message}")
-        if not order.paused:
-            stages = before.spec.strategy.stages
-            order = replace(order, approved=stages[min(rollout.step + 1, len(stages) - 1)])
-        order = replace(order, paused=False)
-        after = await _say(platform, tx, actor, before, order, reason="RolloutResumed")
-    platform.hint(kinds.DEPLOYMENT, str(key))
-    return views.view(platform, after)
+    return await _ordered(platform, actor, key, "RolloutResumed", _resumed)
 
 
 async def abort(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     """Give all requests back to the revision that served before, at once."""
+    return await _ordered(
+        platform, actor, key, "RolloutAborted", lambda _, __, order: replace(order, aborted=True)
+    )
+
+
+async def _ordered(
+    platform: Platform,
+    actor: Actor,
+    key: Key,
+    reason: str,
+    decide: Callable[[Deployment, RolloutStatus, Order], Order],
+) -> DeploymentView:
+    """Store what a user says about the rollout that is under way."""
     await allowed(platform, actor, Verb.OPERATE, key)
     async with platform.database.begin() as tx:
-        before, _ = await _under_way(tx, key)
-        order = replace(_order(before, actor), aborted=True)
-        after = await _say(platform, tx, actor, before, order, reason="RolloutAborted")
+        before, rollout = await _under_way(tx, key)
+        order = decide(before, rollout, _order(before, actor))
+        after = await _say(platform, tx, actor, before, order, reason=reason)
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
+
+
+def _resumed(before: Deployment, rollout: RolloutStatus, order: Order) -> Order:
+    """On after a pause, else on to the next step."""
+    if order.paused:
+        return replace(order, paused=False)
+    if rollout.stand is not Stand.AWAITING:
+        raise Conflict(f"the rollout of {before.key.service} waits for nobody: {rollout.message}")
+    stages = before.spec.strategy.stages
+    return replace(order, approved=stages[min(rollout.step + 1, len(stages) - 1)])
 
 
 async def _under_way(tx: Transaction, key: Key) -> tuple[Deployment, RolloutStatus]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.support.cluster import quantities
-from tests.support.cluster.store import Object
+from tests.support.cluster.store import Object, expression_fits
 from tests.support.cluster.writing import Hand, is_leaving, with_condition
 
 _ENDED = ("Succeeded", "Failed")
@@ -128,21 +128,4 @@ def _preference(pod: Object, node: Object) -> int:
 
 def _term(node: Object, term: Mapping[str, Any]) -> bool:
     labels = node["metadata"].get("labels") or {}
-    return all(_expression(labels, each) for each in term.get("matchExpressions") or ())
-
-
-def _expression(labels: Mapping[str, str], each: Mapping[str, Any]) -> bool:
-    value, values = labels.get(each["key"]), each.get("values") or ()
-    match each["operator"]:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt":
-            return value is not None and int(value) > int(values[0])
-        case _:
-            return value is not None and int(value) < int(values[0])
+    return all(expression_fits(labels, each) for each in term.get("matchExpressions") or ())

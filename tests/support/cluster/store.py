@@ -129,10 +129,11 @@ def selected(labels: Mapping[str, str], selector: Mapping[str, Any]) -> bool:
     wanted = selector.get("matchLabels") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
-    return all(_expression(labels, each) for each in selector.get("matchExpressions") or ())
+    return all(expression_fits(labels, each) for each in selector.get("matchExpressions") or ())
 
 
-def _expression(labels: Mapping[str, str], each: Mapping[str, Any]) -> bool:
+def expression_fits(labels: Mapping[str, str], each: Mapping[str, Any]) -> bool:
+    """Whether labels fit one expression of a `LabelSelector` or of a node's affinity."""
     value, values = labels.get(each["key"]), each.get("values") or ()
     match each["operator"]:
         case "In":
@@ -141,6 +142,10 @@ def _expression(labels: Mapping[str, str], each: Mapping[str, Any]) -> bool:
             return value not in values
         case "Exists":
             return value is not None
+        case "Gt":
+            return value is not None and int(value) > int(values[0])
+        case "Lt":
+            return value is not None and int(value) < int(values[0])
         case _:
             return value is None
 
