@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.control import applying, deployments, projects, shells
+from modelyard.control import applying, deployments, operations, projects, shells
 from modelyard.domain import mounts
 from modelyard.domain.access import Role
 from modelyard.domain.deployment import DeploymentSpec, Key
@@ -130,3 +130,17 @@ async def test_there_is_no_shell_where_nothing_runs_and_a_lonely_one_ends() -> N
 
 def _fields(spec: DeploymentSpec) -> dict[str, object]:
     return {name: getattr(spec, name) for name in DeploymentSpec.__slots__}
+
+
+@on_virtual_time
+async def test_what_an_administrator_took_away_does_not_come_back_by_a_rollback() -> None:
+    async with running() as world:
+        await world.deploy(mounts=mounts.parse("/etc(host):/x"))
+        await world.until_running()
+        await world.deploy(env={"A": "1"})
+        await world.until_running()
+        with pytest.raises(Forbidden, match="directories of the machine"):
+            await operations.roll_back(world.platform, OPS, CHURN)
+        assert (await world.deployment()).revision == 2
+        await operations.roll_back(world.platform, ADMIN, CHURN)
+        assert (await world.until_running()).spec.mounts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, views
+from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, servers, views
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming, stages
@@ -16,7 +16,7 @@ from modelyard.domain.errors import Conflict
 from modelyard.domain.priority import Priority
 from modelyard.domain.rollout_status import Order
 from modelyard.domain.views import DeploymentView
-from modelyard.store import Transaction, deployments, revisions, work
+from modelyard.store import Snapshot, Transaction, deployments, revisions, work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,13 @@ async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
 async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | None = None) -> DeploymentView:
     """Make what an earlier revision ran the newest revision: the one that serves, or the one before it."""
     await allowed(platform, actor, Verb.OPERATE, key)
+    async with platform.database.read() as tx:
+        target = await _earlier(tx, await found(tx, key), to)
+    # Commands and directories of the machine that were taken away since need leave like new ones.
+    await servers.require_permitted(platform, actor, key, target.spec)
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
-        made = (await revisions.list(tx, key, limit=1000)).items
-        target = rules.rollback_target(before, made, to)
+        target = await _earlier(tx, before, target.number)
         if target.spec.model:
             await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
         spec = rules.rolled_back(before, target)
@@ -87,6 +90,12 @@ async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | Non
         await announce(platform, tx, actor, key, reason="RolledBack", message=message)
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
+
+
+async def _earlier(tx: Snapshot, deployment: Deployment, number: int | None) -> Revision:
+    """The revision that a rollback to this number, or to the one before, would run."""
+    made = (await revisions.list(tx, deployment.key, limit=1000)).items
+    return rules.rollback_target(deployment, made, number)
 
 
 async def delete(platform: Platform, actor: Actor, key: Key) -> None:
