@@ -26,30 +26,26 @@ async def measure(rounds: int) -> list[Table]:
     table = measured(f"Changes under {RATE} HTTP requests/s and {CALLERS} gRPC clients")
     with platform.running("--https-port", str(free_port())) as running:
         with running.client() as client:
-            token = changes.publish(client)
-        for name, change in changes.CHANGES.items():
-            times, began = _times(name, rounds), time.perf_counter()
-            async with changes.asked(running, token, rate=RATE, callers=CALLERS) as asked:
-                await changes.happen(running, change, times)
-            add(table, f"{name}, {times} times: each", [(time.perf_counter() - began) / times], "s")
-            for kind, done in (("requests", asked.http), ("calls", asked.grpc)):
-                add(table, f"{name}: failed {kind}", [float(done.failed)], f"of {done.total}", most=0)
-            add(table, f"{name}: p99", [asked.http.quantile(0.99) * 1e3], "ms")
-        await _at_a_host(running, table, rounds)
-    table.notes = "Takeovers and certificates: over HTTPS, at the host that two services want."
+            service = changes.at_the_service(running, changes.publish(client), rate=RATE)
+        await _all(running, table, service, changes.CHANGES, rounds)
+        with running.client() as client:
+            host = changes.at_the_host(client, changes.rivals(client), rate=RATE)
+        await _all(running, table, host, changes.AT_A_HOST, rounds)
+    table.notes = "Takeovers and certificates: over TLS, at the host that two services want."
     return [table]
 
 
-async def _at_a_host(running: Running, table: Table, rounds: int) -> None:
-    with running.client() as client:
-        load = changes.at_the_host(running, client, changes.rivals(client), rate=RATE)
-    for name, change in changes.AT_A_HOST.items():
+async def _all(
+    running: Running, table: Table, target: changes.Target, kinds: dict[str, changes.Change], rounds: int
+) -> None:
+    for name, change in kinds.items():
         times, began = _times(name, rounds), time.perf_counter()
-        async with load.again().running() as outcome:
+        async with changes.asked(target, callers=CALLERS) as asked:
             await changes.happen(running, change, times)
         add(table, f"{name}, {times} times: each", [(time.perf_counter() - began) / times], "s")
-        add(table, f"{name}: failed requests", [float(outcome.failed)], f"of {outcome.total}", most=0)
-        add(table, f"{name}: p99", [outcome.quantile(0.99) * 1e3], "ms")
+        for kind, done in (("requests", asked.http), ("calls", asked.grpc)):
+            add(table, f"{name}: failed {kind}", [float(done.failed)], f"of {done.total}", most=0)
+        add(table, f"{name}: p99", [asked.http.quantile(0.99) * 1e3], "ms")
 
 
 def _times(name: str, rounds: int) -> int:

@@ -17,7 +17,7 @@ def token(platform: Running) -> str:
 
 
 async def test_no_request_is_lost_whatever_changes(platform: Running, token: str) -> None:
-    async with changes.asked(platform, token, rate=100, callers=2) as asked:
+    async with changes.asked(changes.at_the_service(platform, token, rate=100), callers=2) as asked:
         for name, change in changes.CHANGES.items():
             await changes.happen(platform, change, TIMES[name])
     asked.require_none_failed()

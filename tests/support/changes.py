@@ -81,13 +81,40 @@ def rivals(client: Client) -> str:
     return client.deployments.token(RIVALS[0])
 
 
-def at_the_host(running: Running, client: Client, token: str, *, rate: float) -> Load:
-    """`rate` HTTPS requests a second to the host that the rivals want, whichever certificate it shows."""
-    trust = ssl.create_default_context(cadata=client.certificate.authority())
-    trust.load_verify_locations(cadata=_OWN.chain)
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a load goes: HTTP requests, and gRPC calls over connections of their own."""
+
+    load: Load
+    connect: Callable[[], grpc.aio.Channel]
+    model: str
+    token: str
+    service: str = ""
+    """Which service a call names; empty when its host says that."""
+
+
+def at_the_service(running: Running, token: str, *, rate: float) -> Target:
+    """The service that changes, by its path, with `rate` HTTP requests a second."""
+    path = f"/services/default/{SERVICE}/v2/models/{SERVICE}/infer"
+    load = Load(running.port, path, _body(), {"authorization": f"Bearer {token}"}, rate=rate)
+    place = f"127.0.0.1:{running.port}"
+    return Target(load, lambda: grpc.aio.insecure_channel(place), SERVICE, token, SERVICE)
+
+
+def at_the_host(client: Client, token: str, *, rate: float) -> Target:
+    """The host that the rivals want, over TLS, whichever certificate it shows."""
+    trust = f"{client.certificate.authority()}\n{_OWN.chain}"
     port = int(client.system().https_url.rpartition(":")[2])
-    headers = {"authorization": f"Bearer {token}"}
-    return Load(port, f"/v2/models/{RIVALS[0]}/infer", _body(), headers, rate=rate, host=HOST, tls=trust)
+    path, headers = f"/v2/models/{RIVALS[0]}/infer", {"authorization": f"Bearer {token}"}
+    context = ssl.create_default_context(cadata=trust)
+    load = Load(port, path, _body(), headers, rate=rate, host=HOST, tls=context)
+    credentials = grpc.ssl_channel_credentials(trust.encode())
+    options = (("grpc.ssl_target_name_override", HOST), ("grpc.default_authority", HOST))
+
+    def connect() -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
+
+    return Target(load, connect, RIVALS[0], token)
 
 
 def _row() -> list[float]:
@@ -101,30 +128,26 @@ def _body() -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def asked(running: Running, token: str, *, rate: float, callers: int) -> AsyncIterator[Asked]:
-    """`rate` HTTP requests a second and `callers` gRPC clients, each with a connection of its own."""
-    path, headers = (
-        f"/services/default/{SERVICE}/v2/models/{SERVICE}/infer",
-        {"authorization": f"Bearer {token}"},
-    )
-    load, row = Load(running.port, path, _body(), headers, rate=rate), _row()
+async def asked(target: Target, *, callers: int) -> AsyncIterator[Asked]:
+    """The target's HTTP load and so many gRPC clients, until the block ends."""
     calls, stop = Calls(), asyncio.Event()
-    tasks = [asyncio.create_task(_call(running.port, token, row, calls, stop)) for _ in range(callers)]
+    tasks = [asyncio.create_task(_call(target, calls, stop)) for _ in range(callers)]
     try:
-        async with load.running() as outcome:
+        async with target.load.again().running() as outcome:
             yield Asked(outcome, calls)
     finally:
         stop.set()
         await asyncio.gather(*tasks)
 
 
-async def _call(port: int, token: str, row: list[float], calls: Calls, stop: asyncio.Event) -> None:
+async def _call(target: Target, calls: Calls, stop: asyncio.Event) -> None:
     tensor = pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP64", shape=[1, 4])
-    tensor.contents.fp64_contents.extend(row)
-    request = pb.ModelInferRequest(model_name=SERVICE, inputs=[tensor])
-    metadata = (("authorization", f"Bearer {token}"), ("x-modelyard-service", SERVICE))
+    tensor.contents.fp64_contents.extend(_row())
+    request = pb.ModelInferRequest(model_name=target.model, inputs=[tensor])
+    named = [("x-modelyard-service", target.service)] if target.service else []
+    metadata = (("authorization", f"Bearer {target.token}"), *named)
     began = time.monotonic()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with target.connect() as channel:
         infer = channel.unary_unary(
             METHOD,
             request_serializer=pb.ModelInferRequest.SerializeToString,
