@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,20 +105,50 @@ def test_a_deployment_that_is_gone_gets_nothing_and_costs_nobody_a_request() -> 
     assert [(share.name, share.weight) for share in route.shares] == [("default/a", 100), ("default/b", 0)]
 
 
-def test_who_sleeps_in_the_middle_of_a_rollout_is_woken_though_others_share_its_requests() -> None:
-    sleeper = replace(
-        deployment("a", []),
+def waking(replicas: list[tuple[int, Phase]], *, rollout: bool = True) -> Deployment:
+    """A service that may sleep, in the middle of a canary's first step unless said otherwise."""
+    divided = RolloutStatus(base=1, revision=2, weights=((1, 90), (2, 10)))
+    made = deployment("a", replicas)
+    return replace(
+        made,
         revision=2,
         spec=DeploymentSpec(
             model="m@1",
             autoscaling=Autoscaling(min=0, max=2, on="concurrency:8"),
             strategy=Strategy(kind=Kind.CANARY),
         ),
-        status=DeploymentStatus(
+        status=replace(
+            made.status,
             good_revision=1,
             scaling=ScalingStatus(desired=0, reason="Idle"),
-            rollout=RolloutStatus(base=1, revision=2, weights=((1, 90), (2, 10))),
+            rollout=divided if rollout else None,
         ),
     )
-    (share, *_) = routed([sleeper, deployment("b", [])], a=EndpointSpec(weights={"b": 10}))["a"].shares
+
+
+def test_who_sleeps_in_the_middle_of_a_rollout_is_woken_though_others_share_its_requests() -> None:
+    (share, *_) = routed([waking([]), deployment("b", [])], a=EndpointSpec(weights={"b": 10}))["a"].shares
     assert share.waking
+
+
+@pytest.mark.parametrize("ready", [[], [1], [2], [1, 2]])
+def test_requests_held_for_one_that_sleeps_find_whoever_wakes_first(ready: list[int]) -> None:
+    """They wait for one cluster, which a rollout neither takes away nor leaves empty."""
+    replicas = [(revision, Phase.READY) for revision in ready]
+    for rollout in (True, False):
+        route = routed([waking(replicas, rollout=rollout)])["a"]
+        held = {share.name: share for share in route.shares}["default/a"]
+        assert held.waking
+        assert {t.replica for t in held.targets} == {t.replica for t in route.targets}
+        assert len(held.targets) == len(ready)
+        if not ready:
+            assert route.shares == (held,)
+        assert sum(share.weight for share in route.shares) == (100 if ready else 0)
+
+
+def test_others_get_from_a_service_in_a_rollout_what_its_steps_say() -> None:
+    replicas = [(1, Phase.READY), (2, Phase.READY)]
+    found = routed([waking(replicas), deployment("b", [(1, Phase.READY)])], b=EndpointSpec(weights={"a": 50}))
+    (of_a,) = [share for share in found["b"].shares if share.name == "default/a"]
+    assert [t.weight for t in sorted(of_a.targets, key=lambda t: t.revision)] == [90_000, 10_000]
+    assert of_a.targets == {share.name: share for share in found["a"].shares}["default/a"].targets

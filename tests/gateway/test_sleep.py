@@ -17,7 +17,7 @@ from modelyard.domain.limits import Limits
 from modelyard.gateway.envoy import files
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
-from tests.gateway.support import TOKEN, Upstream, route
+from tests.gateway.support import TOKEN, Upstream, route, share
 
 NAME = "default/a"
 URL = "/services/default/a/x"
@@ -68,6 +68,21 @@ async def test_requests_wait_until_somebody_answers(
     await held(asleep, 1)
     await asleep.publish([sleeper(await upstream("two"))])
     assert (await again).json()["replica"] == "two"
+
+
+async def test_what_is_held_goes_to_the_revision_of_a_rollout_that_wakes_first(
+    asleep: EnvoyGateway, client: httpx2.AsyncClient, upstream: StartUpstream
+) -> None:
+    waiting = asyncio.create_task(client.get(URL))
+    await held(asleep, 1)
+    newer = await upstream("newer")
+    parts = (share(f"{NAME}#1", weight=0), share(f"{NAME}#2", newer), share(NAME, newer, weight=0))
+    plain = sleeper()
+    shares = tuple(replace(each, waking=plain.waking) for each in parts)
+    await asleep.publish([replace(plain, shares=shares)])
+    assert (await waiting).json()["replica"] == "newer"
+    assert (await client.get(URL)).json()["replica"] == "newer"
+    await held(asleep, 0)
 
 
 async def test_who_wants_no_retries_is_held_all_the_same_and_by_what_may_be_in_progress(

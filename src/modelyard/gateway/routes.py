@@ -12,7 +12,7 @@ from modelyard.domain.deployment import Deployment, Key, Phase, Replica, Stage
 from modelyard.domain.endpoint import AccessKey, Addresses, Mirror, Route, Share, Target
 from modelyard.domain.takeover import Settlement
 from modelyard.domain.traffic_spec import EndpointSpec
-from modelyard.gateway.sharing import Surroundings, shared
+from modelyard.gateway.sharing import Surroundings, shared, together
 
 DEFAULT_PROJECT = "default"
 """The project whose services are named without it."""
@@ -100,8 +100,9 @@ def _addresses(deployment: Deployment, domain: str) -> Addresses:
 
 
 def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> Route:
-    shares = _shares(deployment)
-    mirrors = _mirrors(deployment, shares)
+    divided = _divided(deployment)
+    shares = _with_held(deployment, divided) or (_everything(deployment),)
+    mirrors = _mirrors(deployment, divided)
     return Route(
         name=str(deployment.key),
         service=deployment.key.service,
@@ -118,13 +119,24 @@ def _route(deployment: Deployment, keys: tuple[AccessKey, ...], domain: str) -> 
     )
 
 
-def _shares(deployment: Deployment) -> tuple[Share, ...]:
-    """One for each revision of a judged rollout; otherwise one for all."""
-    divided = rollout_shares.parts(deployment, serves=serves)
+def _divided(deployment: Deployment) -> tuple[Share, ...]:
+    """One share for each revision of a judged rollout; none while all replicas share requests evenly."""
     return tuple(
         Share(name=f"{deployment.key}#{part.revision}", targets=_targets(part.replicas), weight=part.weight)
-        for part in divided
-    ) or (_everything(deployment),)
+        for part in rollout_shares.parts(deployment, serves=serves)
+    )
+
+
+def _with_held(deployment: Deployment, divided: tuple[Share, ...]) -> tuple[Share, ...]:
+    """The shares, and the one for which requests to a service that may sleep are held, rollout or not.
+
+    They are sent on within the cluster that they came to, so that one must not come and go with rollouts, and
+    leads to whoever wakes first. It gets no other requests, unless nobody is awake.
+    """
+    if not divided or scaling.waking(deployment) is None:
+        return divided
+    held = Share(name=str(deployment.key), targets=together(divided), weight=0)
+    return (*divided, held) if held.targets else (held,)
 
 
 def _mirrors(deployment: Deployment, shares: Sequence[Share]) -> tuple[Mirror, ...]:

@@ -49,7 +49,7 @@ class Surroundings:
             return Share(name=name, targets=())
         found = next((share for share in route.shares if share.name == name), None)
         if found is None and ref.revision is None:
-            found = Share(name=name, targets=_together(route.shares), waking=route.waking)
+            found = Share(name=name, targets=together(route.shares), waking=route.waking)
         elif found is None:
             of_revision = (t for t in _serving(route) if self.revisions.get(t.replica) == ref.revision)
             found = Share(name=name, targets=tuple(replace(t, weight=1) for t in of_revision))
@@ -83,6 +83,9 @@ def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
     else:
         divided = [(replace(s, limits=around.share(project, _ref(s)).limits), s.weight) for s in route.shares]
     shares = tuple(replace(share, weight=weight) for share, weight in divided)
+    if route.name not in {share.name for share in shares}:
+        # Requests for a service that may sleep are held for this one, however its own are divided.
+        shares += tuple(share for share in route.shares if share.name == route.name and share.waking)
     able = {share.name for share in shares if share.targets}
     pins = [
         Pin(share=f"{project}/{p.to}", value=p.value, header=p.header, cookie=p.cookie) for p in spec.pins
@@ -103,7 +106,8 @@ def shared(route: Route, spec: EndpointSpec, around: Surroundings) -> Route:
 def _ready(route: Route, revisions: Mapping[str, int]) -> Counter[int]:
     """Revision to replicas; a share of one revision may be helped by replicas of others."""
     found: Counter[int] = Counter()
-    for share in route.shares:
+    of_revisions = [share for share in route.shares if "#" in share.name]
+    for share in of_revisions or route.shares:
         _, divided, revision = share.name.partition("#")
         found.update(int(revision) if divided else revisions.get(t.replica, 0) for t in share.targets)
     return found
@@ -118,7 +122,7 @@ def _ref(share: Share) -> Ref:
     return parse(share.name.partition("/")[2])
 
 
-def _together(shares: Sequence[Share]) -> tuple[Target, ...]:
+def together(shares: Sequence[Share]) -> tuple[Target, ...]:
     """The replicas of several revisions as one cluster that keeps what each revision gets."""
     serving = [share for share in shares if share.weight > 0 and share.targets]
     if len(serving) <= 1:
