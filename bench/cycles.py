@@ -12,9 +12,7 @@ from bench.report import Table, add, measured
 from tests.serving.replicas import Replica, replica
 
 CYCLES = 200
-SETTLING = 50
-"""Chosen after looking at one run of 700 cycles: the allocator took a step of half a MiB between the 30th and
-the 50th, and the 650 after that added 24 KiB. With 10 settling cycles the drift of 200 was 1.17 %."""
+SETTLING = 10
 
 
 async def measure(rounds: int) -> list[Table]:

@@ -17,7 +17,7 @@ from tests.serving.replicas import Replica, is_alive, replica, spawn
 CYCLES = 12
 
 
-def machine(root: Path, *, available: int, limit: str = "max", current: int = 0, cached: int = 0) -> Path:
+def machine(root: Path, *, available: int, limit: str = "max", current: int = 0, cached: int = 0) -> str:
     """A /proc and /sys that say this."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {available // 1024} kB\n")
@@ -27,7 +27,7 @@ def machine(root: Path, *, available: int, limit: str = "max", current: int = 0,
     (group / "memory.max").write_text(f"{limit}\n")
     (group / "memory.current").write_text(f"{current}\n")
     (group / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
-    return root
+    return str(root)
 
 
 def test_free_is_what_the_machine_and_the_group_leave(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_free_is_what_the_machine_and_the_group_leave(tmp_path: Path) -> None:
     bounded = machine(tmp_path / "b", available=8 * gib, limit=str(4 * gib), current=3 * gib, cached=gib // 2)
     assert free_bytes(bounded) == gib + gib // 2
     assert free_bytes(machine(tmp_path / "c", available=gib, limit=str(4 * gib))) == gib
-    assert free_bytes(tmp_path / "nowhere") == 0
+    assert free_bytes(str(tmp_path / "nowhere")) == 0
 
 
 def test_a_misfit_is_named_with_both_numbers() -> None:

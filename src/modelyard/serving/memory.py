@@ -1,31 +1,35 @@
-"""Whether another model fits: what it needs, as measured or as large as its files, and what is free."""
+"""Whether another model fits: what it needs, as measured or as large as its files, and what is free.
+
+Files are opened by their names: a Path interns every part of it, and what CPython 3.11 has interned makes the
+table of such strings grow, by half a MiB at a time, for as long as models come and go.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from modelyard.serving.errors import Failure
 
-ROOT = Path("/")
+ROOT = "/"
 UNFIT = "InsufficientResources"
 _UNLIMITED = 1 << 60
 
 
-def free_bytes(root: Path = ROOT) -> int:
+def free_bytes(root: str = ROOT) -> int:
     """Memory that new processes can have: the machine's, or what the control group leaves. 0 when unknown."""
-    machine = _meminfo(root / "proc/meminfo")
+    machine = _meminfo(os.path.join(root, "proc/meminfo"))
     group = _group(root)
     return min(machine, group) if machine else 0
 
 
 def artifact_bytes(worker_config: Mapping[str, Any]) -> int:
     """Bytes of a model's files: it hardly needs less memory."""
-    home = Path(str(worker_config.get("path") or "/nonexistent"))
+    home = str(worker_config.get("path") or "/nonexistent")
     files = worker_config.get("files") or ()
     names = [str(file.get("path")) for file in files] or [str(worker_config.get("entry") or "")]
-    return sum(_size(home / name) for name in names)
+    return sum(_size(os.path.join(home, name)) for name in names)
 
 
 def misfit(name: str, needed: int, free: int, *, measured: bool = False) -> Failure | None:
@@ -40,38 +44,39 @@ def misfit(name: str, needed: int, free: int, *, measured: bool = False) -> Fail
     return Failure(UNFIT, message)
 
 
-def _meminfo(path: Path) -> int:
+def _meminfo(path: str) -> int:
     for line in _text(path).splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-def _group(root: Path) -> int:
+def _group(root: str) -> int:
     """What the control group of this process may still use; page cache that can go counts as free."""
-    group = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    group = os.path.join(root, "sys/fs/cgroup")
+    for line in _text(os.path.join(root, "proc/self/cgroup")).splitlines():
         if line.startswith("0::"):
-            group = group / line[3:].strip("/")
-    limit = _text(group / "memory.max").strip()
+            group = os.path.join(group, line[3:].strip("/"))
+    limit = _text(os.path.join(group, "memory.max")).strip()
     if not limit.isdigit():
         return _UNLIMITED
-    used = int(_text(group / "memory.current") or 0)
-    cached = [line.split() for line in _text(group / "memory.stat").splitlines()]
+    used = int(_text(os.path.join(group, "memory.current")) or 0)
+    cached = [line.split() for line in _text(os.path.join(group, "memory.stat")).splitlines()]
     reclaimable = sum(int(words[1]) for words in cached if words[0] == "inactive_file")
     return max(0, int(limit) - used + reclaimable)
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text()
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except OSError:
         return ""
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
-        return path.stat().st_size if path.is_file() else 0
+        return os.stat(path).st_size if os.path.isfile(path) else 0
     except OSError:
         return 0
 

@@ -15,7 +15,9 @@ class StateFile:
     """A file that is written beside itself and renamed, so that a reader never sees half of it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # As strings: a Path that is written again and again interns its parts again and again.
+        self._path = str(path)
+        self._beside = f"{path}.{os.getpid()}"
         self._last = b""
 
     def write(self, state: Mapping[str, Any]) -> None:
@@ -23,9 +25,9 @@ class StateFile:
         content = orjson.dumps(state)
         if content == self._last:
             return
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        beside.write_bytes(content)
-        beside.replace(self._path)
+        with open(self._beside, "wb") as file:
+            file.write(content)
+        os.replace(self._beside, self._path)
         self._last = content
 
     def beat(self) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from modelyard.serving.config import WorkerConfig
 
@@ -87,7 +86,7 @@ def start(
 
     Raises OSError when the interpreter cannot be started.
     """
-    command = [config.interpreter, str(Path(config.package) / "__main__.py"), "serve"]
+    command = [config.interpreter, os.path.join(config.package, "__main__.py"), "serve"]
     command += ["--config", settings, "--fd", str(channel.fileno())]
     popen = subprocess.Popen(
         command,
@@ -119,15 +118,21 @@ def resident_own_bytes(pid: int) -> int:
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat behind the name, from the state on."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
+    return _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _children(pid: int) -> list[int]:
+    return [int(child) for child in _text(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def _text(name: str) -> str:
+    """What a file says, nothing when it is gone.
+
+    Opened by its name: a Path interns every part of it, and what CPython 3.11 has interned makes the table of
+    such strings grow, by half a MiB at a time, for as long as workers come and go.
+    """
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        with open(name, encoding="utf-8") as file:
+            return file.read()
     except OSError:
-        return []
+        return ""
