@@ -125,6 +125,8 @@ class ReplicaConfig:
     """Whether clients may name shared memory of this machine, which every client could then read."""
     model_control: bool = False
     """Whether clients may unload models; a deployment's models are the platform's to start and stop."""
+    platform_sha256: str = ""
+    """Of the token that the platform shows at a port that others reach; empty where nobody else can."""
     models: tuple[ModelConfig, ...]
     """At least one. The first is what paths without a model's name mean."""
 
@@ -136,15 +138,19 @@ class ReplicaConfig:
         return 3900.0 if self.listen.startswith("unix:") else 65.0
 
 
-def read_config(path: Path) -> ReplicaConfig:
-    """Read replica.json; raises ConfigInvalid that names what is wrong."""
+def read_config(path: Path, *, listen: str = "", replica: str = "") -> ReplicaConfig:
+    """Read replica.json; raises ConfigInvalid that names what is wrong.
+
+    `listen` and `replica` go before what it says: replicas of one revision may share a file.
+    """
     try:
         document = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise ConfigInvalid(f"{path.name} is not readable: {error}") from None
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{path.name} must be an object")
-    return parse_config(document)
+    own = {name: value for name, value in (("listen", listen), ("replica", replica)) if value}
+    return parse_config({**document, **own})
 
 
 def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
@@ -164,6 +170,7 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         limits=_limits(_object(document, "limits", {})),
         shared_memory=document.get("shared_memory") is True,
         model_control=document.get("model_control") is True,
+        platform_sha256=_text(document, "platform_sha256", ""),
         models=models,
     )
 
