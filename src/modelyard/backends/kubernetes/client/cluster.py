@@ -37,9 +37,7 @@ class Cluster:
     def __init__(self, access: Access) -> None:
         raise NotImplementedError
 
-    async def get(
-        self, kind: Kind, name: str, *, namespace: str = "", subresource: str = ""
-    ) -> Manifest:
+    async def get(self, kind: Kind, name: str, *, namespace: str = "", subresource: str = "") -> Manifest:
         """One object; raises NotFound."""
         raise NotImplementedError
 
@@ -59,7 +57,9 @@ class Cluster:
         """Make these fields so, and own them (server-side apply, strict about unknown fields)."""
         raise NotImplementedError
 
-    async def create(self, manifest: Manifest, *, manager: str = "modelyard", dry_run: bool = False) -> Manifest:
+    async def create(
+        self, manifest: Manifest, *, manager: str = "modelyard", dry_run: bool = False
+    ) -> Manifest:
         """Make a new object; raises Exists. One that an unanswered try of ours made is a success."""
         raise NotImplementedError
 
