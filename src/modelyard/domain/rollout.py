@@ -204,7 +204,7 @@ def _patience(deployment: Deployment, r: Replica, now: float) -> Iterator[tuple[
     """How many seconds the replica has been in a phase that must end, and how many it may be."""
     loading = deployment.spec.start_timeout_seconds + START_GRACE_SECONDS
     match r.phase:
-        case Phase.STARTING if r.failure is not None and r.failure.reason in failures.WAITING:
+        case Phase.STARTING if r.waits or (r.failure is not None and r.failure.reason in failures.WAITING):
             return
         case Phase.STARTING:
             yield _age(r.started_at, r, now), loading
