@@ -17,6 +17,7 @@ from tests.support.cluster import schemas
 from tests.support.cluster.control import Control, add_node
 from tests.support.cluster.processes.environ import Image
 from tests.support.cluster.processes.kubelet import ProcessKubelet
+from tests.support.cluster.running import serving
 from tests.support.cluster.verbs import Cluster, Options
 from tests.support.cluster.writing import Hand, condition
 
@@ -185,3 +186,22 @@ async def test_a_job_runs_to_its_end(here: Here) -> None:
         return condition(found.get("status", {}), "Complete").get("status") == "True"
 
     await here.until(is_complete)
+
+
+async def test_its_log_is_read_through_the_api_and_followed(here: Here, tmp_path: Path) -> None:
+    code = "import time\nprint('one')\nprint('two')\ntime.sleep(1)\nprint('three')"
+    here.pod("talks", container("python", "-u", "-c", code), restartPolicy="Never")
+    async with serving(here.cluster) as running:
+        running.server.keeper = here.kubelet
+        await here.until(
+            lambda: any(len(log.lines) > 1 for log in here.kubelet.written(here.seen("talks"), "main"))
+        )
+        address = f"{running.url}/api/v1/namespaces/default/pods/talks/log"
+        async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+            assert (await client.get(address, params={"tailLines": "1"})).text == "two\n"
+            followed = (await client.get(address, params={"follow": "true", "timestamps": "true"})).text
+            assert [line.partition(" ")[2] for line in followed.splitlines()] == ["one", "two", "three"]
+            since = followed.splitlines()[1].partition(" ")[0]
+            assert (await client.get(address, params={"sinceTime": since})).text == "two\nthree\n"
+            assert (await client.get(address, params={"previous": "true"})).status_code == 400
+            assert (await client.get(address, params={"container": "other"})).status_code == 400

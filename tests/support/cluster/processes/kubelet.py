@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.cluster.processes.containers import Log
 from tests.support.cluster.processes.environ import Image
 from tests.support.cluster.processes.pods import Pod
 from tests.support.cluster.store import Object
@@ -19,7 +20,7 @@ from tests.support.cluster.writing import Hand, is_leaving
 class ProcessKubelet:
     """Runs every pod that has a node; `images` says what stands for an image, None that it cannot be pulled.
 
-    A server must listen at its pod's address, 127.x.y.z, and not everywhere: all share this machine's network.
+    A server must listen at its pod's address, 127.x.y.z, and not everywhere: all share one network.
     """
 
     hand: Hand
@@ -46,6 +47,12 @@ class ProcessKubelet:
             pod.leave(float(value["metadata"].get("deletionGracePeriodSeconds") or 0))
             if pod.over:
                 self._finish(value)
+
+    def written(self, pod: Object, container: str) -> list[Log]:
+        """What a container wrote, one log for each time that it ran."""
+        here = self.pods.get(pod["metadata"]["uid"])
+        parts = here.parts if here is not None else ()
+        return [log for part in parts if part.spec["name"] == container for log in part.logs]
 
     def _finish(self, value: Object) -> None:
         name = (value["metadata"]["namespace"], value["metadata"]["name"])
