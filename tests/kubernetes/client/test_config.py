@@ -122,7 +122,7 @@ def test_several_files_are_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one" / "config", tmp_path / "two" / "config"
     for path in (one, two):
         path.parent.mkdir()
-    first = document({"certificate-authority": "ca.pem"}, contexts=[], **{"current-context": ""})
+    first = document({"certificate-authority": "ca.pem"}, contexts=[]) | {"current-context": ""}
     one.write_text(yaml.safe_dump(first))
     (one.parent / "ca.pem").write_text("of one")
     two.write_text(yaml.safe_dump(document({"server": "https://ignored"}, {"token": "ignored"})))
@@ -166,7 +166,7 @@ MISTAKES: list[tuple[Any, str, str]] = [
     ("", "", "is not a kubeconfig"),
     ({"clusters": {"a": 1}}, "", "clusters is not a list"),
     ({"clusters": ["a"]}, "", "clusters holds something"),
-    (document(**{"current-context": ""}), "", "no current-context; name one of x"),
+    (document() | {"current-context": ""}, "", "no current-context; name one of x"),
     (document(), "z", "called z, which is none of x"),
     (document(clusters=[]), "", "called c, which is none of none"),
     (document(users=[]), "", "the user of context x .* called u"),

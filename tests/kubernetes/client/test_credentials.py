@@ -257,7 +257,7 @@ async def test_who_we_are_by_certificate(tmp_path: Path) -> None:
 def test_certificates_that_are_none() -> None:
     for bad in ({"ca": "hello"}, {"certificate": Certificate(chain="x", key="y")}):
         with pytest.raises(BackendError, match="not usable"):
-            Cluster(Access(server="https://c", **bad), clock=lambda: 0.0)  # type: ignore[arg-type]
+            Cluster(Access(server="https://c", **bad), clock=lambda: 0.0)
 
 
 async def test_a_proxy_stands_between() -> None:

@@ -36,6 +36,8 @@ class Surroundings:
     dice: Callable[[], float] = random.random
     observer: Observer = field(default_factory=Unobserved)
     limits: Limits = field(default_factory=Limits)
+    wire: httpx2.AsyncBaseTransport | None = None
+    """What carries requests instead of connections of its own."""
     answer_seconds: float = 30.0
     """For one answer."""
     patience_seconds: float = 60.0
@@ -93,6 +95,7 @@ class Transport:
             base_url=access.server,
             auth=auth,
             verify=tls,
+            transport=surroundings.wire,
             proxy=access.proxy or None,
             trust_env=not access.proxy and not _is_here(access.server),
             limits=httpx2.Limits(keepalive_expiry=60.0),
