@@ -11,14 +11,14 @@ from typing import Any
 
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
-from modelyard.backends.memory import MemoryBackend, MemoryEnvironments
+from modelyard.backends.memory import ONE_NODE
 from modelyard.control import applying, operations
 from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Hints
 from modelyard.domain import conditions
 from modelyard.domain.deployment import DeploymentSpec, Key
-from modelyard.domain.errors import ModelyardError
+from modelyard.domain.node import Node
 from modelyard.domain.views import State
 from modelyard.store import deployments
 from tests.control import world as worlds
@@ -29,7 +29,6 @@ from tests.support.cluster.kubelets import Part
 from tests.support.cluster.server import Server
 from tests.support.cluster.verbs import Cluster
 from tests.support.cluster.verbs import Options as Verb
-from tests.support.gateway import MemoryGateway
 from tests.support.inline import InlineDatabase
 from tests.support.virtual import clock
 
@@ -39,6 +38,13 @@ KINDS = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "P
 _PERIOD = 0.1
 _PACE = loops.Pace(lease_seconds=2.0)
 _QUICK = Part(starts_after=0.1, ready_after=0.3, stops_after=0.2)
+
+
+class Backend(KubernetesBackend):
+    """With one node for everything."""
+
+    async def nodes(self) -> tuple[Node, ...]:
+        return ONE_NODE
 
 
 class Silent:
@@ -87,14 +93,14 @@ class Plane:
         stage = self.stage
         wire = Wire(stage.server, before=self.before, written=self.written)
         platform = replace(stage.world.platform, hints=Hints(), identity=f"control-{id(self)}")
-        backend = KubernetesBackend(
+        backend: Any = Backend(
             inside.client(stage.server, clock=clock, wire=wire),
             Options(),
             clock=clock,
             changed=lambda key: platform.hint("deployment", str(key)),
         )
         fronts: Any = Silent()
-        backend._fronts = backend._replicas._fronts = fronts  # noqa: SLF001 - no sockets here
+        backend._fronts = backend._replicas._fronts = fronts
         platform = replace(platform, backend=backend)
         try:
             await prepare(platform)
@@ -201,7 +207,11 @@ class Stage:
         deployment = await self.world.deployment()
         status, want = deployment.status, deployment.spec.replicas
         pods = self.objects("Pod")
-        ready = [p for p in pods if _is_ready(p) and names.revision_of(p["metadata"]["labels"]) == deployment.revision]
+        ready = [
+            p
+            for p in pods
+            if _is_ready(p) and names.revision_of(p["metadata"]["labels"]) == deployment.revision
+        ]
         return (
             status.observed_generation == deployment.generation
             and conditions.state(deployment) in (State.RUNNING, State.OFFLINE)
@@ -248,6 +258,3 @@ async def staged(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await database.close()
-
-
-__all__ = ["CHURN", "NAMESPACE", "MemoryBackend", "MemoryEnvironments", "MemoryGateway", "ModelyardError", "Stage", "staged"]
