@@ -39,7 +39,7 @@ class Kind:
         return f"{self.api_version}/{self.plural}"
 
     def path(self, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Where the API serves it; without a name, the collection, and without a namespace, of all of them."""
+        """Where the API serves it; without a name, the collection; without a namespace, that of all."""
         prefix = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         inside = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
         return prefix + inside + "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
