@@ -35,9 +35,8 @@ class Counting:
 @contextlib.asynccontextmanager
 async def client(url: str, **options: Any) -> AsyncIterator[Cluster]:
     """A client of whatever listens there, that does not wait for chance."""
-    cluster = Cluster(
-        Access(server=url), **({"clock": time.time, "dice": lambda: 0.1, "limits": HASTE} | options)
-    )
+    chosen: dict[str, Any] = {"clock": time.time, "dice": lambda: 0.1, "limits": HASTE} | options
+    cluster = Cluster(Access(server=url), **chosen)
     try:
         yield cluster
     finally:

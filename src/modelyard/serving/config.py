@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,8 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.signature import Signature, compile_signature
 from modelyard.serving.batching.policy import AUTO, MODES
 from modelyard.serving.errors import ConfigInvalid
+
+_FILLED = "$(MODELYARD_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +59,9 @@ class WorkerConfig:
     """How to start the model's processes."""
 
     interpreter: str
+    """Python program; this process's own when the document names none."""
     package: str
-    """Directory of the package `modelyard_worker`."""
+    """Directory of the package `modelyard_worker`; the installed one when the document names none."""
     count: int = 1
     config: Mapping[str, Any]
     """What becomes worker.json."""
@@ -150,7 +156,7 @@ def read_config(path: Path, *, listen: str = "", replica: str = "") -> ReplicaCo
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{path.name} must be an object")
     own = {name: value for name, value in (("listen", listen), ("replica", replica)) if value}
-    return parse_config({**document, **own})
+    return parse_config({**_filled(document, os.environ), **own})
 
 
 def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
@@ -173,6 +179,18 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         platform_sha256=_text(document, "platform_sha256", ""),
         models=models,
     )
+
+
+def _filled(value: Any, environ: Mapping[str, str]) -> Any:
+    """With `$(MODELYARD_…)` at the beginning of texts replaced from the environment, as pods write it."""
+    if isinstance(value, dict):
+        return {name: _filled(each, environ) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, environ) for each in value]
+    if not isinstance(value, str) or not value.startswith(_FILLED):
+        return value
+    name, _, rest = value.removeprefix("$(").partition(")")
+    return environ[name] + rest if name in environ else value
 
 
 def _model(document: Mapping[str, Any]) -> ModelConfig:
@@ -215,17 +233,31 @@ def _inline(document: Any) -> InlineConfig | None:
 
 def _worker(document: Mapping[str, Any]) -> WorkerConfig:
     return WorkerConfig(
-        interpreter=_text(document, "interpreter", path="worker."),
-        package=_text(document, "package", path="worker."),
+        interpreter=_text(document, "interpreter", "", path="worker.") or sys.executable,
+        package=_text(document, "package", "", path="worker.") or _guest_host(),
         count=max(1, int(_number(document, "count", 1, path="worker."))),
         config=_object(document, "config", path="worker."),
-        env={str(key): str(value) for key, value in _object(document, "env", {}, path="worker.").items()},
+        env=_inherited(document)
+        | {str(key): str(value) for key, value in _object(document, "env", {}, path="worker.").items()},
         cwd=_text(document, "cwd", "/", path="worker."),
         load_timeout_seconds=_number(document, "load_timeout_seconds", 120.0, path="worker."),
         hang_timeout_seconds=_number(document, "hang_timeout_seconds", 10.0, path="worker."),
         memory_bytes=int(_number(document, "memory_bytes", 0, path="worker.")),
         known_bytes=int(_number(document, "known_bytes", 0, path="worker.")),
     )
+
+
+def _inherited(document: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of this process, where it was made for the model, as a container's is."""
+    return dict(os.environ) if document.get("inherit_env") is True else {}
+
+
+def _guest_host() -> str:
+    """Directory of the installed guest's host; found, never imported."""
+    spec = importlib.util.find_spec("modelyard_worker")
+    if spec is None or spec.origin is None:
+        raise ConfigInvalid("worker.package: modelyard_worker is not installed beside this program")
+    return os.path.dirname(spec.origin)
 
 
 def _limits(document: Mapping[str, Any]) -> Limits:

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from modelyard.backends import documents
 from modelyard.backends.base import Answer, Launch, LogLine, Shell, Task, Terminal
-from modelyard.backends.local import asking, documents, environment, isolation, logs, nodes, shell
+from modelyard.backends.local import asking, environment, isolation, logs, nodes, shell
 from modelyard.backends.local import task as tasks
 from modelyard.backends.local.nodes import Capacity
 from modelyard.backends.local.options import Options
