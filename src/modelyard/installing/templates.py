@@ -9,10 +9,13 @@ from typing import Any
 from modelyard.installing.tree import (
     NAMESPACE,
     All,
+    Base64,
     Condition,
     Equals,
     Given,
     Not,
+    Some,
+    Spread,
     Text,
     Tree,
     Value,
@@ -80,6 +83,10 @@ def _item(tree: Tree, depth: int, defaults: Mapping[str, Any]) -> Iterator[str]:
                 yield "{{- else }}"
                 yield from _item(otherwise, depth, defaults)
             yield "{{- end }}"
+        case Spread(name):
+            yield f"{{{{- with {_path(name)} }}}}"
+            yield f"{{{{- toYaml . | nindent {depth} }}}}"
+            yield "{{- end }}"
         case Mapping() | list() if tree:
             # The dash stands alone, so that the first key may be under a condition.
             yield f"{' ' * depth}-"
@@ -94,6 +101,8 @@ def _scalar(tree: Tree, depth: int, defaults: Mapping[str, Any]) -> str:
             return f"{{{{ {_path(name)} | quote }}}}"
         case Value(name):
             return _hole(name, look(defaults, name), depth)
+        case Base64(name):
+            return f"{{{{ {_path(name)} | b64enc | quote }}}}"
         case Text(pattern):
             texts = [
                 json.dumps(part) if fixed else _printed(part, defaults) for fixed, part in pieces(pattern)
@@ -132,6 +141,8 @@ def _condition(condition: Condition) -> str:
             return f"not ({_condition(other)})"
         case All(conditions):
             return "and " + " ".join(f"({_condition(each)})" for each in conditions)
+        case Some(conditions):
+            return "or " + " ".join(f"({_condition(each)})" for each in conditions)
 
 
 def _path(name: str) -> str:

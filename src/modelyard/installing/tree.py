@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +25,20 @@ class Text:
     """A string of pieces, some of them holes: `{images.registry}/serving:{images.tag}`."""
 
     pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base64:
+    """The value of this dotted name as Secrets hold it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """In a list: every entry of the value of this dotted name, which is a list."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,14 @@ class All:
     conditions: tuple[Condition, ...]
 
 
-Condition: TypeAlias = "Given | Equals | Not | All"
+@dataclass(frozen=True, slots=True)
+class Some:
+    """True when at least one is."""
+
+    conditions: tuple[Condition, ...]
+
+
+Condition: TypeAlias = "Given | Equals | Not | All | Some"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +90,7 @@ class When:
 
 
 Scalar: TypeAlias = "str | int | bool | None"
-Tree: TypeAlias = "Scalar | Value | Text | When | Mapping[str, Tree] | list[Tree]"
+Tree: TypeAlias = "Scalar | Value | Text | Base64 | Spread | When | Mapping[str, Tree] | list[Tree]"
 """None stands for nothing: an entry of a mapping or a list that is not there."""
 
 
@@ -79,15 +101,24 @@ def filled(tree: Tree, values: Mapping[str, Any]) -> Any:
             return look(values, name)
         case Text(pattern):
             return "".join(part if fixed else _plain(look(values, part)) for fixed, part in pieces(pattern))
+        case Base64(name):
+            return base64.b64encode(str(look(values, name)).encode()).decode()
         case When(condition, then, otherwise):
             return filled(then if holds(condition, values) else otherwise, values)
         case Mapping():
             found = {key: filled(each, values) for key, each in tree.items()}
             return {key: each for key, each in found.items() if each is not None}
         case list():
-            return [each for each in (filled(entry, values) for entry in tree) if each is not None]
+            return [each for entry in tree for each in _entries(entry, values) if each is not None]
         case _:
             return tree
+
+
+def _entries(entry: Tree, values: Mapping[str, Any]) -> list[Any]:
+    """What an entry of a list becomes: one, or as many as a value has."""
+    if isinstance(entry, Spread):
+        return list(look(values, entry.name))
+    return [filled(entry, values)]
 
 
 def holds(condition: Condition, values: Mapping[str, Any]) -> bool:
@@ -101,6 +132,8 @@ def holds(condition: Condition, values: Mapping[str, Any]) -> bool:
             return not holds(other, values)
         case All(conditions):
             return all(holds(each, values) for each in conditions)
+        case Some(conditions):
+            return any(holds(each, values) for each in conditions)
 
 
 def pieces(pattern: str) -> list[tuple[bool, str]]:
