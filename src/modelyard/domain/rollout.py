@@ -198,6 +198,8 @@ def _patience(deployment: Deployment, r: Replica, now: float) -> Iterator[tuple[
     """How many seconds the replica has been in a phase that must end, and how many it may be."""
     loading = deployment.spec.start_timeout_seconds + START_GRACE_SECONDS
     match r.phase:
+        case Phase.STARTING if r.waits:
+            return
         case Phase.STARTING:
             yield _age(r.started_at, r, now), loading
         case Phase.UNREADY if r.failure is not None and r.failure.reason == READINESS_FAILED:

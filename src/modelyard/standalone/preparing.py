@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import formats
-from modelyard.backends.base import Guest, Launch, Task, TaskKind
 from modelyard.backends import documents
+from modelyard.backends.base import Guest, Launch, Task, TaskKind
 from modelyard.backends.local import environment
 from modelyard.backends.local.backend import LocalBackend, guest_host
 from modelyard.control import pipelines, reading, trials, validation
