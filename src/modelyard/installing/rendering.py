@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
@@ -64,6 +66,11 @@ def manifests(chosen: Values) -> tuple[Manifest, ...]:
         for each in documents()
         if each.condition is None or holds(each.condition, plain)
     )
+
+
+def render(files: Iterable[Path], assignments: Iterable[str]) -> str:
+    """The manifests for values of files and words, as YAML. Raises Invalid for wrong values."""
+    return as_yaml(manifests(values.load(files, assignments)))
 
 
 def as_yaml(objects: tuple[Manifest, ...]) -> str:
