@@ -15,7 +15,7 @@ import orjson
 import uvloop
 
 from modelyard.serving.config import ReplicaConfig, read_config
-from modelyard.serving.errors import ConfigInvalid
+from modelyard.serving.errors import ConfigInvalid, Failure
 from modelyard.serving.front import Front
 
 _PR_SET_PDEATHSIG = 1
@@ -34,10 +34,14 @@ async def serve(config: ReplicaConfig, *, last_words: str = "") -> int:
     gc.set_threshold(20_000, 20, 20)
     status = await front.run()
     if status and last_words and front.failure is not None:
-        with contextlib.suppress(OSError), open(last_words, "wb") as file:
-            said = front.failure._asdict() | {"message": front.failure.message[:_MOST_LAST_WORDS]}
-            file.write(orjson.dumps(said))
+        _say(front.failure, last_words)
     return status
+
+
+def _say(failure: Failure, last_words: str) -> None:
+    said = failure._asdict() | {"message": failure.message[:_MOST_LAST_WORDS]}
+    with contextlib.suppress(OSError), open(last_words, "wb") as file:
+        file.write(orjson.dumps(said))
 
 
 def main() -> int:

@@ -36,8 +36,8 @@ class Assignment:
 def assign(wanted: Sequence[str], pods: Iterable[Held]) -> Assignment:
     """Who is who.
 
-    A pod keeps its name for life. One that was named and is not wanted any more never becomes another replica:
-    it was drained, or it failed. New pods get the names that have none, the oldest first.
+    A pod keeps its name for life. One that was named and is not wanted any more never becomes another
+    replica: it was drained, or it failed. New pods get the names that have none, the oldest first.
     """
     ordered = sorted(pods, key=lambda held: (held.created, held.pod))
     staying = [held for held in ordered if not held.leaving]

@@ -25,6 +25,11 @@ TAKES_REQUESTS = "modelyard.dev/takes-requests"
 WORKLOAD = "modelyard.dev/workload"
 """Label of a pod: `service`, `test`, `batch` and the like; network policies select on it."""
 
+TENANT = "modelyard.dev/tenant"
+"""Label of a project's namespace; routes of such may use the gateway."""
+ANCHOR = "modelyard.dev/anchor"
+"""Label of the ConfigMap that everything of a deployment belongs to."""
+
 REPLICAS = "modelyard.dev/replicas"
 """Annotation of a Deployment: the wanted replicas' names, JSON."""
 LAUNCH = "modelyard.dev/launch"

@@ -21,9 +21,9 @@ Admit = Callable[[Exchange], None]
 def admission(sha256: str) -> Admit:
     """Who may ask; the result raises Problem for anybody else.
 
-    The gateway says of every request that it forwards where it came from, and takes from clients what they say
-    about it; so a request without a word of it was made at the replica itself. Where others reach that, the
-    platform shows a token, of which the replica knows the digest.
+    The gateway says of every request that it forwards where it came from, and takes from clients what they
+    say about it; so a request without a word of it was made at the replica itself. Where others reach that,
+    the platform shows a token, of which the replica knows the digest.
     """
 
     def admit(exchange: Exchange) -> None:

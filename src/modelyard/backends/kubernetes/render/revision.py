@@ -29,6 +29,14 @@ VARIANT = ".variant"
 """Folder of the compiled variant, below the model's."""
 
 
+def namespace(desired: Desired) -> Manifest:
+    """Where the project's objects live; its pods must be restricted."""
+    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: desired.launch.key.project}
+    security = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": desired.namespace, "labels": {**found, **security, names.TENANT: "true"}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
 def account(desired: Desired) -> Manifest:
     """Who the project's replicas are to the cluster: nobody, with nothing to ask."""
     return {
@@ -40,7 +48,7 @@ def account(desired: Desired) -> Manifest:
 def anchor(desired: Desired) -> Manifest:
     """What all objects of the deployment belong to: when it goes, they go, whoever is left to see to it."""
     key = desired.launch.key
-    return _head(CONFIG_MAP, names.anchor_name(key), desired, names.labels(key)) | {
+    return _head(CONFIG_MAP, names.anchor_name(key), desired, {**names.labels(key), names.ANCHOR: "true"}) | {
         "data": {"project": key.project, "service": key.service}
     }
 
