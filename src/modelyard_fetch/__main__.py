@@ -25,4 +25,7 @@ def bootstrap() -> None:
 
 if __name__ == "__main__":
     bootstrap()
-    sys.exit(importlib.import_module("modelyard_fetch.commands").main(sys.argv[1:]))
+    code = importlib.import_module("modelyard_fetch.commands").main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads that still wait for an answer hold nothing up

@@ -89,7 +89,9 @@ def _url(given: Dict[str, Any], where: str, base: str, sha256: str) -> str:
     except ValueError:
         right = False
     if not right:
-        raise Failed(outcome.USAGE, where + ".url must be http://, https:// or s3://, or `base` must be given")
+        raise Failed(
+            outcome.USAGE, where + ".url must be http://, https:// or s3://, or `base` must be given"
+        )
     return str(url)
 
 
@@ -100,6 +102,8 @@ def _distinct(entries: Tuple[Entry, ...]) -> None:
         raise Failed(outcome.USAGE, "the manifest names a path twice")
     for path in paths:
         parts = path.split("/")
-        above = next(("/".join(parts[:n]) for n in range(1, len(parts)) if "/".join(parts[:n]) in paths), None)
+        above = next(
+            ("/".join(parts[:n]) for n in range(1, len(parts)) if "/".join(parts[:n]) in paths), None
+        )
         if above:
             raise Failed(outcome.USAGE, "`%s` lies below `%s`, which is a file" % (path, above))

@@ -33,7 +33,9 @@ REASONS = {
 }
 TERMINATION_LOG = "/dev/termination-log"
 """Where Kubernetes reads why a container ended."""
-_SECRETS = re.compile(r"(?i)(bearer\s+)\S+|(://)[^/@\s]+@|([?&](?:x-amz-[a-z-]+|token|signature|sig)=)[^&\s]+")
+_SECRETS = re.compile(
+    r"(?i)(bearer\s+)\S+|(://)[^/@\s]+@|([?&](?:x-amz-[a-z-]+|token|signature|sig)=)[^&\s]+"
+)
 
 
 class Failed(Exception):

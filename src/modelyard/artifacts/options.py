@@ -23,6 +23,6 @@ class StoreOptions:
     ca_file: str = ""
     """Certificate of the authority that signed the server's, when it is not a public one."""
     credentials_file: str = ""
-    """File with the lines `access_key_id=…`, `secret_access_key=…` and, if there is one, `session_token=…`."""
+    """File with the lines `access_key_id=…` and `secret_access_key=…`, perhaps `session_token=…`."""
     cache: str = ""
     """Directory for what is read from a bucket; empty is `artifacts` in the data directory."""
