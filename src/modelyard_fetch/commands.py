@@ -25,7 +25,7 @@ def main(argv: List[str]) -> int:
         else:
             fetching.fetch(fetching.Wanted.of(options))
     except Failed as failed:
-        outcome.tell(failed.code, failed.message, options.termination_log)
+        outcome.tell(failed.code, failed.message, options.last_words)
         return failed.code
     except KeyboardInterrupt:
         print("modelyard-fetch: stopped; what has arrived is kept", file=sys.stderr, flush=True)
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--ca-file", default="", help="certificate of the authority to trust as well")
     files.add_argument("--parallel", type=int, default=4, help="how many requests run at once")
     files.add_argument("--attempts", type=int, default=8, help="tries without a byte before giving up")
-    files.add_argument("--termination-log", default="", help="file that gets the reason of a failure")
+    files.add_argument("--last-words", default="", help="file that gets the reason of a failure")
     made = commands.add_parser("environment", help="make an environment from a hash-locked list of packages")
     made.add_argument("--requirements", required=True, help="the lock: pinned packages with their hashes")
     made.add_argument("--into", required=True, help="directory of the environment, below a volume")
@@ -59,5 +59,5 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--offline", action="store_true", help="use the wheels and the cache only")
     made.add_argument("--cache", default="", help="directory of uv's cache that pods share")
     made.add_argument("--uv", default="", help="program; else what `uv` is on PATH or as a package")
-    made.add_argument("--termination-log", default="", help="file that gets the reason of a failure")
+    made.add_argument("--last-words", default="", help="file that gets the reason of a failure")
     return parser

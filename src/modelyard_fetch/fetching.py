@@ -138,7 +138,7 @@ class _Transfer:
     def __init__(self, remote: Remote, directory: str, entries: List[Entry]) -> None:
         self._remote = remote
         self._parts = {e.sha256: Part(directory, e.sha256, e.size) for e in entries}
-        self._urls = {entry.sha256: entry.url for entry in entries}
+        self._entries = {entry.sha256: entry for entry in entries}
         self._total = sum(entry.size for entry in entries)
         self._stop = threading.Event()
         self._bytes = 0
@@ -205,12 +205,12 @@ class _Transfer:
             except NoRanges:
                 failures += 1
                 again = Again("the connection broke, and the server cannot go on in the middle")
-                self._remote.pause(failures, again, self._urls[part.sha256])
+                self._remote.pause(failures, again, self._entries[part.sha256].url)
         if not self._stop.is_set():
             part.arrived(*(number for number, _, _ in part.pieces()))
 
     def _counted(self, part: Part, start: int, end: int) -> Iterator[bytes]:
-        for data in self._remote.read(self._urls[part.sha256], start, end, part.size):
+        for data in self._remote.read(self._entries[part.sha256], start, end):
             if self._stop.is_set():
                 return
             self._bytes += len(data)

@@ -1,9 +1,10 @@
 """What is to be fetched: a JSON file that the platform writes beside the pod.
 
     {"base": "http://modelyard.modelyard-system:8080/api/v1/artifacts",
-     "files": [{"path": "model.onnx", "size": 1234, "sha256": "…", "url": "s3://bucket/key"}]}
+     "files": [{"path": "model.onnx", "size": 1234, "sha256": "…", "url": "…", "token": "…"}]}
 
-A file without `url` is at `base/SHA256`. The token is sent to the base's own origin and to nobody else.
+A file without `url` is at `base/SHA256`. Its `token` opens just that address; a file without one gets the
+token of the command line, which is sent to the base's own origin and to nobody else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Entry:
     size: int
     sha256: str
     url: str
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def _entry(given: Any, number: int, base: str) -> Entry:
         raise Failed(outcome.USAGE, where + ".size must be a number of bytes")
     if not isinstance(sha256, str) or len(sha256) != 64 or not set(sha256) <= _DIGITS:
         raise Failed(outcome.USAGE, where + ".sha256 must be 64 hex digits")
-    return Entry(_path(given, where), size, sha256, _url(given, where, base, sha256))
+    token = given.get("token", "")
+    if not isinstance(token, str) or not token.isprintable() or not token.isascii():
+        raise Failed(outcome.USAGE, where + ".token is no token")
+    return Entry(_path(given, where), size, sha256, _url(given, where, base, sha256), token)
 
 
 def _path(given: Dict[str, Any], where: str) -> str:

@@ -53,11 +53,11 @@ def plain(text: str) -> str:
     return " ".join(hidden.split())[:1000]
 
 
-def tell(code: int, message: str, termination_log: Optional[str]) -> None:
+def tell(code: int, message: str, last_words: Optional[str]) -> None:
     """Say why it ended, on stderr and where the kubelet looks."""
     line = "%s: %s" % (REASONS.get(code, "Failed"), plain(message))
     print("modelyard-fetch: " + line, file=sys.stderr, flush=True)
-    path = termination_log or (TERMINATION_LOG if os.path.exists(TERMINATION_LOG) else "")
+    path = last_words or (TERMINATION_LOG if os.path.exists(TERMINATION_LOG) else "")
     if not path:
         return
     try:

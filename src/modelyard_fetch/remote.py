@@ -15,6 +15,7 @@ from typing import Callable, Dict, Iterator, Mapping, Optional
 from urllib.parse import urlsplit
 
 from modelyard_fetch import outcome, sigv4
+from modelyard_fetch.manifest import Entry
 from modelyard_fetch.outcome import Failed
 
 CHUNK = 256 * 1024
@@ -89,15 +90,15 @@ class Remote:
             context.load_verify_locations(self.ca_file)
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
 
-    def read(self, url: str, start: int, end: int, size: int) -> Iterator[bytes]:
-        """Bytes `start` to `end` (exclusive) of a file that has `size`; goes on where a connection broke.
+    def read(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+        """Bytes `start` to `end` (exclusive) of a file; goes on where a connection broke.
 
         Raises Failed when the server's answer is final or patience ends, NoRanges when it has no ranges.
         """
         at, failures = start, 0
         while True:
             try:
-                for data in self._once(url, at, end, size):
+                for data in self._once(entry, at, end):
                     at, failures = at + len(data), 0
                     yield data
                 if at >= end:
@@ -105,7 +106,7 @@ class Remote:
                 raise Again("the connection ended %d bytes early" % (end - at))
             except Again as again:
                 failures += 1
-                self.pause(failures, again, url)
+                self.pause(failures, again, entry.url)
 
     def pause(self, failures: int, again: Again, url: str) -> None:
         """Wait before the next try; raises Failed when there were enough."""
@@ -116,11 +117,11 @@ class Remote:
         backoff = min(30.0, 0.5 * 2.0**failures) * (0.5 + self.chance() / 2)
         self.sleep(backoff if asked is None else min(asked, _LONGEST_WAIT))
 
-    def _once(self, url: str, at: int, end: int, size: int) -> Iterator[bytes]:
-        request = self._request(url, at, end, size)
+    def _once(self, entry: Entry, at: int, end: int) -> Iterator[bytes]:
+        request, url = self._request(entry, at, end), entry.url
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
-                _check_range(response, at, end, size, url)
+                _check_range(response, at, end, entry)
                 yield from _pieces(response, end - at)
         except urllib.error.HTTPError as error:
             with error:
@@ -134,7 +135,8 @@ class Remote:
         except _BROKEN as error:
             raise Again(str(error) or type(error).__name__) from None
 
-    def _request(self, url: str, at: int, end: int, size: int) -> urllib.request.Request:
+    def _request(self, entry: Entry, at: int, end: int) -> urllib.request.Request:
+        url, size = entry.url, entry.size
         part = {"Range": "bytes=%d-%d" % (at, end - 1)} if (at, end) != (0, size) else {}
         if url.startswith("s3://"):
             address = self.s3.address(url)
@@ -143,8 +145,9 @@ class Remote:
             headers = sigv4.headers(keys, split.netloc, split.path, self.now(), part) if keys else part
         else:
             address, headers = url, dict(part)
-            if self.token and _origin(url) == _origin(self.base):
-                headers["Authorization"] = "Bearer " + self.token
+            token = entry.token or (self.token if _origin(url) == _origin(self.base) else "")
+            if token:
+                headers["Authorization"] = "Bearer " + token
         plain = {"Accept-Encoding": "identity", **part}
         request = urllib.request.Request(address, headers=plain)  # noqa: S310 - the manifest allows HTTP only
         for name in headers.keys() - part.keys():  # a redirect to another server takes no secrets along
@@ -180,7 +183,8 @@ def _pieces(response: http.client.HTTPResponse, left: int) -> Iterator[bytes]:
             since, brought = time.monotonic(), 0
 
 
-def _check_range(response: http.client.HTTPResponse, at: int, end: int, size: int, url: str) -> None:
+def _check_range(response: http.client.HTTPResponse, at: int, end: int, entry: Entry) -> None:
+    url, size = entry.url, entry.size
     if response.status == 200:
         length = response.headers.get("Content-Length")
         if length is not None and length.isdigit() and int(length) != size:

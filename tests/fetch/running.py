@@ -27,7 +27,7 @@ def manifest(directory: Path, files: list[dict[str, object]], **more: object) ->
 def command(manifest: Path, into: Path, *more: str) -> list[str]:
     return [
         sys.executable, "-I", PROGRAM, "--manifest", str(manifest), "--into", str(into),
-        "--termination-log", str(manifest.with_name("termination")), *more,
+        "--last-words", str(manifest.with_name("termination")), *more,
     ]  # fmt: skip
 
 

@@ -162,6 +162,8 @@ def test_the_token_goes_to_the_base_and_to_no_other_server(tmp_path: Path, into:
         assert run(wanted, into, env={"MODELYARD_FETCH_TOKEN": "mya_secret"})[0] == outcome.OK
         assert [each[2] for each in other.asked] == ["", ""]
     assert server.asked[0][2] == "Bearer mya_secret"
+    files = [entry("d", SMALL, url=f"{server.url}/a/{sha(SMALL)}", token="mya_secret")]
+    assert run(manifest(tmp_path, files), into)[0] == outcome.OK
     server.token = "other"
     code, said = run(
         manifest(tmp_path, [entry("c", BIG)], base=f"{server.url}/a"), into, "--token-file", str(secret)
@@ -264,6 +266,7 @@ def test_a_path_that_escapes_is_refused_by_the_manifest(path: str) -> None:
         ({"files": [{**entry("a", b""), "sha256": "XYZ"}]}, "64 hex digits"),
         ({"files": [entry("a", b"")]}, "url must be"),
         ({"files": [entry("a", b"", url="file:///etc/passwd")]}, "url must be"),
+        ({"files": [entry("a", b"", url="http://x/a", token="a\nb: c")]}, "token"),
         ({"base": "http://x", "files": [entry("a", b""), entry("a", b"")]}, "twice"),
         ({"base": "http://x", "files": [entry("a", b""), entry("a/b", b"")]}, "lies below"),
     ],
