@@ -20,6 +20,7 @@ from modelyard.cli import (
     models,
     resources,
     rollouts,
+    router,
     serve,
     services,
     shell,
@@ -51,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    up, serve, models, services, lifecycle, rollouts, shell,
+    up, serve, router, models, services, lifecycle, rollouts, shell,
     config, access, certificate, deployments, traffic, resources, install,
 ):  # fmt: skip
     module.add_to(app)
