@@ -54,6 +54,11 @@ class LocalArtifacts:
         with disk.explained("laying out a model's files"):
             return await asyncio.to_thread(self._tree, tuple(files))
 
+    async def size(self, sha256: str) -> int | None:
+        """How many bytes the content of that checksum has; None when it is not here."""
+        with disk.explained("looking for a file"):
+            return await asyncio.to_thread(self._size, sha256)
+
     async def read(self, file: File) -> AsyncIterator[bytes]:
         """Yield the file's bytes in chunks of at most 1 MiB.
 
@@ -77,6 +82,25 @@ class LocalArtifacts:
         if held:
             yield held
 
+    async def read_range(self, file: File, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` to before `end`; only who has all of them can check the sum."""
+        with disk.explained(f"reading `{file.path}`"):
+            handle = await asyncio.to_thread(self._open, file)
+            try:
+                while start < end:
+                    data = await asyncio.to_thread(os.pread, handle, min(disk.CHUNK, end - start), start)
+                    if not data:
+                        raise _short(file)
+                    start += len(data)
+                    yield data
+            finally:
+                os.close(handle)
+
+    async def contents(self) -> frozenset[str]:
+        """The checksum of everything that is stored, wanted or not."""
+        with disk.explained("listing what is stored"):
+            return await asyncio.to_thread(sweeping.contents, self._root)
+
     async def verify(self, files: Sequence[File]) -> None:
         """Read every file and compare checksums. Raises Refused with the file's name and both of them."""
         for file in files:
@@ -92,6 +116,9 @@ class LocalArtifacts:
         """
         with disk.explained("clearing up"):
             return await asyncio.to_thread(sweeping.sweep, self._root, in_use, now)
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
 
     def _new_staging(self) -> tuple[Path, int]:
         """Make a place for an upload, with a lock on it that says that its process lives."""
@@ -133,6 +160,12 @@ class LocalArtifacts:
             return os.open(self._blob(file.sha256), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise _missing(file) from None
+
+    def _size(self, sha256: str) -> int | None:
+        try:
+            return self._blob(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def _verify(self, file: File) -> None:
         blob = self._blob(file.sha256)
@@ -207,6 +240,10 @@ def _missing(file: File) -> Refused:
         f"ArtifactCorrupt: file `{file.path}` (sha256 {file.sha256}) is missing from the store; publish "
         f"it again"
     )
+
+
+def _short(file: File) -> Refused:
+    return Refused(f"ArtifactCorrupt: file `{file.path}` (sha256 {file.sha256}) is shorter than it was")
 
 
 def _compare(file: File, size: int, found: str) -> None:

@@ -26,6 +26,11 @@ def sweep(root: Path, in_use: frozenset[str], now: float) -> int:
     return removed
 
 
+def contents(root: Path) -> frozenset[str]:
+    """The checksums of all stored files."""
+    return frozenset(blob.name for folder in _entries(root / BLOBS) for blob in _entries(folder))
+
+
 def _entries(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
