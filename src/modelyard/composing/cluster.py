@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+from modelyard import __version__
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
@@ -143,8 +144,8 @@ def _images(wanted: Kubernetes) -> Images:
         return image or default
 
     return Images(
-        serving=named(wanted.serving_image, reference(SERVING, registry=wanted.registry)),
-        fetch=named(wanted.fetch_image, reference(FETCH, registry=wanted.registry)),
+        serving=named(wanted.serving_image, reference(SERVING, registry=wanted.registry, tag=__version__)),
+        fetch=named(wanted.fetch_image, reference(FETCH, registry=wanted.registry, tag=__version__)),
         pull_policy=wanted.pull_policy,
         pull_secret=wanted.pull_secret,
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelyard import __version__
-
 REGISTRY = "modelyard"
 """What stands in front of an image's name when nobody says otherwise."""
 
@@ -45,6 +43,6 @@ FETCH = Image(
 IMAGES: tuple[Image, ...] = (CONTROL_PLANE, SERVING, SERVING_CUDA, FETCH)
 
 
-def reference(image: Image, *, registry: str = "", tag: str = __version__) -> str:
+def reference(image: Image, *, registry: str = "", tag: str) -> str:
     """What pods name an image by: `registry.local:5000/modelyard/serving:0.1.0`."""
     return f"{registry or REGISTRY}/{image.name}:{tag}"
