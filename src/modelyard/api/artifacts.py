@@ -49,6 +49,8 @@ async def fetch_file(
     headers = {"etag": etag, "accept-ranges": "bytes", "cache-control": "private, immutable"}
     if ranges.matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
+    if elsewhere := await platform.artifacts.address(file):
+        return Response(status_code=307, headers={"location": elsewhere, "cache-control": "no-store"})
     asked = ranges.choose(range_, file.size) if ranges.still_holds(if_range, etag) else None
     match asked:
         case Beyond():

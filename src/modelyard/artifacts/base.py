@@ -33,6 +33,9 @@ class Artifacts(Protocol):
     def read_range(self, file: File, start: int, end: int) -> AsyncIterator[bytes]:
         """Yield the bytes from `start` to before `end`; only who has all of them can check the sum."""
 
+    async def address(self, file: File) -> str:
+        """Where who may have the file gets it directly, for an hour; empty when only from here."""
+
     async def contents(self) -> frozenset[str]:
         """The checksum of everything that is stored, wanted or not."""
 

@@ -24,5 +24,6 @@ class StoreOptions:
     """Certificate of the authority that signed the server's, when it is not a public one."""
     credentials_file: str = ""
     """File with the lines `access_key_id=…` and `secret_access_key=…`, perhaps `session_token=…`."""
-    cache: str = ""
-    """Directory for what is read from a bucket; empty is `artifacts` in the data directory."""
+    redirect: bool = False
+    """Send pods to the bucket's own server with addresses that are signed for an hour, so that models do not
+    pass through the platform; pods must reach that server."""

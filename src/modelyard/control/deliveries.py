@@ -7,7 +7,6 @@ checksum. A token of a revision is good while the revision is remembered; one of
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -85,18 +84,16 @@ class Couriers:
 def token(master_key: bytes, scope: Mapping[str, Any], subject: str) -> str:
     """What opens one file, or the store, to whom the scope names."""
     words = json.dumps(scope, sort_keys=True, separators=(",", ":")).encode()
-    return f"{PREFIX}{_coded(words)}.{_coded(_mac(master_key, words, subject))}"
+    return _token(master_key, words, subject)
 
 
 def opens(master_key: bytes, secret: str, subject: str, *, now: float) -> Mapping[str, Any]:
     """The scope of a token, if it is for this; raises Unauthenticated."""
-    words, _, mac = secret.removeprefix(PREFIX).partition(".")
     try:
-        plain, given = _decoded(words), _decoded(mac)
-    except (ValueError, binascii.Error):
-        plain, given = b"", b""
-    right = secret.startswith(PREFIX) and hmac.compare_digest(given, _mac(master_key, plain, subject))
-    if not right:
+        plain = _decoded(secret.removeprefix(PREFIX).partition(".")[0])
+    except ValueError:
+        plain = b""
+    if not hmac.compare_digest(secret.encode(errors="replace"), _token(master_key, plain, subject).encode()):
         raise Unauthenticated(
             "the token does not open this file; it is made by the platform for one file only"
         )
@@ -141,8 +138,10 @@ async def write(artifacts: Artifacts, wanted: Sequence[File], into: Path) -> Non
         await files.write(into, file.path, artifacts.read(file))
 
 
-def _mac(master_key: bytes, scope: bytes, subject: str) -> bytes:
-    return hmac.new(master_key, b"artifact\0" + scope + b"\0" + subject.encode(), hashlib.sha256).digest()
+def _token(master_key: bytes, scope: bytes, subject: str) -> str:
+    words = b"artifact\0" + scope + b"\0" + subject.encode()
+    mac = hmac.new(master_key, words, hashlib.sha256).digest()
+    return f"{PREFIX}{_coded(scope)}.{_coded(mac)}"
 
 
 def _coded(data: bytes) -> str:
@@ -150,4 +149,4 @@ def _coded(data: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
