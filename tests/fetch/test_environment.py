@@ -75,7 +75,8 @@ def make(lock: Path, into: Path, *more: str) -> tuple[int, str]:
     uv = str(Path(sys.executable).parent / "uv")
     done = subprocess.run(
         [*alone, sys.executable, "-I", PROGRAM, "environment",
-         "--requirements", str(lock), "--into", str(into), "--uv", uv, "--last-words", str(lock.with_name("words")), *more],
+         "--requirements", str(lock), "--into", str(into), "--uv", uv,
+         "--last-words", str(lock.with_name("words")), *more],
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.artifacts import Artifacts
+from modelyard.artifacts import Artifacts, NoSources, Sources
 from modelyard.backends.base import Backend, Environments
 from modelyard.control.carried import Carried
 from modelyard.control.opened import Shells
@@ -98,6 +98,8 @@ class Platform:
     hints: Hints = field(default_factory=Hints)
     shells: Shells = field(default_factory=Shells)
     """Open in this control plane, and ended with it."""
+    sources: Sources = field(default_factory=NoSources)
+    """From where models are published without an upload."""
     carried: Carried = field(default_factory=Carried)
     """To pods and from tasks."""
 
