@@ -131,7 +131,7 @@ async def _built(home: Path, chosen: settings.Settings) -> AsyncIterator[Rooms]:
         directory=home / "gateway",
         socket_directory=sockets,
         door=door,
-        api_socket=_api_socket(home),
+        api=_api_socket(home),
         domain=chosen.server.domain,
     )
     environments = LocalEnvironments(

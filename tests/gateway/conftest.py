@@ -37,7 +37,7 @@ class Place:
             directory=self.directory,
             socket_directory=self.sockets,
             door=Door(port=self.port, **door),  # type: ignore[arg-type]
-            api_socket=self.sockets / "api.sock",
+            api=self.sockets / "api.sock",
             domain="localhost",
             tuning=Tuning(drain_seconds=drain_seconds, concurrency=2),
         )

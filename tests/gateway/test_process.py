@@ -154,7 +154,7 @@ async def test_a_program_that_is_not_envoy_is_reported_with_what_it_said(place: 
         directory=place.directory,
         socket_directory=place.sockets,
         door=Door(port=place.port),
-        api_socket=place.sockets / "api.sock",
+        api=place.sockets / "api.sock",
         domain="localhost",
         tuning=Tuning(binary="/bin/false"),
     )

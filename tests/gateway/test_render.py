@@ -76,7 +76,7 @@ def clusters_of(action: dict[str, Any]) -> Iterator[str]:
 def a_layout(directory: Path, *, host: str = "127.0.0.1") -> Layout:
     door = Door(host=host, port=8080)
     return layout(
-        directory, directory, door=door, api_socket=directory / "api.sock", domain="localhost", version="1"
+        directory, directory, door=door, api=f"unix:{directory}/api.sock", domain="localhost", version="1"
     )
 
 
@@ -235,7 +235,7 @@ def test_a_door_that_is_no_address_is_refused(host: str, port: int) -> None:
             Path("/run/g"),
             Path("/run/g"),
             door=Door(host=host, port=port),
-            api_socket=Path("/run/api"),
+            api="unix:/run/api",
             domain="localhost",
             version="1",
         )

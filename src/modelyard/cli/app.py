@@ -15,10 +15,12 @@ from modelyard.cli import (
     config,
     context,
     deployments,
+    install,
     lifecycle,
     models,
     resources,
     rollouts,
+    router,
     serve,
     services,
     shell,
@@ -50,8 +52,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    up, serve, models, services, lifecycle, rollouts, shell,
-    config, access, certificate, deployments, traffic, resources,
+    up, serve, router, models, services, lifecycle, rollouts, shell,
+    config, access, certificate, deployments, traffic, resources, install,
 ):  # fmt: skip
     module.add_to(app)
 

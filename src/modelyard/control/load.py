@@ -104,7 +104,8 @@ def _totals(samples: Sequence[Sample]) -> dict[Metric, float]:
     first, last = samples[0], samples[-1]
     totals = {Metric.CONCURRENCY: sum(s.active for s in samples) / len(samples)}
     if last.at > first.at:
-        totals[Metric.QPS] = (last.requests - first.requests) / (last.at - first.at)
+        # Of several routers one may be gone since, and what it counted with it.
+        totals[Metric.QPS] = max(last.requests - first.requests, 0) / (last.at - first.at)
     return totals
 
 

@@ -80,7 +80,7 @@ def _of(tally: Tally) -> dict[str, str]:
     name, _, stage = service.partition("@")
     stage = stage or "production"
     labels = {"project": project, "service": name, "stage": stage, "revision": str(part.revision)}
-    return {**labels, "via": part.via}
+    return {**labels, "via": part.via, **({"router": tally.source} if tally.source else {})}
 
 
 def _histogram(name: str, labels: str, tally: Tally) -> Iterator[str]:

@@ -31,11 +31,13 @@ class Tally:
     """Least microseconds of a bin to count; a bin is as wide as one in the second digit of that."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """Name of a replica to requests that it answered."""
+    source: str = ""
+    """Who counted, where several do: a name that is another one whenever counting begins anew."""
 
     @property
     def name(self) -> str:
         """Tells it from others of one gateway."""
-        return f"{self.route} {self.share} {self.revision}"
+        return f"{self.route} {self.share} {self.revision} {self.source}".rstrip()
 
     @property
     def part(self) -> Part:

@@ -88,6 +88,7 @@ def _document(tally: Tally) -> str:
         "microseconds": tally.microseconds,
         "times": [*tally.times.items()],
         "replicas": tally.replicas,
+        "source": tally.source,
     }
     return orjson.dumps(document).decode()
 

@@ -21,8 +21,8 @@ class Asked:
     body: bytes
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    ends: bool = False
-    """Whether the connection ends with the answer."""
+    goes_on: bool = False
+    """Whether an answer has begun that ends with the script."""
 
     async def answer(self, code: int, body: Any = None, **headers: str) -> None:
         """A whole answer."""
@@ -33,14 +33,15 @@ class Asked:
         await self.writer.drain()
 
     async def begin(self, code: int = 200) -> None:
-        """The head of an answer that goes on until the connection ends."""
-        self.ends = True
-        self.writer.write(f"HTTP/1.1 {code} X\r\nconnection: close\r\n\r\n".encode())
+        """The head of an answer that goes on until the script ends."""
+        self.goes_on = True
+        self.writer.write(f"HTTP/1.1 {code} X\r\ntransfer-encoding: chunked\r\n\r\n".encode())
         await self.writer.drain()
 
     async def more(self, data: bytes) -> None:
         """A piece of such an answer."""
-        self.writer.write(data)
+        if data:
+            self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await self.writer.drain()
 
     def cut(self) -> None:
@@ -65,6 +66,7 @@ async def scripted(
 ) -> AsyncIterator[Scripted]:
     """A server that answers each request by the script."""
     there = Scripted("")
+    tasks: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -72,14 +74,17 @@ async def scripted(
                 asked = await _request(reader, writer)
                 there.asked.append(asked)
                 await script(asked)
-                if writer.is_closing() or asked.ends:
+                if writer.is_closing():
                     return
+                if asked.goes_on:
+                    writer.write(b"0\r\n\r\n")
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        tasks.append(asyncio.current_task())
+        # Whoever is cancelled here ends quietly: the stream's own callback would complain of it.
+        with contextlib.suppress(asyncio.CancelledError):
             await serve(reader, writer)
-        finally:
-            writer.close()
+        writer.close()
 
     server = await asyncio.start_server(guarded, host, 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
@@ -88,6 +93,10 @@ async def scripted(
         yield there
     finally:
         server.close()
+        open_ones = [task for task in tasks if task is not None and not task.done()]
+        for task in open_ones:
+            task.cancel()
+        await asyncio.gather(*open_ones, return_exceptions=True)
 
 
 async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Asked:

@@ -296,6 +296,34 @@ async def test_late_and_doubled_news_is_no_news() -> None:
         assert names(informer) == ["a", "c"]
 
 
+async def test_a_write_of_ours_is_seen_at_once_and_told_once() -> None:
+    async with connected() as (_, cluster), informed(cluster) as (informer, told):
+        await informer.until_synced()
+        informer.put(await cluster.apply(settings("a")))
+        assert (names(informer), told) == (["a"], ["a"])
+        await cluster.apply(settings("b"))
+        await until(lambda: "b" in told)
+        assert told == ["a", "b"]
+
+
+async def test_even_a_mistake_of_ours_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with connected() as (_, cluster):
+        told: list[str] = []
+
+        def changed(namespace: str, name: str) -> None:
+            told.append(name)
+            if told == ["a"]:
+                raise ZeroDivisionError
+
+        async with informed(cluster, changed=changed) as (informer, _told):
+            await informer.until_synced()
+            await cluster.create(settings("a"))
+            await until(lambda: "ZeroDivisionError" in caplog.text)
+            await cluster.create(settings("b"))
+            await until(lambda: told == ["a", "b"])
+            assert names(informer) == ["a", "b"]
+
+
 async def test_secrets_are_followed_without_what_is_in_them() -> None:
     async with connected() as (_, cluster):
         secret = {"apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="}}

@@ -99,6 +99,18 @@ def test_a_write_of_ours_is_known_but_does_not_move_where_to_go_on() -> None:
     assert known.version == "105"
 
 
+def test_a_late_answer_brings_nothing_back() -> None:
+    known = Known()
+    known.put(thing("a", 100))
+    known.remove(thing("a", 102))
+    assert not known.learn(thing("a", 101))
+    known.reset([thing("b", 90)], "110")  # "c" came and went while nobody listened
+    assert not known.learn(thing("c", 105))
+    assert not known.learn(thing("b", 90))
+    assert known.learn(thing("c", 111))
+    assert state(known) == {("a", "b"): "90", ("a", "c"): "111"}
+
+
 def test_only_what_is_asked_for_is_kept() -> None:
     known = Known(metadata_only=True)
     value = thing("a", 1, data={"password": "x"})

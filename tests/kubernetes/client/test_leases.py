@@ -176,7 +176,8 @@ async def test_who_is_cut_off_stops_before_another_begins() -> None:
 
 @on_virtual_time
 async def test_everybody_hears_of_changes() -> None:
-    server, told = Wobbly(4), []
+    server = Wobbly(4)
+    told: list[bool] = []
     one = Leadership(
         server.seen_by("a"), "s", "l", identity="a", clock=virtual.clock, terms=TERMS, changed=told.append
     )

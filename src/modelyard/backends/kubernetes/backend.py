@@ -7,15 +7,22 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Launch
+from modelyard.backends.base import Launch, Outage
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import Manifest, place
+from modelyard.backends.kubernetes.observation import Wish, address, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
+from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError
+from modelyard.domain.tallies import Sample
+
+_PATIENCE_SECONDS = 10.0
+"""A cluster that is not heard of for less is just not quick to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,41 @@ class KubernetesBackend:
             cluster, self._view, self._fronts, settings=options.settings, capabilities=options.capabilities,
             clock=clock,
         )  # fmt: skip
+        self._usage = Usage(cluster, clock=clock)
+        self._clock = clock
         self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def outage(self) -> Outage | None:
+        """Since when something is not heard of, once that has lasted so long that it matters."""
+        since = self._view.stale_since
+        seconds = 0.0 if since is None else asyncio.get_running_loop().time() - since
+        if not self._view.follows or seconds < _PATIENCE_SECONDS:
+            return None
+        why = self._view.trouble or "no answer yet"
+        return Outage(self._clock() - seconds, f"the cluster's API server cannot be read: {why}")
+
+    async def samples(self) -> tuple[Sample, ...]:
+        """What every replica uses, from the metrics API, and what waits in its front."""
+        if self.outage() is not None:
+            return ()
+        await self._view.start()
+        used = await self._usage.read()
+        keys = self._view.keys()
+        found = [(key, *each) for key in keys for each in self._replicas.running(key)]
+        alive = frozenset(str(pod["metadata"]["uid"]) for _, _, pod in found)
+        self._usage.forget(alive)
+        self._fronts.forget(alive)
+        return tuple(
+            await asyncio.gather(
+                *(self._sample(key, wish, pod, used.get(place(pod))) for key, wish, pod in found)
+            )
+        )
+
+    async def _sample(self, key: Key, wish: Wish, pod: Manifest, use: Use | None) -> Sample:
+        uid, here = str(pod["metadata"]["uid"]), address(pod, wish)
+        state = await self._fronts.state(uid, here) if wish.own and here else {}
+        spent = {} if use is None else {uid: self._usage.spent(uid, use)}
+        return sample(Subject(str(key), wish.name, wish.revision, started_at(pod)), state, use, spent)
 
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What the cluster says now, after putting right what names and pods disagree about."""

@@ -11,7 +11,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster, Event, Selecti
 from modelyard.backends.kubernetes.client.refusals import Gone
 from modelyard.backends.kubernetes.kinds import Kind, Manifest, place
 from modelyard.backends.kubernetes.known import Known
-from modelyard.domain.errors import Forbidden, Invalid, ModelyardError, Unavailable
+from modelyard.domain.errors import BackendError, Forbidden, Invalid, ModelyardError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,9 @@ class Informer:
         return self._known.objects.get((namespace, name))
 
     def put(self, value: Manifest) -> None:
-        """What the API answered to a write of ours, so that we see it before its event comes."""
-        self._known.learn(value)
+        """What the API answered to a write of ours: seen and told at once, and its event is no news then."""
+        if self._known.learn(value):
+            self._changed(*place(value))
 
     @property
     def synced(self) -> bool:
@@ -136,6 +137,11 @@ class Informer:
         except ModelyardError as error:
             self._failed(error)
             return error
+        except Exception as error:
+            log.exception("following %s failed", self._wanted.kind.qualified)
+            failure = BackendError(f"following the cluster failed: {error!r}")
+            self._failed(failure)
+            return failure
         return None
 
     async def _can_stream(self) -> bool:

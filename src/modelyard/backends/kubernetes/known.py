@@ -31,10 +31,18 @@ class Known:
     def put(self, new: Manifest) -> bool:
         """An object came or changed; whether that is news."""
         self.saw(new["metadata"].get("resourceVersion"))
-        return self.learn(new)
+        return self._take(new)
 
     def learn(self, new: Manifest) -> bool:
-        """The same from elsewhere than the watch, which has not told all that was before it."""
+        """The same from elsewhere than the watch, which has not told all that was before it.
+
+        What the watch knows nothing of, though it told all up to that version and more, is gone by now.
+        """
+        if place(new) not in self.objects and not _newer(_version(new), _number(self.version)):
+            return False
+        return self._take(new)
+
+    def _take(self, new: Manifest) -> bool:
         name, version = place(new), _version(new)
         before = self.objects.get(name)
         if before is not None and not _newer(version, _version(before)):

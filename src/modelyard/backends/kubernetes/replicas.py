@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from modelyard.backends.kubernetes.kinds import (
     SERVICE,
     Manifest,
 )
-from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge
+from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.render.revision import account, anchor, revision
 from modelyard.backends.kubernetes.render.revision import namespace as namespaced
@@ -94,6 +94,13 @@ class Replicas:
         if not found and not self._view.of(DEPLOYMENT, key):
             await self._forget_all(key)
         return tuple(found)
+
+    def running(self, key: Key) -> Iterator[tuple[Wish, Manifest]]:
+        """Every replica that has a pod with a server in it, without asking anybody."""
+        for each in self._revisions(key):
+            for replica, pod in _pairs(each):
+                if pod is not None and "deletionTimestamp" not in pod["metadata"] and started_at(pod):
+                    yield _wish(each, replica), pod
 
     async def drain(self, key: Key, replica: str) -> None:
         """Take a replica's pod out of its Service. Nothing for one that has no pod, or drains already."""

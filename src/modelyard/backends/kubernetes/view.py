@@ -53,10 +53,20 @@ class View:
             raise BackendError(message, retryable=True, reason="ClusterUnreachable") from None
 
     @property
+    def follows(self) -> bool:
+        """Whether it was begun to follow."""
+        return bool(self._tasks)
+
+    @property
     def stale_since(self) -> float | None:
         """Since when (loop time) something is not heard of; None while all is followed."""
         known = [each.stale_since for each in self._informers.values()]
         return min((since for since in known if since is not None), default=None)
+
+    @property
+    def trouble(self) -> str:
+        """Why something is not heard of; empty while all is followed."""
+        return next((each.trouble for each in self._informers.values() if each.trouble), "")
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """One object, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from modelyard.gateway.base import Certificate, Copies, Door
 from modelyard.gateway.envoy import copies, files, lifecycle, process, publish, render
 from modelyard.gateway.envoy.admin import Admin
 from modelyard.gateway.envoy.door import listening
-from modelyard.gateway.envoy.layout import layout
+from modelyard.gateway.envoy.layout import UNIX, layout
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.gateway.envoy.listener import Scripts
 from modelyard.gateway.envoy.opening import Doors
@@ -27,8 +28,8 @@ class EnvoyGateway:
     """The gateway of one platform; its files are complete, so a restarted Envoy needs nobody's help.
 
     `directory` holds configuration and log, `socket_directory` the admin socket; both stay private
-    to their owner. `api_socket` is where the control plane listens. Raises Invalid for a path too
-    long for a socket and for a door that is not an address.
+    to their owner. `api` is where the control plane listens, a socket or `HOST:PORT`. Raises Invalid for a
+    path too long for a socket and for what is not an address.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class EnvoyGateway:
         directory: Path,
         socket_directory: Path,
         door: Door,
-        api_socket: Path,
+        api: Path | str,
         domain: str,
         tuning: Tuning | None = None,
     ) -> None:
         version = importlib.metadata.version("modelyard")
+        reached = f"{UNIX}{api}" if isinstance(api, Path) else api
         self._layout = layout(
-            directory, socket_directory, door=door, api_socket=api_socket, domain=domain, version=version
+            directory, socket_directory, door=door, api=reached, domain=domain, version=version
         )
         self._tuning = tuning or Tuning()
         self._activator = Keeper(
@@ -149,6 +151,11 @@ class EnvoyGateway:
                 return lifecycle.unavailable(error.message)
             except OSError as error:
                 return lifecycle.unavailable(f"the gateway cannot be started: {error.strerror}")
+
+    async def leave(self) -> None:
+        """Go on serving, and tell clients with every answer that their connections end."""
+        with contextlib.suppress(Unavailable):
+            await self._admin.post("/healthcheck/fail")
 
     async def close(self, *, stop: bool) -> None:
         """Let go of Envoy, which goes on; with `stop`, let requests in flight finish and end it."""

@@ -11,6 +11,8 @@ from typing import NoReturn
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.gateway.base import Door
 
+UNIX = "unix:"
+"""What the address of a socket of this machine begins with."""
 LONGEST_SOCKET_PATH = 99
 """Bytes; the kernel takes 107, and Envoy and others want room."""
 
@@ -24,8 +26,8 @@ class Layout:
     admin_socket: Path
     copies_socket: Path
     """Where copies of requests come by, from the gateway itself."""
-    api_socket: Path
-    """Where the control plane listens."""
+    api: str
+    """Where the control plane listens: `unix:PATH`, or `HOST:PORT` where it is another machine's."""
     hold_socket: Path
     """Where requests for services that sleep go."""
     wake_socket: Path
@@ -86,9 +88,7 @@ class Layout:
         return self.directory / "process.json"
 
 
-def layout(
-    directory: Path, sockets: Path, *, door: Door, api_socket: Path, domain: str, version: str
-) -> Layout:
+def layout(directory: Path, sockets: Path, *, door: Door, api: str, domain: str, version: str) -> Layout:
     """The layout below `directory` and `sockets`; raises Invalid for a path or host that cannot work."""
     directory = directory.absolute()
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
@@ -97,18 +97,31 @@ def layout(
         sockets.absolute() / f"{name}-{digest}.sock" for name in ("copies", "hold", "wake")
     )
     _short("gateway.socket_directory", copies_socket)
-    _short("gateway.api_socket", api_socket)
+    if api.startswith(UNIX):
+        _short("gateway.api_socket", Path(api.removeprefix(UNIX)))
     return Layout(
         directory=directory,
         admin_socket=admin_socket,
         copies_socket=copies_socket,
-        api_socket=api_socket.absolute(),
+        api=_reached(api),
         hold_socket=hold_socket,
         wake_socket=wake_socket,
         door=_checked(door),
         domain=domain.lower(),
         version=version,
     )
+
+
+def _reached(api: str) -> str:
+    """The control plane's address with an absolute path; raises Invalid for what is no address."""
+    if api.startswith(UNIX):
+        return f"{UNIX}{Path(api.removeprefix(UNIX)).absolute()}"
+    host, _, port = api.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        _refuse(
+            "gateway.api", f"must be HOST:PORT, such as modelyard.modelyard-system:8080, got {api[:80]!r}"
+        )
+    return api
 
 
 def _short(field: str, path: Path) -> None:

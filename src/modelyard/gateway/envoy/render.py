@@ -8,6 +8,7 @@ default on Linux, which would be the end of the gateway at some hundred services
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -30,6 +31,8 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HTTP1: Json = {"http_protocol_options": {}}
 _AS_CLIENTS: Json = {"use_downstream_protocol_config": {**_HTTP1, "http2_protocol_options": {}}}
 """Replicas are spoken to in the protocol of the client: gRPC is HTTP/2 all the way."""
+_BY_NAME: Json = {"type": "STRICT_DNS", "dns_lookup_family": "V4_PREFERRED", "dns_refresh_rate": "5s"}
+"""The control plane's name, which may come to mean another address."""
 _HTTP2: Json = {"http2_protocol_options": {}}
 _STATISTICS = (
     rf"^({PREFIX}\..*"
@@ -74,8 +77,11 @@ def certificate(name: str, shown: Certificate) -> Json:
 def clusters(routes: Iterable[Route], layout: Layout) -> Json:
     """One cluster for each share of a route, though several name it; the control plane's; those of copies."""
     present = unique(routes)
-    api = [_endpoint("", f"unix:{layout.api_socket}", 1)]
-    control_plane = _cluster(CONTROL_PLANE, api, "3s", {"explicit_http_config": _HTTP1})
+    control_plane = _cluster(
+        CONTROL_PLANE, [_endpoint("", layout.api, 1)], "3s", {"explicit_http_config": _HTTP1}
+    )
+    if not _is_number(layout.api):
+        control_plane |= _BY_NAME
     seconds = (second(route) for route in present if layout.door.second_port or len(route.ports) > 1)
     shares = {share.name: share for route in (*present, *seconds) for share in route.everywhere}
     mirrored = [_copies(name, layout, calls=calls) for name, calls in copies.ways(present)]
@@ -174,6 +180,17 @@ def _endpoint(replica: str, address: str, weight: int) -> Json:
     # The hostname is what tells which replica an address belongs to when Envoy is asked.
     endpoint = {"hostname": replica, "address": _address(address)}
     return {"endpoint": endpoint, "load_balancing_weight": {"value": weight}}
+
+
+def _is_number(address: str) -> bool:
+    """Whether an address needs no name to be looked up."""
+    if address.startswith("unix:"):
+        return True
+    try:
+        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _address(address: str) -> Json:

@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+import httpx2
+
 from modelyard.backends.base import Shell, Terminal
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client import calls, discovery, shells, watching
@@ -49,11 +51,14 @@ class Cluster:
         dice: Callable[[], float] = random.random,
         observer: Observer | None = None,
         limits: Limits | None = None,
+        wire: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.access = access
         self.observer = observer or Unobserved()
         self.dice = dice
-        surroundings = Surroundings(clock=clock, dice=dice, observer=self.observer, limits=limits or Limits())
+        surroundings = Surroundings(
+            clock=clock, dice=dice, observer=self.observer, limits=limits or Limits(), wire=wire
+        )
         self._transport = Transport(access, surroundings)
 
     async def get(self, kind: Kind, name: str, *, namespace: str = "", subresource: str = "") -> Manifest:

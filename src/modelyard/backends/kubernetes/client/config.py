@@ -16,6 +16,7 @@ from modelyard.domain.errors import FieldError, Invalid
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _FILE = "kubernetes.kubeconfig"
 _CONTEXT = "kubernetes.context"
+_PROXIES = ("http://", "https://", "socks5://", "socks5h://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +217,9 @@ def _access(context: str, cluster: _Entry, user: _Entry) -> Access:
         raise _invalid(
             _FILE, f"{cluster.path}: the server of context {context} is no URL: {server or 'empty'}"
         )
+    proxy = cluster.text("proxy-url")
+    if proxy and not proxy.startswith(_PROXIES):
+        raise _invalid(_FILE, f"{cluster.path}: proxy-url {proxy} is none of {', '.join(_PROXIES)}…")
     if user.value.get("auth-provider"):
         message = "auth-provider was taken out of Kubernetes; use an exec plugin or a token"
         raise _invalid(_FILE, f"{user.path}: the user of context {context} has an {message}")
@@ -228,7 +232,7 @@ def _access(context: str, cluster: _Entry, user: _Entry) -> Access:
         ca=cluster.content("certificate-authority"),
         insecure=bool(cluster.value.get("insecure-skip-tls-verify")),
         tls_server_name=cluster.text("tls-server-name"),
-        proxy=cluster.text("proxy-url"),
+        proxy=proxy,
         compression=not cluster.value.get("disable-compression"),
         certificate=Certificate(chain=chain, key=key) if chain else None,
         token=user.text("token") if not user.text("tokenFile") else "",

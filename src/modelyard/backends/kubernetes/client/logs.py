@@ -108,7 +108,8 @@ async def lines(cluster: Cluster, wanted: Wanted) -> AsyncIterator[Line]:
         except (Unavailable, Invalid, NotFound) as error:
             # A container that has not started yet, or is between two starts, has no log either.
             trouble = error
-        if not wanted.follow or not await _lives(cluster, wanted):
+        broken = isinstance(trouble, Unavailable)  # then the end of a pod that is done was not read yet
+        if not wanted.follow or not (broken or await _lives(cluster, wanted)):
             break
         await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**failures))
         failures = min(failures + 1, 10)

@@ -27,6 +27,7 @@ PROTOCOL = "v5.channel.k8s.io"
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 _PIECE = 32 * 1024
+_BUFFER = 128 * 1024
 _WAITING_OUTPUTS = 256
 _SILENT_SECONDS = 30.0
 _MOST_SILENCES = 3
@@ -172,10 +173,10 @@ class Channel:
     async def _next(self) -> bytes:
         for _ in range(_MOST_SILENCES - 1):
             try:
-                return await self._wire.read(_PIECE, timeout=_SILENT_SECONDS)
+                return await self._wire.read(_BUFFER, timeout=_SILENT_SECONDS)
             except httpcore2.ReadTimeout:
                 await self._raw(Ping())
-        return await self._wire.read(_PIECE, timeout=_SILENT_SECONDS)
+        return await self._wire.read(_BUFFER, timeout=_SILENT_SECONDS)
 
     async def _sort(self, event: Event) -> None:
         match event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +26,7 @@ _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
 _MOST_TRIES = 4
+_LARGE = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Surroundings:
     dice: Callable[[], float] = random.random
     observer: Observer = field(default_factory=Unobserved)
     limits: Limits = field(default_factory=Limits)
+    wire: httpx2.AsyncBaseTransport | None = None
+    """What carries requests instead of connections of its own."""
     answer_seconds: float = 30.0
     """For one answer."""
     patience_seconds: float = 60.0
@@ -93,6 +97,7 @@ class Transport:
             base_url=access.server,
             auth=auth,
             verify=tls,
+            transport=surroundings.wire,
             proxy=access.proxy or None,
             trust_env=not access.proxy and not _is_here(access.server),
             limits=httpx2.Limits(keepalive_expiry=60.0),
@@ -112,7 +117,7 @@ class Transport:
             came = await self._try(call)
             tries += 1
             if isinstance(came, Answer) and came.code < 300:
-                return _decoded(came.content)
+                return decoded(came.content)
             wait = pause(call, came, tries, self._with.dice())
             if wait is None or now() + wait > end:
                 raise self._error(came, unsure=unsure)
@@ -212,11 +217,21 @@ class Transport:
         return error
 
 
-def _decoded(content: bytes) -> Any:
+def decoded(content: bytes) -> Any:
+    """The document in an answer.
+
+    What is large makes so many objects that collecting garbage meanwhile would take longer than decoding.
+    """
+    paused = len(content) > _LARGE and gc.isenabled()
+    if paused:
+        gc.disable()
     try:
         return orjson.loads(content) if content else {}
     except orjson.JSONDecodeError:
         raise Unavailable("the cluster's API server answered with something that is not JSON") from None
+    finally:
+        if paused:
+            gc.enable()
 
 
 def _words(error: BaseException) -> str:

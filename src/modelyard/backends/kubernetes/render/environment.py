@@ -10,7 +10,7 @@ from modelyard.domain import texts
 
 MODELS = "/models"
 CONFIG = "/config"
-WORK = "/work"
+WORK = "/home/modelyard"
 RUN = "/run/modelyard"
 PLATFORM = "/etc/modelyard"
 """Where the platform's own files are laid."""
