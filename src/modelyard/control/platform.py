@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,6 +83,8 @@ class Platform:
     """From where services get ports of their own."""
     version: str = ""
     backend_name: str = "local"
+    cluster: Callable[[], Mapping[str, str]] = dict
+    """What is known of the cluster: its version, and whether it answers; empty without one."""
     identity: str = "control"
     """Tells this control plane from others on the same database."""
     test_timeout_seconds: float = 120.0

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Launch, Outage
+from modelyard.backends.base import Launch, LogLine, Outage, Shell, Terminal
+from modelyard.backends.kubernetes import logs, names
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
-from modelyard.backends.kubernetes.kinds import Manifest, place
+from modelyard.backends.kubernetes.client.logs import Wanted
+from modelyard.backends.kubernetes.kinds import POD, Manifest, place
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
 from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
-from modelyard.domain.errors import BackendError
+from modelyard.domain.errors import BackendError, NotFound
 from modelyard.domain.tallies import Sample
 
+_SHELL = "/bin/sh"
 _PATIENCE_SECONDS = 10.0
 """A cluster that is not heard of for less is just not quick to answer."""
 
@@ -139,6 +142,34 @@ class KubernetesBackend:
         if found is None or not found.address:
             raise BackendError(f"replica {replica} of {key} has no address", retryable=True)
         return await self._fronts.get(found.address, path, whom=replica)
+
+    async def exec(
+        self, key: Key, replica: str, command: Sequence[str], *, terminal: Terminal | None = None
+    ) -> Shell:
+        """Run a command in the container that answers; without words, its shell."""
+        await self._view.start()
+        pod = self._replicas.pod(key, replica)
+        if pod is None:
+            raise NotFound(f"replica {replica} of {key} has no pod; `modelyard status` shows those that run")
+        namespace, name = place(pod)
+        return await self._cluster.exec(
+            namespace, name, tuple(command) or (_SHELL,), container=names.SERVER, terminal=terminal
+        )
+
+    async def logs(
+        self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """The last `tail` lines of each replica by time; pods that are gone have no log any more."""
+        await self._view.start()
+
+        def look() -> tuple[Wanted, ...]:
+            return tuple(
+                logs.sources(self._view.of(POD, key), replica=replica, tail=max(tail, 0), follow=follow)
+            )
+
+        lines = logs.followed(self._cluster, look) if follow else logs.told(self._cluster, look())
+        async for line in lines:
+            yield line
 
     async def close(self) -> None:
         """Stop following the cluster; replicas go on."""

@@ -102,6 +102,10 @@ class Replicas:
                 if pod is not None and "deletionTimestamp" not in pod["metadata"] and started_at(pod):
                     yield _wish(each, replica), pod
 
+    def pod(self, key: Key, replica: str) -> Manifest | None:
+        """The pod that is a replica; None while there is none."""
+        return self._find(key, replica)[1]
+
     async def drain(self, key: Key, replica: str) -> None:
         """Take a replica's pod out of its Service. Nothing for one that has no pod, or drains already."""
         _, pod = self._find(key, replica)
