@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV := .make/uv/bin/uv
 UV_FLAGS := --quiet --link-mode=copy --compile-bytecode --require-hashes
 
-.PHONY: help run demo frameworks test check e2e bench docs console lock clean
+.PHONY: help run demo frameworks test check e2e bench docs chart console lock clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,7 @@ check: .make/dev ## Lint, types, import contracts, sizes, generated pages.
 	@$(BIN)/python tools/unasync_client.py --check
 	@$(BIN)/python tools/generate_docs.py --check
 	@$(BIN)/python tools/generate_protos.py --check
+	@$(BIN)/python tools/generate_chart.py --check
 
 bench: .make/dev ## Measure; WORKLOAD=start|cold|wake|memory|predict|rollout|traffic|grpc narrows it, WORKLOAD=peers[:identity,…] compares.
 	@$(BIN)/python -m bench $(WORKLOAD)
@@ -42,11 +43,14 @@ bench: .make/dev ## Measure; WORKLOAD=start|cold|wake|memory|predict|rollout|tra
 docs: .make/dev ## Write the generated pages of the reference.
 	@$(BIN)/python tools/generate_docs.py
 
+chart: .make/dev ## Write the Helm chart below deploy/helm.
+	@$(BIN)/python tools/generate_chart.py
+
 console: .make/run ## The console is part of the package; this prints a fresh login link.
 	@$(BIN)/modelyard login --link
 
 lock: $(UV) ## Resolve the dependencies anew.
-	@for set in run dev spark bootstrap clients; do tools/lock.sh $(UV) $$set; done
+	@for set in run dev spark bootstrap clients server serving cuda; do tools/lock.sh $(UV) $$set; done
 
 clean: ## Remove what `make` installed here; data directories stay.
 	rm -rf $(VENV) .make

@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from bench import (
+    cluster,
     cold,
     cycles,
     gates,
@@ -38,6 +39,7 @@ WORKLOADS = {
     "cycles": cycles.measure,
     "wake": wake.measure,
     "gates": gates.measure,
+    "cluster": cluster.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

@@ -77,7 +77,8 @@ def front(platform: Running, name: str) -> psutil.Process:
             for replica in client.deployments.get(name).status.replicas:
                 leaves = replica.draining_since or replica.stopping_since
                 process = psutil.Process(replica.pid) if replica.pid and not leaves else None
-                if process is not None and replica.phase is Phase.READY and process.children():
+                served = replica.inline or (process is not None and process.children())
+                if process is not None and replica.phase is Phase.READY and served:
                     return process
         time.sleep(0.1)
     raise TimeoutError(f"{name} has no ready replica after {_READY_SECONDS:g} s")

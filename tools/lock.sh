@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve one set of dependencies into a lock file with hashes: lock.sh UV run|dev|spark|bootstrap|clients
+# Resolve one set of dependencies into a lock file with hashes: lock.sh UV run|dev|spark|bootstrap|clients|server|serving|cuda
 set -euo pipefail
 uv=$1 set=$2
 common=(--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet)
@@ -10,5 +10,9 @@ case $set in
   # Clients of other projects, which tests run unmodified in an environment of their own.
   clients) printf 'kserve\nopenai\nschemathesis\n' | "$uv" pip compile - "${common[@]}" -o locks/clients.lock ;;
   spark) "$uv" pip compile pyproject.toml --extra spark "${common[@]}" -o locks/spark.lock ;;
+  # What images hold: the platform, and its inference server without and with NVIDIA GPUs.
+  server) "$uv" pip compile pyproject.toml --extra server --constraint locks/run.lock "${common[@]}" -o locks/server.lock ;;
+  serving) "$uv" pip compile pyproject.toml --extra serving --extra sklearn --extra xgboost --extra lightgbm --extra onnx --extra huggingface --extra pmml --constraint locks/run.lock "${common[@]}" -o locks/serving.lock ;;
+  cuda) "$uv" pip compile pyproject.toml --extra serving --extra cuda --constraint locks/run.lock "${common[@]}" -o locks/cuda.lock ;;
   *) echo "unknown set: $set" >&2; exit 2 ;;
 esac

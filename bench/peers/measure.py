@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import statistics
@@ -60,7 +61,8 @@ async def measure(rounds: int, narrowed: str = "") -> list[Table]:
     servers = [_known(SERVERS, name) for name in names.split(",") if name] or everybody
     tables = []
     for work in chosen:
-        tables.append(_compared(work, servers, rounds))
+        # In a thread of its own, where a load generator of ours may have an event loop.
+        tables.append(await asyncio.to_thread(_compared, work, servers, rounds))
         print(tables[-1].markdown(), end="\n\n", file=sys.stderr)
     return [*tables, *over_all(tables)] if len(tables) > 1 else tables
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -138,6 +138,54 @@ class Servers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """Where replicas run."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    kind: Literal["local", "kubernetes"] = "local"
+    """`local` starts processes on this machine, `kubernetes` pods of a cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """The cluster, where `backend.kind` is `kubernetes`."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    kubeconfig: str = ""
+    """File that says how to reach the cluster; empty means the pod's own account, else `KUBECONFIG`."""
+    context: str = ""
+    """Context of that file; empty means its current one."""
+    system_namespace: str = "modelyard-system"
+    """Namespace of the platform itself."""
+    namespace_prefix: str = "modelyard"
+    """Project `vision` lives in the namespace `PREFIX-vision`."""
+    registry: str = ""
+    """Registry, and path in it, in front of the images of Modelyard; empty means that of the release."""
+    serving_image: str = ""
+    """Image of Modelyard's own server; empty means that of this release."""
+    fetch_image: str = ""
+    """Image that brings a model's files into a pod; empty means that of this release."""
+    router_image: str = ""
+    """Image of the built-in router; empty means that of this release."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes pull images."""
+    pull_secret: str = ""
+    """Secret of the platform's namespace with the registry's credentials; projects get a copy of it."""
+    routing: Literal["auto", "gateway", "builtin"] = "auto"
+    """Who divides traffic: a Gateway API controller, the built-in router, or what the cluster can do."""
+    gateway_class: str = ""
+    """GatewayClass to use; empty means the only one, or that of Envoy Gateway."""
+    artifact_url: str = ""
+    """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
+    api_port: int = 0
+    """Port of the API for routers and pods, at all addresses of this machine; 0 keeps it on a socket."""
+    lease: bool = False
+    """Write to the cluster only while leading by a Lease; control planes that share one need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting of one installation."""
 
@@ -151,6 +199,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     scaling: Scaling = field(default_factory=Scaling)
     servers: Servers = field(default_factory=Servers)
+    backend: Backend = field(default_factory=Backend)
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
 
 
 @dataclass(frozen=True, slots=True)

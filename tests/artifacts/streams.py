@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from modelyard.artifacts import LocalArtifacts
+from modelyard.artifacts import Artifacts
 from modelyard.domain.model import File
 
 
@@ -17,7 +17,7 @@ async def stream(data: bytes, *, size: int = 7) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-async def publish(store: LocalArtifacts, files: dict[str, bytes]) -> tuple[File, ...]:
+async def publish(store: Artifacts, files: dict[str, bytes]) -> tuple[File, ...]:
     async with store.upload() as upload:
         for name, data in files.items():
             await upload.add(name, stream(data, size=65536))

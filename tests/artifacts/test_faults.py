@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.artifacts import LocalArtifacts
+from modelyard.artifacts import Artifacts, LocalArtifacts
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import File
 from tests.artifacts.streams import everything, publish, stream
@@ -96,9 +96,7 @@ asyncio.run(main())
 """
 
 
-async def test_kill_9_in_the_middle_of_an_upload_leaves_nothing_visible(
-    store: LocalArtifacts, root: Path
-) -> None:
+async def test_kill_9_in_the_middle_of_an_upload_leaves_nothing_visible(store: Artifacts, root: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", UPLOADING, str(root)], stdout=subprocess.PIPE, text=True
     )
@@ -116,7 +114,7 @@ async def test_kill_9_in_the_middle_of_an_upload_leaves_nothing_visible(
 
 @pytest.mark.parametrize("links", [0, 2, 4])
 async def test_kill_9_in_the_middle_of_a_commit_is_cleared_up(
-    store: LocalArtifacts, root: Path, links: int
+    store: Artifacts, root: Path, links: int
 ) -> None:
     done = subprocess.run([sys.executable, "-c", COMMITTING, str(root), str(links)], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -133,7 +131,7 @@ def test_a_full_disk_is_said_and_corrupts_nothing(root: Path) -> None:
     assert recovered == "recovered"
 
 
-async def _drain(store: LocalArtifacts, file: File, received: list[int]) -> None:
+async def _drain(store: Artifacts, file: File, received: list[int]) -> None:
     async for chunk in store.read(file):
         received.append(len(chunk))
 
@@ -150,66 +148,66 @@ def _blob(root: Path, file: File) -> Path:
 
 
 async def test_a_flipped_bit_is_found_with_the_files_name_and_both_checksums(
-    store: LocalArtifacts, root: Path
+    local: LocalArtifacts, root: Path
 ) -> None:
-    files = await publish(store, {"good": b"g" * 10, "weights/model.onnx": b"x" * 3_000_000})
+    files = await publish(local, {"good": b"g" * 10, "weights/model.onnx": b"x" * 3_000_000})
     bad = files[1]
     _flip(_blob(root, bad), 2_999_999)
     with pytest.raises(Refused, match="ArtifactCorrupt") as caught:
-        await store.verify(files)
+        await local.verify(files)
     assert "weights/model.onnx" in caught.value.message
     assert bad.sha256 in caught.value.message
     assert len({word for word in caught.value.message.split() if len(word.strip(",;")) == 64}) == 2
     received: list[int] = []
     with pytest.raises(Refused, match=bad.sha256):
-        await _drain(store, bad, received)
+        await _drain(local, bad, received)
     assert sum(received) < bad.size, "the last bytes of a corrupt file are never given out"
 
 
 async def test_publishing_again_heals_a_corrupt_file_in_its_trees_too(
-    store: LocalArtifacts, root: Path
+    local: LocalArtifacts, root: Path
 ) -> None:
-    files = await publish(store, {"model": b"x" * 1000})
-    tree = await store.tree(files)
+    files = await publish(local, {"model": b"x" * 1000})
+    tree = await local.tree(files)
     _flip(_blob(root, files[0]), 5)
-    assert await publish(store, {"model": b"x" * 1000}) == files
-    await store.verify(files)
-    assert await store.tree(files) == tree
+    assert await publish(local, {"model": b"x" * 1000}) == files
+    await local.verify(files)
+    assert await local.tree(files) == tree
     assert (tree / "model").read_bytes() == b"x" * 1000
 
 
-async def test_a_missing_file_is_named(store: LocalArtifacts, root: Path) -> None:
-    files = await publish(store, {"model": b"x"})
+async def test_a_missing_file_is_named(local: LocalArtifacts, root: Path) -> None:
+    files = await publish(local, {"model": b"x"})
     _blob(root, files[0]).unlink()
-    for call in (store.verify(files), store.tree(files), anext(store.read(files[0]))):
+    for call in (local.verify(files), local.tree(files), anext(local.read(files[0]))):
         with pytest.raises(Refused, match=r"`model`.*missing"):
             await call
 
 
-async def test_a_recorded_checksum_that_is_none_reads_no_other_file(store: LocalArtifacts) -> None:
+async def test_a_recorded_checksum_that_is_none_reads_no_other_file(store: Artifacts) -> None:
     evil = File(path="x", size=1, sha256="../../../../etc/passwd")
     with pytest.raises(Refused, match="not a SHA-256"):
         await store.verify([evil])
 
 
-async def test_a_sweep_keeps_what_is_in_use_and_what_is_fresh(store: LocalArtifacts, root: Path) -> None:
-    old, used = await publish(store, {"a": b"old"}), await publish(store, {"b": b"used"})
-    old_tree, used_tree = await store.tree(old), await store.tree(used)
+async def test_a_sweep_keeps_what_is_in_use_and_what_is_fresh(local: LocalArtifacts, root: Path) -> None:
+    old, used = await publish(local, {"a": b"old"}), await publish(local, {"b": b"used"})
+    old_tree, used_tree = await local.tree(old), await local.tree(used)
     now = time.time()
-    assert await store.sweep(frozenset({used[0].sha256}), now) == 0
-    assert await store.sweep(frozenset({used[0].sha256}), now + DAY) == 2
+    assert await local.sweep(frozenset({used[0].sha256}), now) == 0
+    assert await local.sweep(frozenset({used[0].sha256}), now + DAY) == 2
     assert not old_tree.exists()
     assert not _blob(root, old[0]).exists()
     assert (used_tree / "b").read_bytes() == b"used"
-    await store.verify(used)
+    await local.verify(used)
 
 
-async def test_a_living_upload_survives_a_sweep(store: LocalArtifacts) -> None:
+async def test_a_living_upload_survives_a_sweep(store: Artifacts) -> None:
     async with store.upload() as upload:
         await upload.add("a", stream(b"abc"))
         await store.sweep(frozenset(), time.time() + DAY)
         assert len(await upload.commit()) == 1
 
 
-async def test_a_sweep_of_nothing_is_nothing(store: LocalArtifacts) -> None:
+async def test_a_sweep_of_nothing_is_nothing(store: Artifacts) -> None:
     assert await store.sweep(frozenset(), time.time()) == 0

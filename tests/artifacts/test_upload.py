@@ -14,25 +14,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.artifacts import Bounds, LocalArtifacts, paths
+from modelyard.artifacts import Artifacts, Bounds, paths
 from modelyard.domain.errors import Conflict, Invalid, Refused, TooLarge
+from tests.artifacts.conftest import Make
 from tests.artifacts.streams import everything, publish, stream
 
 
-async def test_a_committed_file_is_stored_under_its_checksum(store: LocalArtifacts, root: Path) -> None:
+async def test_a_committed_file_is_stored_under_its_checksum(store: Artifacts, root: Path) -> None:
     (file,) = await publish(store, {"model.onnx": b"abc" * 1000})
     sha256 = hashlib.sha256(b"abc" * 1000).hexdigest()
     assert (file.path, file.size, file.sha256) == ("model.onnx", 3000, sha256)
     assert everything(root) == [f"blobs/{sha256[:2]}/{sha256}"]
 
 
-async def test_the_same_bytes_are_stored_once(store: LocalArtifacts, root: Path) -> None:
+async def test_the_same_bytes_are_stored_once(store: Artifacts, root: Path) -> None:
     await publish(store, {"a": b"same", "b/c": b"same"})
     await publish(store, {"d": b"same"})
     assert len(everything(root)) == 1
 
 
-async def test_leaving_without_commit_leaves_nothing(store: LocalArtifacts, root: Path) -> None:
+async def test_leaving_without_commit_leaves_nothing(store: Artifacts, root: Path) -> None:
     async with store.upload() as upload:
         await upload.add("model.pkl", stream(b"x" * 100))
         assert (upload.directory / "model.pkl").read_bytes() == b"x" * 100
@@ -40,7 +41,7 @@ async def test_leaving_without_commit_leaves_nothing(store: LocalArtifacts, root
     assert not list((root / "staging").iterdir())
 
 
-async def test_a_stream_that_breaks_off_leaves_no_file_in_the_upload(store: LocalArtifacts) -> None:
+async def test_a_stream_that_breaks_off_leaves_no_file_in_the_upload(store: Artifacts) -> None:
     async def cut() -> AsyncIterator[bytes]:
         yield b"x" * 2_000_000
         raise ConnectionResetError("gone")
@@ -54,7 +55,7 @@ async def test_a_stream_that_breaks_off_leaves_no_file_in_the_upload(store: Loca
         assert len(await upload.commit()) == 1
 
 
-async def test_folders_are_committed_one_by_one(store: LocalArtifacts) -> None:
+async def test_folders_are_committed_one_by_one(store: Artifacts) -> None:
     async with store.upload() as upload:
         for name in ("a/model.onnx", "b/model.onnx", "b/extra/data.bin"):
             await upload.add(name, stream(name.encode()))
@@ -64,7 +65,7 @@ async def test_folders_are_committed_one_by_one(store: LocalArtifacts) -> None:
             await upload.commit("c")
 
 
-async def test_an_empty_file_is_a_file(store: LocalArtifacts) -> None:
+async def test_an_empty_file_is_a_file(store: Artifacts) -> None:
     (file,) = await publish(store, {"empty": b""})
     assert file.size == 0
     assert [chunk async for chunk in store.read(file)] == []
@@ -88,7 +89,7 @@ async def test_an_empty_file_is_a_file(store: LocalArtifacts) -> None:
         "a\x7f",
     ],
 )
-async def test_a_bad_path_is_refused_by_name(store: LocalArtifacts, path: str) -> None:
+async def test_a_bad_path_is_refused_by_name(store: Artifacts, path: str) -> None:
     async with store.upload() as upload:
         with pytest.raises(Invalid, match="relative path"):
             await upload.add(path, stream(b"x"))
@@ -107,14 +108,14 @@ def test_a_cleaned_path_never_leaves_its_directory(path: str) -> None:
     assert paths.clean(cleaned) == cleaned
 
 
-async def test_a_file_sent_twice_is_a_conflict(store: LocalArtifacts) -> None:
+async def test_a_file_sent_twice_is_a_conflict(store: Artifacts) -> None:
     async with store.upload() as upload:
         await upload.add("a", stream(b"1"))
         with pytest.raises(Conflict, match="`a` was sent twice"):
             await upload.add("./a", stream(b"2"))
 
 
-async def test_a_file_below_a_file_and_a_file_that_is_a_folder_are_refused(store: LocalArtifacts) -> None:
+async def test_a_file_below_a_file_and_a_file_that_is_a_folder_are_refused(store: Artifacts) -> None:
     async with store.upload() as upload:
         await upload.add("a/b", stream(b"1"))
         with pytest.raises(Invalid, match="`a` is a folder"):
@@ -123,8 +124,8 @@ async def test_a_file_below_a_file_and_a_file_that_is_a_folder_are_refused(store
             await upload.add("a/b/c", stream(b"2"))
 
 
-async def test_more_bytes_or_files_than_allowed_are_too_large(root: Path) -> None:
-    store = LocalArtifacts(root, bounds=Bounds(max_bytes=100, max_files=2))
+async def test_more_bytes_or_files_than_allowed_are_too_large(make: Make) -> None:
+    store = make(Bounds(max_bytes=100, max_files=2))
     async with store.upload() as upload:
         await upload.add("a", stream(b"x" * 60))
         with pytest.raises(TooLarge, match="larger than the 100 bytes"):
@@ -134,7 +135,7 @@ async def test_more_bytes_or_files_than_allowed_are_too_large(root: Path) -> Non
             await upload.add("d", stream(b""))
 
 
-async def test_a_file_changed_after_it_arrived_is_not_committed(store: LocalArtifacts, root: Path) -> None:
+async def test_a_file_changed_after_it_arrived_is_not_committed(store: Artifacts, root: Path) -> None:
     async with store.upload() as upload:
         await upload.add("model.pkl", stream(b"good"))
         target = upload.directory / "model.pkl"
@@ -145,14 +146,14 @@ async def test_a_file_changed_after_it_arrived_is_not_committed(store: LocalArti
     assert everything(root) == []
 
 
-async def test_files_that_were_not_sent_are_not_committed(store: LocalArtifacts) -> None:
+async def test_files_that_were_not_sent_are_not_committed(store: Artifacts) -> None:
     async with store.upload() as upload:
         await upload.add("model.py", stream(b"x"))
         (upload.directory / "left-behind").write_bytes(b"cache")
         assert [file.path for file in await upload.commit()] == ["model.py"]
 
 
-async def test_uploads_at_the_same_time_do_not_disturb_one_another(store: LocalArtifacts) -> None:
+async def test_uploads_at_the_same_time_do_not_disturb_one_another(store: Artifacts) -> None:
     results = await asyncio.gather(
         *(publish(store, {"m": bytes([i]) * 100_000, "same": b"s"}) for i in range(12))
     )

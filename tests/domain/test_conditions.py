@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.conditions import Facts, headline, next_status, progress_deadline_seconds, state
+from modelyard.domain.conditions import (
+    Facts,
+    headline,
+    is_stale,
+    next_status,
+    progress_deadline_seconds,
+    state,
+    unreachable,
+)
 from modelyard.domain.deployment import (
     Condition,
     Crashes,
@@ -228,3 +236,30 @@ def test_a_clock_that_was_set_back_does_not_postpone_the_deadline() -> None:
     set_back = after(begun, *stuck, routed=OLD)
     limit = progress_deadline_seconds(wanted)
     assert after(set_back, *stuck, routed=OLD, now=NOW + limit + 1).wanted_revision == 1
+
+
+NO_ROOM = Failure(reason="InsufficientResources", message="0/3 nodes are available: 3 Insufficient cpu")
+
+
+def test_a_started_replica_without_a_place_is_said_to_wait_and_costs_no_progress() -> None:
+    waits = replica(NEW, phase=Phase.STARTING, revision=2, failure=NO_ROOM)
+    before = deployment(revision=2, status=DeploymentStatus(good_revision=1))
+    later = NOW + 10 * progress_deadline_seconds(before)
+    since = after(before, replica(OLD), waits)
+    found = after(since, replica(OLD), waits, now=later)
+    assert (said(found, "Scheduled").reason, said(found, "Scheduled").ok) == ("InsufficientResources", False)
+    assert said(found, "Progressing").reason != "ProgressDeadlineExceeded"
+    assert found.status.failed is None
+    assert headline(found).startswith("0/3 nodes")
+    assert said(after(found, replica(OLD), replica(NEW, revision=2)), "Scheduled").ok
+
+
+def test_a_status_that_is_old_says_so_once() -> None:
+    status = after(deployment(), replica(), routed=replica().name).status
+    old = unreachable(status, "no answer", now=NOW)
+    assert is_stale(old)
+    assert not is_stale(status)
+    assert old.replicas == status.replicas
+    again = unreachable(old, "no answer", now=NOW + 5)
+    assert [c.since for c in again.conditions if c.type == "BackendReachable"] == [NOW]
+    assert headline(replace(deployment(), status=again)) == "no answer"

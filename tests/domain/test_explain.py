@@ -64,6 +64,18 @@ REASONS = [
     "ServerExited",
     "ReadinessFailed",
     "LivenessFailed",
+    "NoSuitableNode",
+    "Queued",
+    "QuotaExceeded",
+    "PodSecurity",
+    "PolicyRefused",
+    "GpuAdmission",
+    "ImageError",
+    "ConfigError",
+    "ModelFetchFailed",
+    "Disrupted",
+    "RolloutStalled",
+    "BackendUnreachable",
 ]
 WORDS = {"service": "churn", "project": "p", "model": "churn@1", "runtime": "r", "memory": "1Gi"}
 

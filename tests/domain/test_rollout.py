@@ -177,3 +177,19 @@ def test_when_to_look_again_follows_from_the_next_deadline() -> None:
     seen = deployment(status=DeploymentStatus(crashes=old, replicas=(recovered,)))
     assert look_again_seconds(seen, [recovered], now=NOW) == pytest.approx(6)  # else it stays degraded
     assert look_again_seconds(seen, [recovered], now=NOW + 6) is None
+
+
+def test_a_replica_that_waits_for_a_place_waits_for_good() -> None:
+    none = Failure(reason="InsufficientResources", message="0/3 nodes are available: 3 Insufficient cpu")
+    waits = replica(OLD, phase=Phase.STARTING, started_at=NOW - 9999, failure=none)
+    assert steps(deployment(), waits) == ()
+
+
+def test_a_replica_that_did_not_even_come_to_load_is_killed_for_what_kept_it() -> None:
+    missing = Failure(reason="ConfigError", message='secret "keys" not found')
+    stuck = replica(OLD, phase=Phase.STARTING, started_at=NOW - 131, failure=missing)
+    (kill, *_) = steps(deployment(), stuck)
+    assert isinstance(kill, Kill)
+    assert kill.failure is not None
+    assert kill.failure.reason == "ConfigError"
+    assert "not found" in kill.failure.message

@@ -191,6 +191,7 @@ def spawn(
     listen: str = "unix",
     worker: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
+    flags: tuple[str, ...] = (),
     **more: Any,
 ) -> Replica:
     """Start a front for a model's source code; it is not waited for."""
@@ -243,7 +244,7 @@ def spawn(
     (directory / "replica.json").write_text(json.dumps(config))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard.serving", "--config", str(directory / "replica.json")],
+            [sys.executable, "-m", "modelyard.serving", "--config", str(directory / "replica.json"), *flags],
             stdout=log,
             stderr=log,
             env=os.environ | {"PLATFORM_SECRET": "s3cret"},

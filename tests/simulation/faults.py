@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Answer, Launch, LogLine, Task
+from modelyard.backends.base import Answer, Launch, LogLine, Outage, Task
 from modelyard.backends.memory import MemoryBackend
 from modelyard.domain.deployment import Key, Phase, Replica
 from modelyard.domain.endpoint import Route
@@ -62,6 +62,9 @@ class FaultyBackend:
         self._seen: dict[Key, _Seen] = {}
         self._late: set[asyncio.Task[None]] = set()
         gateway.on_apply = self.check_routes
+
+    def outage(self) -> Outage | None:
+        return self.world.outage()
 
     def enforcement(self) -> dict[str, str]:
         return self.world.enforcement()

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from modelyard.api import (
     accounts,
+    artifacts,
     certificate,
     console,
     deployments,
@@ -63,6 +64,7 @@ def create(platform: Platform, *, observe: Observe, exposition: Exposition) -> F
         rollouts,
         shells,
         endpoints,
+        artifacts,
         accounts,
         certificate,
         system,

@@ -56,6 +56,19 @@ class Measure:
             ("project", "service", "to"),
             registry=self._registry,
         )
+        self._cluster = Histogram(
+            "modelyard_cluster_request_duration_seconds",
+            "Requests to the Kubernetes API by verb, kind and status; `none` for no answer.",
+            ("verb", "kind", "code"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._stale = Gauge(
+            "modelyard_cluster_stale_seconds",
+            "For how long nothing is heard of a kind of the cluster's objects; 0 while they are followed.",
+            ("kind",),
+            registry=self._registry,
+        )
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -64,6 +77,14 @@ class Measure:
     def reconciled(self, kind: str, outcome: str, seconds: float) -> None:
         """Count one reconcile."""
         self._reconciles.labels(kind, outcome).observe(seconds)
+
+    def cluster_called(self, verb: str, kind: str, code: str, seconds: float) -> None:
+        """Count one try of a request to the Kubernetes API."""
+        self._cluster.labels(verb, kind, code).observe(seconds)
+
+    def cluster_follows(self, what: str, stale_seconds: Callable[[], float]) -> None:
+        """Ask for how long a kind was not heard of, whenever metrics are read."""
+        self._stale.labels(what).set_function(stale_seconds)
 
     def exposition(self, platform: Platform) -> Callable[[], Awaitable[tuple[bytes, str]]]:
         """The text that Prometheus reads, of the platform and of everything that it runs, as of now.

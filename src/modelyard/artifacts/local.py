@@ -19,14 +19,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from modelyard.artifacts import disk, sweeping
+from modelyard.artifacts import disk, paths, sweeping
 from modelyard.artifacts.bounds import Bounds
 from modelyard.artifacts.staging import Staging
-from modelyard.artifacts.upload import Upload
+from modelyard.artifacts.upload import Also, Upload
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import File
-
-SHA256_DIGITS = 64
 
 
 class LocalArtifacts:
@@ -37,12 +35,17 @@ class LocalArtifacts:
         self._bounds = bounds or Bounds()
 
     @asynccontextmanager
-    async def upload(self, *, bounds: Bounds | None = None) -> AsyncIterator[Upload]:
-        """Begin an upload; leaving the block removes whatever was not committed. Raises Unavailable."""
+    async def upload(
+        self, *, bounds: Bounds | None = None, also: Also | None = None
+    ) -> AsyncIterator[Upload]:
+        """Begin an upload; leaving the block removes whatever was not committed. Raises Unavailable.
+
+        A commit is whole when `also` has had its files too.
+        """
         with disk.explained("beginning an upload"):
             place, lock = await asyncio.to_thread(self._new_staging)
         try:
-            yield Upload(Staging(place / sweeping.FILES, bounds or self._bounds), self._keep)
+            yield Upload(Staging(place / sweeping.FILES, bounds or self._bounds), self._keep, also)
         finally:
             await asyncio.shield(asyncio.to_thread(_leave, place, lock))
 
@@ -53,6 +56,11 @@ class LocalArtifacts:
         """
         with disk.explained("laying out a model's files"):
             return await asyncio.to_thread(self._tree, tuple(files))
+
+    async def size(self, sha256: str) -> int | None:
+        """How many bytes the content of that checksum has; None when it is not here."""
+        with disk.explained("looking for a file"):
+            return await asyncio.to_thread(self._size, sha256)
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
         """Yield the file's bytes in chunks of at most 1 MiB.
@@ -73,9 +81,32 @@ class LocalArtifacts:
                     held = data
             finally:
                 os.close(handle)
-        _compare(file, size, digest.hexdigest())
+        compare(file, size, digest.hexdigest())
         if held:
             yield held
+
+    async def read_range(self, file: File, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` to before `end`; only who has all of them can check the sum."""
+        with disk.explained(f"reading `{file.path}`"):
+            handle = await asyncio.to_thread(self._open, file)
+            try:
+                while start < end:
+                    data = await asyncio.to_thread(os.pread, handle, min(disk.CHUNK, end - start), start)
+                    if not data:
+                        raise _short(file)
+                    start += len(data)
+                    yield data
+            finally:
+                os.close(handle)
+
+    async def address(self, file: File) -> str:
+        """Nowhere but here."""
+        return ""
+
+    async def contents(self) -> frozenset[str]:
+        """The checksum of everything that is stored, wanted or not."""
+        with disk.explained("listing what is stored"):
+            return await asyncio.to_thread(sweeping.contents, self._root)
 
     async def verify(self, files: Sequence[File]) -> None:
         """Read every file and compare checksums. Raises Refused with the file's name and both of them."""
@@ -93,6 +124,9 @@ class LocalArtifacts:
         with disk.explained("clearing up"):
             return await asyncio.to_thread(sweeping.sweep, self._root, in_use, now)
 
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
     def _new_staging(self) -> tuple[Path, int]:
         """Make a place for an upload, with a lock on it that says that its process lives."""
         parent = self._root / sweeping.STAGING
@@ -105,7 +139,7 @@ class LocalArtifacts:
     def _keep(self, staging: Staging, names: tuple[str, ...]) -> None:
         """Link staged files into the store; durable when this returns."""
         touched: set[Path] = set()
-        disk.make_directory(self._root / sweeping.BLOBS)
+        disk.make_directory(self._root / paths.BLOBS)
         with disk.locked(self._root / sweeping.LOCK, exclusive=False):
             for name in names:
                 staging.check_unchanged(name)
@@ -123,24 +157,36 @@ class LocalArtifacts:
         disk.link(staged, blob)
         os.utime(blob)
 
+    def path(self, sha256: str) -> Path:
+        """Where the content of that checksum lies, if it is here."""
+        return self._blob(sha256)
+
+    async def forget(self, sha256: str) -> None:
+        """Remove a content that is damaged and can be had again; trees keep their links to it."""
+        await asyncio.to_thread(self._blob(sha256).unlink, missing_ok=True)
+
     def _blob(self, sha256: str) -> Path:
-        if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
-            raise Refused("the recorded checksum of a file is not a SHA-256; publish the version again")
-        return self._root / sweeping.BLOBS / sha256[:2] / sha256
+        return self._root / paths.blob(sha256)
 
     def _open(self, file: File) -> int:
         try:
             return os.open(self._blob(file.sha256), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise _missing(file) from None
+            raise missing(file) from None
+
+    def _size(self, sha256: str) -> int | None:
+        try:
+            return self._blob(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def _verify(self, file: File) -> None:
         blob = self._blob(file.sha256)
         try:
             size, found = blob.stat().st_size, disk.digest(blob)
         except FileNotFoundError:
-            raise _missing(file) from None
-        _compare(file, size, found)
+            raise missing(file) from None
+        compare(file, size, found)
 
     def _tree(self, files: tuple[File, ...]) -> Path:
         listing = sorted({(file.path, file.sha256) for file in files})
@@ -178,7 +224,7 @@ class LocalArtifacts:
         for file in files:
             target, blob = home / sweeping.FILES / file.path, self._blob(file.sha256)
             if not blob.is_file():
-                raise _missing(file)
+                raise missing(file)
             if not _is_stored(target, blob, file):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._place(file, target)
@@ -187,7 +233,7 @@ class LocalArtifacts:
         try:
             disk.link(self._blob(file.sha256), target)
         except FileNotFoundError:
-            raise _missing(file) from None
+            raise missing(file) from None
 
 
 def _leave(place: Path, lock: int) -> None:
@@ -202,14 +248,20 @@ def _is_stored(target: Path, blob: Path, file: File) -> bool:
     return os.path.samefile(target, blob) or disk.digest(target) == file.sha256
 
 
-def _missing(file: File) -> Refused:
+def missing(file: File) -> Refused:
+    """What to say of a file that is not in the store."""
     return Refused(
         f"ArtifactCorrupt: file `{file.path}` (sha256 {file.sha256}) is missing from the store; publish "
         f"it again"
     )
 
 
-def _compare(file: File, size: int, found: str) -> None:
+def _short(file: File) -> Refused:
+    return Refused(f"ArtifactCorrupt: file `{file.path}` (sha256 {file.sha256}) is shorter than it was")
+
+
+def compare(file: File, size: int, found: str) -> None:
+    """Raise Refused when what was read is not what was recorded."""
     if found != file.sha256 or size != file.size:
         raise Refused(
             f"ArtifactCorrupt: file `{file.path}` has sha256 {found} and {size} bytes, "

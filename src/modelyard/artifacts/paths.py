@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
-from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.errors import FieldError, Invalid, Refused
 
+BLOBS = "blobs"
+SHA256_DIGITS = 64
 MAX_PATH = 1024
 MAX_PART = 255
 """Bytes of one component, as file systems allow."""
@@ -23,6 +25,13 @@ def clean(path: str, *, field: str = "file") -> str:
         message = f"`{_shown(path)}` {problem}; use a relative path such as `model/model.onnx`"
         raise Invalid(f"{field}: {message}", errors=[FieldError(field, message)])
     return "/".join(parts)
+
+
+def blob(sha256: str) -> str:
+    """Where a content lies below a store's root or prefix; raises Refused for what is no checksum."""
+    if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
+        raise Refused("the recorded checksum of a file is not a SHA-256; publish the version again")
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
 
 
 def _problem(path: str, parts: list[str]) -> str:

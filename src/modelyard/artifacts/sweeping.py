@@ -6,9 +6,9 @@ import json
 import os
 from pathlib import Path
 
-from modelyard.artifacts import disk
+from modelyard.artifacts import disk, paths
 
-BLOBS, TREES, STAGING = "blobs", "trees", "staging"
+TREES, STAGING = "trees", "staging"
 FILES, MANIFEST, LOCK = "files", "manifest.json", "lock"
 GRACE_SECONDS = 3600.0
 """How long a file may be in the store before any version names it."""
@@ -21,9 +21,14 @@ def sweep(root: Path, in_use: frozenset[str], now: float) -> int:
     with disk.locked(root / LOCK, exclusive=True):
         removed = sum(_sweep_staging(place) for place in _entries(root / STAGING))
         removed += sum(_sweep_tree(home, in_use, now) for home in _entries(root / TREES))
-        for folder in _entries(root / BLOBS):
+        for folder in _entries(root / paths.BLOBS):
             removed += sum(_sweep_blob(blob, in_use, now) for blob in _entries(folder))
     return removed
+
+
+def contents(root: Path) -> frozenset[str]:
+    """The checksums of all stored files."""
+    return frozenset(blob.name for folder in _entries(root / paths.BLOBS) for blob in _entries(folder))
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from modelyard.artifacts import archives, disk, paths
@@ -12,14 +12,17 @@ from modelyard.domain.errors import Invalid, NotFound
 from modelyard.domain.model import File
 
 Keep = Callable[[Staging, tuple[str, ...]], None]
+Also = Callable[[tuple[File, ...]], Awaitable[None]]
+"""Called with what was kept, before a commit is whole."""
 
 
 class Upload:
     """Takes files into a staging directory; `commit` moves them into permanent storage."""
 
-    def __init__(self, staging: Staging, keep: Keep) -> None:
+    def __init__(self, staging: Staging, keep: Keep, also: Also | None = None) -> None:
         self._staging = staging
         self._keep = keep
+        self._also = also
 
     @property
     def directory(self) -> Path:
@@ -80,7 +83,9 @@ class Upload:
             raise Invalid(f"file: there is no file {where}; send the model's files")
         with disk.explained("storing the upload"):
             await asyncio.to_thread(self._keep, self._staging, names)
-        staged = [self._staging.files[name].file for name in names]
+        staged = tuple(self._staging.files[name].file for name in names)
+        if self._also is not None:
+            await self._also(staged)
         return tuple(
             File(path=file.path.removeprefix(prefix), size=file.size, sha256=file.sha256) for file in staged
         )

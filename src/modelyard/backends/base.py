@@ -145,8 +145,23 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What runs the replicas does not answer, which says nothing about them: most likely they go on."""
+
+    since: float
+    """Seconds since the epoch."""
+    message: str
+
+
 class Backend(Protocol):
     """Somewhere that replicas can run."""
+
+    def outage(self) -> Outage | None:
+        """Why nothing new is known of replicas; None while they can be observed.
+
+        Meanwhile `observe` and `keys` tell what was seen last, and nothing may be concluded from that.
+        """
 
     async def nodes(self) -> tuple[Node, ...]:
         """The machines there are, with their capacity."""

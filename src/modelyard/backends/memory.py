@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from modelyard.backends.base import Answer, Launch, LogLine, Output, Shell, Task, Terminal
+from modelyard.backends.base import Answer, Launch, LogLine, Outage, Output, Shell, Task, Terminal
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
 from modelyard.domain.errors import BackendError, NotFound
 from modelyard.domain.node import Node
@@ -72,6 +72,8 @@ class MemoryBackend:
         """What guests answer to `run`."""
         self.use: Callable[[Sample], Sample] | None = None
         """Says what a replica uses."""
+        self.away: Outage | None = None
+        """Set while nothing can be observed."""
         self.front: Callable[[Launch, str], bytes] = lambda launch, path: b""
         """What fronts answer to `ask`."""
         self._clock = clock
@@ -84,6 +86,10 @@ class MemoryBackend:
     async def nodes(self) -> tuple[Node, ...]:
         """The machines given."""
         return self._nodes
+
+    def outage(self) -> Outage | None:
+        """What `away` says."""
+        return self.away
 
     def enforcement(self) -> dict[str, str]:
         """Records need no limits."""

@@ -15,6 +15,7 @@ from modelyard.cli import (
     config,
     context,
     deployments,
+    install,
     lifecycle,
     models,
     resources,
@@ -52,7 +53,7 @@ app = typer.Typer(
 )
 for module in (
     up, serve, router, models, services, lifecycle, rollouts, shell,
-    config, access, certificate, deployments, traffic, resources,
+    config, access, certificate, deployments, traffic, resources, install,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.artifacts import LocalArtifacts
+from modelyard.artifacts import Artifacts
 from modelyard.backends.base import Backend, Environments
 from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
+from modelyard.control.taken import Taken
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door, Gateway
 from modelyard.store import Database
@@ -58,7 +59,7 @@ class Platform:
     """The rooms and values that the control plane is composed of."""
 
     database: Database
-    artifacts: LocalArtifacts
+    artifacts: Artifacts
     backend: Backend
     environments: Environments
     gateway: Gateway
@@ -95,6 +96,8 @@ class Platform:
     hints: Hints = field(default_factory=Hints)
     shells: Shells = field(default_factory=Shells)
     """Open in this control plane, and ended with it."""
+    taken: Taken = field(default_factory=Taken)
+    """What tasks that run have stored through this control plane."""
 
     def hint(self, kind: str, key: str) -> None:
         """Something may have changed for this key; cuts the wait, and losing it loses nothing."""

@@ -16,11 +16,16 @@ from modelyard.domain.deployment import (
     Phase,
     Replica,
 )
+from modelyard.domain.failures import WAITING
 from modelyard.domain.placement import Unfit
 from modelyard.domain.progress import active
 from modelyard.domain.rollout_status import Stand
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
 from modelyard.domain.views import State
+
+REACHABLE = "BackendReachable"
+"""Type of the condition that says that the others are old; there only while they are."""
+UNREACHABLE = "BackendUnreachable"
 
 MOST_FAILURES = 3
 """So often a new revision may fail before the good one takes its place again."""
@@ -37,6 +42,8 @@ class Facts:
     """Of the wanted revision's runtime; None when there is no such runtime."""
     unfit: Unfit | None = None
     """Why replicas that are wanted have no place."""
+    waits: Failure | None = None
+    """Why a replica that was started has no place yet, as what runs it says."""
     gateway: Failure | None = None
     address: Failure | None = None
     """Why it does not answer at one of its own ports."""
@@ -47,6 +54,7 @@ def next_status(
 ) -> DeploymentStatus:
     """The status to record after a reconcile: counts, the good and the failed revision, conditions."""
     replicas = rollout.remember(deployment.status.replicas, observed, now=now)
+    facts = replace(facts, waits=facts.waits or _waits(replicas))
     failures = {a.replica: a.failure for a in facts.actions if isinstance(a, rollout.Kill) and a.failure}
     wanted, status = deployment.wanted_revision, deployment.status
     whole = _is_whole(deployment, replicas, wanted)
@@ -93,6 +101,25 @@ def conditions(deployment: Deployment, facts: Facts, *, now: float) -> tuple[Con
     return tuple(replace(c, since=before.get((c.type, c.ok, c.reason), now)) for c in said)
 
 
+def unreachable(status: DeploymentStatus, message: str, *, now: float) -> DeploymentStatus:
+    """The status while nobody can tell what replicas do: as it was, and that it is old."""
+    known = {(c.type, c.reason): c.since for c in status.conditions}
+    said = Condition(
+        type=REACHABLE,
+        ok=False,
+        reason=UNREACHABLE,
+        message=message,
+        since=known.get((REACHABLE, UNREACHABLE), now),
+    )
+    others = tuple(c for c in status.conditions if c.type != REACHABLE)
+    return replace(status, conditions=(*others, said))
+
+
+def is_stale(status: DeploymentStatus) -> bool:
+    """Whether it was recorded that the status is old."""
+    return any(c.type == REACHABLE for c in status.conditions)
+
+
 def state(deployment: Deployment) -> State:
     """The deployment in one word, from its recorded status.
 
@@ -119,7 +146,7 @@ def state(deployment: Deployment) -> State:
 def headline(deployment: Deployment) -> str:
     """One sentence for people: what it waits for or why it failed; empty when all is well."""
     said = {c.type: c for c in deployment.status.conditions}
-    order = ("RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed", "Addressed")
+    order = (REACHABLE, "RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed", "Addressed")
     wrong = [said[t] for t in order if t in said and said[t].ok is not True]
     failed = [c for c in wrong if c.ok is False and c.type != "Ready"]
     return next((c.message for c in (*failed, *wrong)), "")
@@ -165,7 +192,7 @@ def _progress_since(deployment: Deployment, replicas: Sequence[Replica], facts: 
     idle = rollout.wanted_replicas(deployment) == 0
     anew = not status.progress_since or status.progress_since > now
     moved = ready > before or edited or idle or anew
-    return now if moved or building or facts.unfit else status.progress_since
+    return now if moved or building or facts.unfit or facts.waits else status.progress_since
 
 
 def _failed(deployment: Deployment, record: Crashes, facts: Facts, stuck_seconds: float) -> Failure | None:
@@ -239,9 +266,18 @@ def _progressing(deployment: Deployment, now: float) -> Condition:
 
 
 def _scheduled(facts: Facts) -> Condition:
+    if facts.unfit is None and facts.waits is not None:
+        reason, message = facts.waits.reason, facts.waits.message
+        return Condition(type="Scheduled", ok=False, reason=reason, message=message)
     if facts.unfit is None:
         return Condition(type="Scheduled", ok=True, reason="Scheduled")
     return Condition(type="Scheduled", ok=False, reason="InsufficientResources", message=facts.unfit.message)
+
+
+def _waits(replicas: Sequence[Replica]) -> Failure | None:
+    """What the first of those that have no place says."""
+    said = (r.failure for r in replicas if r.phase is Phase.STARTING and r.failure is not None)
+    return next((failure for failure in said if failure.reason in WAITING), None)
 
 
 def _runtime_ready(runtime: RuntimeStatus | None) -> Condition:

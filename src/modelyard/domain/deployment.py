@@ -307,6 +307,8 @@ class Replica:
     """What answers in it: `original`, `onnx` or `treelite`; empty until it says so."""
     inline: bool = False
     """Whether the variant runs inside the serving process, without a worker."""
+    waits: bool = False
+    """Whether it waits for a place or for what it is made of: the time to start does not run yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from modelyard.domain import rollout, scaling, variant, wire
+from modelyard.domain.conditions import REACHABLE
 from modelyard.domain.deployment import Deployment, Failure, Phase, Revision
-from modelyard.domain.failures import CATALOGUE, Entry, Stage
+from modelyard.domain.failures import CATALOGUE, WAITING, Entry, Stage
 from modelyard.domain.progress import active
 from modelyard.domain.runtime import RuntimeState, RuntimeStatus
+
+_TELLING = (REACHABLE, "Scheduled", "Addressed", "Scaled")
+"""Types of conditions that are findings of their own while they are not so."""
 
 __all__ = ["CATALOGUE", "Entry", "Explanation", "Finding", "Stage", "explain", "remedy"]
 
@@ -116,14 +120,15 @@ def _findings(
         return
     yield from _runtime(runtime, words)
     for condition in status.conditions:
-        if condition.type in ("Scheduled", "Addressed", "Scaled") and condition.ok is False:
+        if condition.type in _TELLING and condition.ok is False:
             yield _finding(Failure(reason=condition.reason, message=condition.message), words)
     whole = status.ready_replicas >= rollout.wanted_replicas(deployment)
     known = status.failed or status.crashes.failure or (None if whole else last)
     if known:
         yield _finding(known, words, before=_consequence(deployment))
     for r in status.replicas:
-        if r.phase is Phase.UNREADY and r.failure and r.failure != known:
+        waits = r.phase is Phase.STARTING and r.failure is not None and r.failure.reason in WAITING
+        if r.phase in (Phase.STARTING, Phase.UNREADY) and r.failure and r.failure != known and not waits:
             yield _finding(r.failure, words, before=f"replica {r.name}: ")
     if gateway:
         yield _finding(gateway, words)

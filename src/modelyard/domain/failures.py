@@ -88,6 +88,46 @@ CATALOGUE: dict[str, Entry] = {
         "Raise `--priority` or `--guaranteed` of {service}, ask for less (`--cpu`, `--memory`, `--gpu`), or "
         "scale down another service; `modelyard node list` shows what is free.",
     ),
+    "NoSuitableNode": Entry(
+        Stage.SCHEDULE,
+        "No node may take it",
+        "There are nodes, but their labels, taints or state keep the replica away from all of them.",
+        "Compare what the message names with `modelyard node list`: label a node for it, lift the taint, or "
+        "ask for another GPU.",
+    ),
+    "Queued": Entry(
+        Stage.SCHEDULE,
+        "The cluster's queue holds it back",
+        "A queue of the cluster has not admitted the replica yet.",
+        "It starts by itself when its turn comes; ask for less (`--cpu`, `--memory`, `--gpu`), or have the "
+        "queue's quota raised.",
+    ),
+    "QuotaExceeded": Entry(
+        Stage.SCHEDULE,
+        "The project's quota is used up",
+        "The namespace of project {project} may not have as much as one more replica asks for.",
+        "Ask for less (`--cpu`, `--memory`, `--gpu`), scale down another service of project {project}, or "
+        "have its quota raised.",
+    ),
+    "PodSecurity": Entry(
+        Stage.SCHEDULE,
+        "The cluster forbids pods like this",
+        "The namespace of project {project} enforces a Pod Security level that the replica does not keep.",
+        "Change what the message names in the server's settings, or have an administrator allow the level.",
+    ),
+    "PolicyRefused": Entry(
+        Stage.SCHEDULE,
+        "A policy of the cluster refuses it",
+        "An admission webhook or policy of the cluster does not let the replica in.",
+        "Do what the message says, or ask the cluster's administrator for an exception.",
+    ),
+    "GpuAdmission": Entry(
+        Stage.SCHEDULE,
+        "The node could not give it its GPU",
+        "The device plugin of the node refused when the replica came.",
+        "Another replica takes its place by itself; if it goes on, look at the node with "
+        "`modelyard doctor gpu`.",
+    ),
     "StartFailed": Entry(
         Stage.START,
         "The replica could not be started",
@@ -106,6 +146,26 @@ CATALOGUE: dict[str, Entry] = {
         "Images are not run here",
         "The server is given as an image, and replicas of this installation are processes.",
         "Give `server.command` with a program of this machine, or deploy to Kubernetes.",
+    ),
+    "ImageError": Entry(
+        Stage.START,
+        "The image cannot be had",
+        "The node could not fetch the container's image.",
+        "Check the image's name and tag and the registry's credentials; the message says what the registry "
+        "answered.",
+    ),
+    "ConfigError": Entry(
+        Stage.START,
+        "Something that the container needs is not there",
+        "A ConfigMap or a Secret that the replica refers to does not exist or lacks a key.",
+        "Make what the message names, or `modelyard restart {service}`, which makes the platform's own anew.",
+    ),
+    "ModelFetchFailed": Entry(
+        Stage.START,
+        "The model's files did not arrive",
+        "The replica could not fetch the model from where it is stored.",
+        "See in `modelyard logs {service}` what did not answer: the artifact address must be reachable from "
+        "the cluster's pods. It is tried again by itself.",
     ),
     "ServerExited": Entry(
         Stage.START,
@@ -221,6 +281,25 @@ CATALOGUE: dict[str, Entry] = {
         "The process that answers for the replica gives no sign of life.",
         "It is replaced by itself; if it goes on, look whether the machine is overloaded.",
     ),
+    "Disrupted": Entry(
+        Stage.READY,
+        "The cluster took its place away",
+        "Its node was drained, ran short, went away, or gave way to something more important.",
+        "Another replica takes its place by itself; with two or more replicas nobody notices.",
+    ),
+    "RolloutStalled": Entry(
+        Stage.READY,
+        "The cluster gets no further with it",
+        "The Deployment of the revision came no nearer to its number of replicas in time.",
+        "See in `modelyard status {service}` what its replicas wait for, and in `modelyard logs {service}`.",
+    ),
+    "BackendUnreachable": Entry(
+        Stage.READY,
+        "Nobody can tell how it is",
+        "What runs the replicas does not answer; what is shown is what was seen last, and requests go on.",
+        "Nothing needs to be done for the service; see that the cluster's API server answers again, with "
+        "`modelyard doctor kubernetes`.",
+    ),
     "GateFailed": Entry(
         Stage.READY,
         "The new revision did not pass a gate",
@@ -303,3 +382,12 @@ CATALOGUE: dict[str, Entry] = {
     ),
 }
 """By reason; the reasons are stable and part of the API."""
+
+WAITING = frozenset({"InsufficientResources", "NoSuitableNode", "Queued", "QuotaExceeded"})
+"""Reasons of a replica that waits for a place: it is nobody's fault, and no other replica would do better."""
+
+
+def is_before_loading(reason: str) -> bool:
+    """Whether it is a reason why a replica did not even come to load its model."""
+    entry = CATALOGUE.get(reason)
+    return entry is not None and entry.stage in (Stage.RUNTIME, Stage.SCHEDULE, Stage.START)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 
-from modelyard.domain import crashes, naming, rollout_shares, scaling
+from modelyard.domain import crashes, failures, naming, rollout_shares, scaling
 from modelyard.domain.deployment import Deployment, Failure, Phase, Replica
 from modelyard.domain.health import READINESS_FAILED
 from modelyard.domain.placement import Placement
@@ -189,15 +189,23 @@ def _kills(
             message = f"the model did not load within {seconds:g} s"
             if r.failure is not None:
                 message += f": {r.failure.message}"
-            yield Kill(r.name, Failure(reason="LoadTimeout", message=message))
+            yield Kill(r.name, Failure(reason=_late(r), message=message))
         elif overdue and r.name not in routed:
             yield Kill(r.name, r.failure or _STUCK)
+
+
+def _late(r: Replica) -> str:
+    """Why it did not become ready in time: what it said itself, if that kept it from loading at all."""
+    said = r.failure.reason if r.failure is not None else ""
+    return said if failures.is_before_loading(said) else "LoadTimeout"
 
 
 def _patience(deployment: Deployment, r: Replica, now: float) -> Iterator[tuple[float, float]]:
     """How many seconds the replica has been in a phase that must end, and how many it may be."""
     loading = deployment.spec.start_timeout_seconds + START_GRACE_SECONDS
     match r.phase:
+        case Phase.STARTING if r.waits or (r.failure is not None and r.failure.reason in failures.WAITING):
+            return
         case Phase.STARTING:
             yield _age(r.started_at, r, now), loading
         case Phase.UNREADY if r.failure is not None and r.failure.reason == READINESS_FAILED:
@@ -239,7 +247,7 @@ def _starts(
     now: float,
 ) -> tuple[Start, ...]:
     """New replicas of the wanted revision; else the good one's, while it must stand in for the wanted."""
-    failures = {kill.replica: kill.failure for kill in kills if kill.failure}
+    failed = {kill.replica: kill.failure for kill in kills if kill.failure}
     live = sum(r.phase is not Phase.FAILED for r in scene.replicas)
     room = scene.most - live
     taken = scene.routed.union(r.name for r in chain(scene.replicas, deployment.status.replicas))
@@ -248,7 +256,7 @@ def _starts(
     if good not in (0, scene.target):
         lacking.append((good, scene.keep_old - len(scene.old)))
     for revision, missing in lacking:
-        record = crashes.count(deployment, scene.replicas, failures, revision=revision, now=now)
+        record = crashes.count(deployment, scene.replicas, failed, revision=revision, now=now)
         held_back = crashes.wait_seconds(record, now) > 0
         places = launches.get(revision, ())[: 0 if held_back else max(min(missing, room), 0)]
         if places:

@@ -50,6 +50,10 @@ class Status(Protocol):
     def connections(self) -> int:
         """Open connections."""
 
+    @property
+    def document(self) -> bytes:
+        """What the front says of itself to the platform, JSON."""
+
 
 class Application:
     """Answers exchanges with the endpoints that faces offer."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,8 @@ from modelyard.oip.errors import Rejected
 from modelyard.oip.signature import Signature, compile_signature
 from modelyard.serving.batching.policy import AUTO, MODES
 from modelyard.serving.errors import ConfigInvalid
+
+_FILLED = "$(MODELYARD_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +59,9 @@ class WorkerConfig:
     """How to start the model's processes."""
 
     interpreter: str
+    """Python program; this process's own when the document names none."""
     package: str
-    """Directory of the package `modelyard_worker`."""
+    """Directory of the package `modelyard_worker`; the installed one when the document names none."""
     count: int = 1
     config: Mapping[str, Any]
     """What becomes worker.json."""
@@ -125,6 +131,8 @@ class ReplicaConfig:
     """Whether clients may name shared memory of this machine, which every client could then read."""
     model_control: bool = False
     """Whether clients may unload models; a deployment's models are the platform's to start and stop."""
+    platform_sha256: str = ""
+    """Of the token that the platform shows at a port that others reach; empty where nobody else can."""
     models: tuple[ModelConfig, ...]
     """At least one. The first is what paths without a model's name mean."""
 
@@ -136,15 +144,19 @@ class ReplicaConfig:
         return 3900.0 if self.listen.startswith("unix:") else 65.0
 
 
-def read_config(path: Path) -> ReplicaConfig:
-    """Read replica.json; raises ConfigInvalid that names what is wrong."""
+def read_config(path: Path, *, listen: str = "", replica: str = "") -> ReplicaConfig:
+    """Read replica.json; raises ConfigInvalid that names what is wrong.
+
+    `listen` and `replica` go before what it says: replicas of one revision may share a file.
+    """
     try:
         document = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise ConfigInvalid(f"{path.name} is not readable: {error}") from None
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{path.name} must be an object")
-    return parse_config(document)
+    own = {name: value for name, value in (("listen", listen), ("replica", replica)) if value}
+    return parse_config({**_filled(document, os.environ), **own})
 
 
 def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
@@ -164,8 +176,21 @@ def parse_config(document: Mapping[str, Any]) -> ReplicaConfig:
         limits=_limits(_object(document, "limits", {})),
         shared_memory=document.get("shared_memory") is True,
         model_control=document.get("model_control") is True,
+        platform_sha256=_text(document, "platform_sha256", ""),
         models=models,
     )
+
+
+def _filled(value: Any, environ: Mapping[str, str]) -> Any:
+    """With `$(MODELYARD_…)` at the beginning of texts replaced from the environment, as pods write it."""
+    if isinstance(value, dict):
+        return {name: _filled(each, environ) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, environ) for each in value]
+    if not isinstance(value, str) or not value.startswith(_FILLED):
+        return value
+    name, _, rest = value.removeprefix("$(").partition(")")
+    return environ[name] + rest if name in environ else value
 
 
 def _model(document: Mapping[str, Any]) -> ModelConfig:
@@ -208,17 +233,31 @@ def _inline(document: Any) -> InlineConfig | None:
 
 def _worker(document: Mapping[str, Any]) -> WorkerConfig:
     return WorkerConfig(
-        interpreter=_text(document, "interpreter", path="worker."),
-        package=_text(document, "package", path="worker."),
+        interpreter=_text(document, "interpreter", "", path="worker.") or sys.executable,
+        package=_text(document, "package", "", path="worker.") or _guest_host(),
         count=max(1, int(_number(document, "count", 1, path="worker."))),
         config=_object(document, "config", path="worker."),
-        env={str(key): str(value) for key, value in _object(document, "env", {}, path="worker.").items()},
+        env=_inherited(document)
+        | {str(key): str(value) for key, value in _object(document, "env", {}, path="worker.").items()},
         cwd=_text(document, "cwd", "/", path="worker."),
         load_timeout_seconds=_number(document, "load_timeout_seconds", 120.0, path="worker."),
         hang_timeout_seconds=_number(document, "hang_timeout_seconds", 10.0, path="worker."),
         memory_bytes=int(_number(document, "memory_bytes", 0, path="worker.")),
         known_bytes=int(_number(document, "known_bytes", 0, path="worker.")),
     )
+
+
+def _inherited(document: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of this process, where it was made for the model, as a container's is."""
+    return dict(os.environ) if document.get("inherit_env") is True else {}
+
+
+def _guest_host() -> str:
+    """Directory of the installed guest's host; found, never imported."""
+    spec = importlib.util.find_spec("modelyard_worker")
+    if spec is None or spec.origin is None:
+        raise ConfigInvalid("worker.package: modelyard_worker is not installed beside this program")
+    return os.path.dirname(spec.origin)
 
 
 def _limits(document: Mapping[str, Any]) -> Limits:

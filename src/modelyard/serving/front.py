@@ -91,6 +91,16 @@ class Front:
         """Open connections."""
         return self._server.connections
 
+    @property
+    def document(self) -> bytes:
+        """What it said of itself last, JSON."""
+        return self._state.last
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it, or one of its models, failed."""
+        return next((f for f in (self._failure, *(m.failure for m in self._models)) if f is not None), None)
+
     # What models tell.
 
     def changed(self, hosted: HostedModel) -> None:

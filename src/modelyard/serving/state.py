@@ -20,6 +20,11 @@ class StateFile:
         self._beside = f"{path}.{os.getpid()}"
         self._last = b""
 
+    @property
+    def last(self) -> bytes:
+        """What was written last, JSON; empty before the first time."""
+        return self._last
+
     def write(self, state: Mapping[str, Any]) -> None:
         """Write the state if it is another one; raises OSError when the disk refuses."""
         content = orjson.dumps(state)

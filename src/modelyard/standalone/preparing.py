@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import formats
+from modelyard.backends import documents
 from modelyard.backends.base import Guest, Launch, Task, TaskKind
-from modelyard.backends.local import documents, environment
+from modelyard.backends.local import environment
 from modelyard.backends.local.backend import LocalBackend, guest_host
 from modelyard.control import pipelines, reading, trials, validation
 from modelyard.domain.deployment import DeploymentSpec, Key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tests.support.cluster import networks, scheduler, workloads
 from tests.support.cluster.kubelets import Part, Scripted
@@ -15,6 +16,13 @@ from tests.support.cluster.writing import Hand
 _MOST_ROUNDS = 100
 
 
+class Kubelet(Protocol):
+    """What runs the pods that have a node."""
+
+    def step(self, pod: Object) -> None:
+        """Bring one pod to where it should be now."""
+
+
 @dataclass(slots=True)
 class Control:
     """Controllers, scheduler and a scripted kubelet; `metrics` are what autoscalers see."""
@@ -22,7 +30,8 @@ class Control:
     cluster: Cluster
     script: Callable[[Object], Part] = field(default=lambda pod: Part())
     metrics: Mapping[str, float] = field(default_factory=dict)
-    kubelet: Scripted = field(init=False)
+    kubelet: Kubelet = field(init=False)
+    """A scripted one, unless another is put in its place."""
 
     def __post_init__(self) -> None:
         self.kubelet = Scripted(Hand(self.cluster, "kubelet"), lambda pod: self.script(pod))

@@ -83,15 +83,30 @@ def updated(
     owners = owners_of(live)
     before, after = bare(live or {}), bare(new)
     now = fieldsets.of(schemas, node, after)
+    same = _untouched(before, after)
     changed = frozenset(
         path
         for path in now
-        if merging.value_at(schemas, node, before, path) != merging.value_at(schemas, node, after, path)
+        if path[:1] not in same
+        and path[:2] not in same
+        and merging.value_at(schemas, node, before, path) != merging.value_at(schemas, node, after, path)
     )
     result = {o: (owned & now) - (changed if o != owner else frozenset()) for o, owned in owners.items()}
     mine = (result.get(owner, frozenset()) | changed) & now
     result[owner] = mine
     return {o: paths for o, paths in result.items() if paths}
+
+
+def _untouched(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset[tuple[str, ...]]:
+    """The uppermost fields that are as they were, so that nobody looks at everything below them."""
+    found: set[tuple[str, ...]] = set()
+    for key, value in after.items():
+        old = before.get(key)
+        if old == value:
+            found.add((f"f:{key}",))
+        elif isinstance(old, dict) and isinstance(value, dict):
+            found |= {(f"f:{key}", f"f:{each}") for each in value if old.get(each) == value[each]}
+    return frozenset(found)
 
 
 def bare(value: Mapping[str, Any]) -> dict[str, Any]:

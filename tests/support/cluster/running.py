@@ -55,6 +55,13 @@ async def running(
     """A cluster of this version on a free port; `extra` are custom resources with their schemas."""
     more = tuple(extra)
     cluster = Cluster(schemas.load(version, more), clock=clock, extra=[resource for resource, _ in more])
+    async with serving(cluster) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def serving(cluster: Cluster) -> AsyncIterator[Running]:
+    """A cluster that there is on a free port."""
     server = Server(cluster)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(server.app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)

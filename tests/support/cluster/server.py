@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.support.cluster import discovery, openapi, scaling, verbs, watching
+from tests.support.cluster import discovery, logs, openapi, scaling, verbs, watching
 from tests.support.cluster.faults import Cut, Fault, Faults, Hang, Stale, Status
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.schemas import Resource
@@ -30,6 +30,8 @@ class Server:
         self.cluster = cluster
         self.faults = Faults()
         self.requests: list[str] = []
+        self.keeper: logs.Keeper | None = None
+        """A kubelet that has logs."""
         self.app = Starlette(
             routes=[
                 Route("/version", self._version),
@@ -158,6 +160,8 @@ class Server:
     async def _single(
         self, request: Request, resource: Resource, name: tuple[str, str], subresource: str
     ) -> Response:
+        if subresource == "log" and resource.kind == "Pod":
+            return await self._log(request, self.cluster.read(resource, name))
         if subresource not in ("", "status", "scale", "eviction"):
             raise Refusal(404, "the server could not find the requested resource")
         agent = request.headers.get("user-agent", "")
@@ -168,6 +172,18 @@ class Server:
         if subresource == "eviction" and request.method == "POST":
             return JSONResponse(scaling.evict(self.cluster, name, options), 201)
         return await self._object(request, resource, name, options)
+
+    async def _log(self, request: Request, pod: Object) -> Response:
+        """Begin to read, so that a refusal is still an answer of its own."""
+        found = logs.lines(self.keeper, pod, request.query_params)
+        first = await anext(found, b"")
+
+        async def all_lines() -> AsyncIterator[bytes]:
+            yield first
+            async for line in found:
+                yield line
+
+        return StreamingResponse(all_lines(), media_type="text/plain")
 
     async def _object(
         self, request: Request, resource: Resource, name: tuple[str, str], options: Options

@@ -142,12 +142,24 @@ def replica_set(hand: Hand, value: Object) -> None:
         if isinstance(made, Refusal):
             hand.event(value, "FailedCreate", f"Error creating: {made.message}", kind="Warning")
             break
-    # Those that serve least go first, as the real controller ranks them.
-    ranked = sorted(living, key=lambda p: (is_ready(p), p["metadata"]["creationTimestamp"]))
+    ranked = sorted(reversed(_oldest_first(living)), key=_worth)
     for each in (*failed, *ranked[: max(len(living) - wanted, 0)]):
         hand.delete(each)
     ready = sum(map(is_ready, living))
     hand.status(value, {"replicas": len(living), "readyReplicas": ready, "availableReplicas": ready})
+
+
+def _oldest_first(pods: list[Object]) -> list[Object]:
+    return sorted(
+        pods, key=lambda p: (p["metadata"]["creationTimestamp"], int(p["metadata"]["resourceVersion"]))
+    )
+
+
+def _worth(pod: Object) -> tuple[bool, bool, bool, int]:
+    """What goes first, as the real controller ranks it: without a node, pending, unready, cheap to delete."""
+    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+    running = pod.get("status", {}).get("phase") == "Running"
+    return bool(pod["spec"].get("nodeName")), running, is_ready(pod), int(cost)
 
 
 def job(hand: Hand, value: Object) -> None:

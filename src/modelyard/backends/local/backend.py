@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from modelyard.backends.base import Answer, Launch, LogLine, Shell, Task, Terminal
-from modelyard.backends.local import asking, documents, environment, isolation, logs, nodes, shell
+from modelyard.backends import documents
+from modelyard.backends.base import Answer, Launch, LogLine, Outage, Shell, Task, Terminal
+from modelyard.backends.local import asking, environment, isolation, logs, nodes, shell
 from modelyard.backends.local import task as tasks
 from modelyard.backends.local.nodes import Capacity
 from modelyard.backends.local.options import Options
@@ -64,6 +65,10 @@ class LocalBackend:
         if self._node is None:
             self._node = await asyncio.to_thread(nodes.discover, self._capacity)
         return (self._node,)
+
+    def outage(self) -> Outage | None:
+        """Never: a machine always knows of its own processes."""
+        return None
 
     def enforcement(self) -> dict[str, str]:
         """What is enforced and how; what this machine cannot enforce says so."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from modelyard.backends import documents
 from modelyard.backends.base import Launch
 from modelyard.backends.keeper.config import Config, Question
-from modelyard.backends.local import documents, environment, files, laying, spawn
+from modelyard.backends.local import environment, files, laying, spawn
 from modelyard.backends.local.environment import Place
 from modelyard.backends.local.listening import HOST, Listening
 from modelyard.backends.local.options import Options

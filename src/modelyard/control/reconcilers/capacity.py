@@ -21,6 +21,8 @@ _STAYING = (Phase.STARTING, Phase.READY, Phase.UNREADY)
 
 async def reconcile(platform: Platform, _: str) -> Again | None:
     """Write down who has to do with fewer; look again while anybody has to."""
+    if platform.backend.outage() is not None:
+        return _LOOK  # nodes that cannot be seen are not nodes that went
     nodes = await platform.backend.nodes()
     async with platform.database.read() as tx:
         known = await deployments.all(tx)

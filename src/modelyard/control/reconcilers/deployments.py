@@ -11,7 +11,7 @@ from modelyard.control.deployments import KIND, address_failure, gateway_failure
 from modelyard.control.footprints import Footprints
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
-from modelyard.control.reconcilers import launching, rollouts, routing, transitions
+from modelyard.control.reconcilers import launching, outages, rollouts, routing, transitions
 from modelyard.domain import conditions, rollout, scaling
 from modelyard.domain.comparison import Report
 from modelyard.domain.deployment import Deployment, DeploymentStatus, Failure, Replica, Revision
@@ -84,6 +84,9 @@ class Deployments:
             reserved = await routing.intended(tx)
             gateway = await gateway_failure(tx)
             address = await address_failure(tx, key)
+        outage = platform.backend.outage()
+        if outage is not None:
+            return await outages.wait(platform, deployment, outage)
         observed = await platform.backend.observe(key)
         if deployment.deleting and not observed:
             await _finalise(platform, deployment)

@@ -21,6 +21,8 @@ _PATIENCE_SECONDS = 60.0
 
 async def reconcile(platform: Platform, _: str) -> Again:
     """One step for every orphan: drain it, stop it once nothing is routed to it, kill what is dead."""
+    if platform.backend.outage() is not None:
+        return REST
     # In this order: what runs was started for a deployment that was there before.
     running = await platform.backend.keys()
     async with platform.database.read() as tx:

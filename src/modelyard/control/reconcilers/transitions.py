@@ -9,7 +9,7 @@ from dataclasses import replace
 from modelyard.control.deployments import WORKER_RESTARTED
 from modelyard.control.loop import Again
 from modelyard.domain import progress, rollout, rollout_shares, takeover
-from modelyard.domain.conditions import Facts
+from modelyard.domain.conditions import Facts, is_stale
 from modelyard.domain.deployment import Condition, Deployment, DeploymentStatus, Failure, Phase, Replica
 from modelyard.domain.progress import ABORTED, active
 from modelyard.domain.rollout import Action, Kill, Start
@@ -43,6 +43,7 @@ def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
         and (status.rollout is None or (status.rollout.is_over and not status.rollout.weights))
         and status.good_revision == deployment.wanted_revision == deployment.revision
         and said.get("Addressed") is None
+        and not is_stale(status)
         and bool(routed and said.get("Ready") and said.get("Progressing"))
         and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
         and len(observed) == rollout.wanted_replicas(deployment)
@@ -111,6 +112,8 @@ def events(before: Deployment, after: Deployment, actions: Sequence[Action]) -> 
         aborted = new.failed.reason == ABORTED
         what = "RolledBack" if aborted else "RolledBackByItself"
         yield what, f"revision {after.revision} failed ({words}); {new.good_revision} serves"
+    if is_stale(old) and not is_stale(new):
+        yield "BackendReachable", "what runs the replicas answers again"
     if (why := _unscheduled(new)) and why != _unscheduled(old):
         yield "Pending", why
 

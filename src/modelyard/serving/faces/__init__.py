@@ -10,6 +10,7 @@ from modelyard.serving.config import ReplicaConfig
 from modelyard.serving.faces import (
     comparisons,
     extensions,
+    inside,
     invocations,
     openai,
     probes,
@@ -24,7 +25,7 @@ from modelyard.serving.routing import Named, Route
 
 def all_routes(application: Application, config: ReplicaConfig, *, version: str) -> Mapping[str, Route]:
     """Every path that a front answers; `version` is that of the server."""
-    drain_seconds = config.limits.drain_seconds
+    drain_seconds, admit = config.limits.drain_seconds, inside.admission(config.platform_sha256)
     return {
         **shared_memory.routes(application),
         **extensions.routes(application),
@@ -35,7 +36,8 @@ def all_routes(application: Application, config: ReplicaConfig, *, version: str)
         **invocations.routes(application, os.environ, version=version),
         **repository.routes(application, drain_seconds=drain_seconds, control=config.model_control),
         # Last, so that no model's name can hide them.
-        **comparisons.routes(application),
+        **comparisons.routes(application, admit),
+        **inside.routes(application, admit),
         **probes.routes(application, version=version),
     }
 

@@ -1,0 +1,1 @@
+"""Where replicas run when they run on a Kubernetes cluster."""

@@ -1,0 +1,147 @@
+"""Runs replicas as pods: a Deployment and a Service for each revision, and nothing remembered here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from modelyard.backends.base import Launch, Outage
+from modelyard.backends.kubernetes.asking import Fronts
+from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import Manifest, place
+from modelyard.backends.kubernetes.observation import Wish, address, started_at
+from modelyard.backends.kubernetes.render.desired import Desired, Settings
+from modelyard.backends.kubernetes.replicas import Replicas
+from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
+from modelyard.backends.kubernetes.view import View
+from modelyard.domain.deployment import Key, Replica
+from modelyard.domain.errors import BackendError
+from modelyard.domain.tallies import Sample
+
+_PATIENCE_SECONDS = 10.0
+"""A cluster that is not heard of for less is just not quick to answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What an installation says about its cluster."""
+
+    settings: Settings = field(default_factory=Settings)
+    token: str = ""
+    """What the platform shows to replicas."""
+    artifact_token: Callable[[str], str] = lambda sha256: ""
+    """What opens one file, by its sha256, at the settings' `artifact_url`."""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+
+
+class KubernetesBackend:
+    """Replicas as pods of one cluster; everything known about them is in the cluster."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        options: Options,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[Key], None] = lambda key: None,
+    ) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._view = View(cluster, changed=changed)
+        self._fronts = Fronts(options.token, clock=clock)
+        self._replicas = Replicas(
+            cluster, self._view, self._fronts, settings=options.settings, capabilities=options.capabilities,
+            clock=clock,
+        )  # fmt: skip
+        self._usage = Usage(cluster, clock=clock)
+        self._clock = clock
+        self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def outage(self) -> Outage | None:
+        """Since when something is not heard of, once that has lasted so long that it matters."""
+        since = self._view.stale_since
+        seconds = 0.0 if since is None else asyncio.get_running_loop().time() - since
+        if not self._view.follows or seconds < _PATIENCE_SECONDS:
+            return None
+        why = self._view.trouble or "no answer yet"
+        return Outage(self._clock() - seconds, f"the cluster's API server cannot be read: {why}")
+
+    async def samples(self) -> tuple[Sample, ...]:
+        """What every replica uses, from the metrics API, and what waits in its front."""
+        if self.outage() is not None:
+            return ()
+        await self._view.start()
+        used = await self._usage.read()
+        keys = self._view.keys()
+        found = [(key, *each) for key in keys for each in self._replicas.running(key)]
+        alive = frozenset(str(pod["metadata"]["uid"]) for _, _, pod in found)
+        self._usage.forget(alive)
+        self._fronts.forget(alive)
+        return tuple(
+            await asyncio.gather(
+                *(self._sample(key, wish, pod, used.get(place(pod))) for key, wish, pod in found)
+            )
+        )
+
+    async def _sample(self, key: Key, wish: Wish, pod: Manifest, use: Use | None) -> Sample:
+        uid, here = str(pod["metadata"]["uid"]), address(pod, wish)
+        state = await self._fronts.state(uid, here) if wish.own and here else {}
+        spent = {} if use is None else {uid: self._usage.spent(uid, use)}
+        return sample(Subject(str(key), wish.name, wish.revision, started_at(pod)), state, use, spent)
+
+    async def observe(self, key: Key) -> tuple[Replica, ...]:
+        """What the cluster says now, after putting right what names and pods disagree about."""
+        await self._view.start()
+        async with self._turns[key]:
+            return await self._replicas.observe(key)
+
+    async def keys(self) -> frozenset[Key]:
+        """Every deployment that an object is left of."""
+        await self._view.start()
+        return self._view.keys()
+
+    async def start(self, launch: Launch) -> None:
+        """Apply the revision and want one more replica of it. Raises BackendError when it is refused."""
+        await self._view.start()
+        files = (*launch.guest.artifact.files, *launch.guest.artifact.variant)
+        desired = Desired(
+            launch=launch,
+            settings=self._options.settings,
+            tokens={file.sha256: self._options.artifact_token(file.sha256) for file in files},
+        )
+        async with self._turns[launch.key]:
+            await self._replicas.start(desired)
+
+    async def drain(self, key: Key, replica: str) -> None:
+        """Take the pod out of its Service; it goes on answering."""
+        await self._view.start()
+        async with self._turns[key]:
+            await self._replicas.drain(key, replica)
+
+    async def stop(self, key: Key, replica: str) -> None:
+        """Want one less, and this one's pod deleted with all the time that it has to finish."""
+        await self._view.start()
+        async with self._turns[key]:
+            await self._replicas.stop(key, replica)
+
+    async def kill(self, key: Key, replica: str) -> None:
+        """Want one less, and this one's pod deleted at once."""
+        await self._view.start()
+        async with self._turns[key]:
+            await self._replicas.stop(key, replica, grace_seconds=0)
+
+    async def ask(self, key: Key, replica: str, path: str) -> bytes:
+        """What its front answers; raises BackendError."""
+        found = next((each for each in await self.observe(key) if each.name == replica), None)
+        if found is None or not found.address:
+            raise BackendError(f"replica {replica} of {key} has no address", retryable=True)
+        return await self._fronts.get(found.address, path, whom=replica)
+
+    async def close(self) -> None:
+        """Stop following the cluster; replicas go on."""
+        await self._view.close()
+        await self._fronts.close()
+        await self._cluster.close()

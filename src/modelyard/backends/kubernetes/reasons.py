@@ -1,0 +1,257 @@
+"""Why a pod does not serve, in the words of the catalogue of failures; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.kinds import Manifest
+from modelyard.domain.deployment import Failure
+from modelyard.domain.failures import CATALOGUE
+
+ENVIRONMENT = "environment"
+"""The init container that installs the packages of a runtime of its own."""
+
+_MOST_WORDS = 600
+_NO_IMAGE = {
+    "ErrImagePull": False,
+    "RegistryUnavailable": False,
+    "ImagePullBackOff": True,
+    "InvalidImageName": True,
+    "ErrImageNeverPull": True,
+    "ImageInspectError": True,
+    "SignatureValidationFailed": True,
+}
+"""What the kubelet says of an image, and whether it said so after it had tried again."""
+_NOT_STARTED = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
+_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|cannot find")
+_NO_ROOM = re.compile(r"Insufficient |Too many pods")
+_VOLUME = re.compile(r"persistentvolumeclaim|PersistentVolumeClaim|volume node affinity|attach")
+_QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<what>.*)")
+_POD_SECURITY = re.compile(r"violates PodSecurity .*")
+_REFUSED = re.compile(r"admission webhook|ValidatingAdmissionPolicy|denied the request|denied request")
+_PREEMPTION = re.compile(r"\.? ?preemption: .*$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod is not ready."""
+
+    failure: Failure
+    ended: bool
+    """Whether it has come to an end, so that only another pod can mend it; else it waits, or tries again."""
+
+
+def of_pod(pod: Manifest) -> Trouble | None:
+    """What is wrong with a pod; None when nothing is, or nothing that its server could not say better."""
+    return next(_found(pod), None)
+
+
+def of_deployment(deployment: Manifest) -> Failure | None:
+    """Why pods that a Deployment wants are not even made."""
+    said = {each["type"]: each for each in deployment.get("status", {}).get("conditions", ())}
+    refused = said.get("ReplicaFailure", {})
+    if refused.get("status") == "True":
+        return refusal(str(refused.get("message", "")))
+    progressing = said.get("Progressing", {})
+    if progressing.get("status") == "False" and progressing.get("reason") == "ProgressDeadlineExceeded":
+        return _failure("RolloutStalled", str(progressing.get("message", "")))
+    return None
+
+
+def refusal(message: str) -> Failure:
+    """Why the cluster does not take an object, from what its API server or a controller says."""
+    if quota := _QUOTA.search(message):
+        return _failure("QuotaExceeded", f"the quota {quota['quota']} is used up: {quota['what']}")
+    if violated := _POD_SECURITY.search(message):
+        return _failure("PodSecurity", violated[0])
+    if _REFUSED.search(message):
+        return _failure("PolicyRefused", message)
+    return _failure("StartFailed", f"the cluster does not make the pod: {message}")
+
+
+def told(events: Sequence[Manifest]) -> Failure | None:
+    """What only the events of a pod that does not get on say: mounts, above all; the newest counts."""
+    for event in sorted(events, key=_when, reverse=True):
+        reason, message = str(event.get("reason", "")), str(event.get("message", ""))
+        if reason in ("FailedMount", "FailedAttachVolume", "FailedMapVolume"):
+            return _failure("MountFailed", message)
+        if reason == "FailedScheduling":
+            return unschedulable(message)
+        if reason in ("FailedCreatePodSandBox", "NetworkNotReady"):
+            return _failure("StartFailed", message)
+    return None
+
+
+def unschedulable(message: str) -> Failure:
+    """Why no node takes a pod, from the scheduler's words."""
+    short = _PREEMPTION.sub("", message) or "no node takes the pod"
+    if _VOLUME.search(short):
+        return _failure("MountFailed", short)
+    return _failure("InsufficientResources" if _NO_ROOM.search(short) else "NoSuitableNode", short)
+
+
+def _found(pod: Manifest) -> Iterator[Trouble]:
+    """Everything that is wrong, what says most first."""
+    status = pod.get("status", {})
+    yield from _of_the_whole(status)
+    conditions = {each["type"]: each for each in status.get("conditions", ())}
+    yield from _before_it_runs(conditions)
+    yield from _disrupted(conditions, status)
+    for each in status.get("initContainerStatuses", ()):
+        yield from _of_container(each, _Part(each["name"], prepares=True))
+    for each in status.get("containerStatuses", ()):
+        yield from _of_container(each, _Part(each["name"]))
+
+
+def _of_the_whole(status: Mapping[str, Any]) -> Iterator[Trouble]:
+    """A pod that its node gave up or never took."""
+    reason, message = str(status.get("reason", "")), str(status.get("message", ""))
+    if reason == "Evicted":
+        full = re.search(r"ephemeral|EmptyDir|emptyDir|disk", message)
+        yield Trouble(_failure("DiskFull" if full else "Disrupted", message), ended=True)
+    elif reason == "UnexpectedAdmissionError":
+        yield Trouble(_failure("GpuAdmission", message), ended=True)
+    elif reason.startswith("OutOf") or reason in ("NodeAffinity", "NodePorts"):
+        yield Trouble(
+            _failure("InsufficientResources", message or f"its node refused it: {reason}"), ended=True
+        )
+    elif reason in ("NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"):
+        yield Trouble(_failure("Disrupted", message or f"its node gave it up: {reason}"), ended=True)
+
+
+def _before_it_runs(conditions: Mapping[str, Mapping[str, Any]]) -> Iterator[Trouble]:
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") != "False":
+        return
+    message = str(scheduled.get("message", ""))
+    if scheduled.get("reason") == "SchedulingGated":
+        yield Trouble(
+            _failure("Queued", message or "the cluster's queue has not admitted it yet"), ended=False
+        )
+    elif scheduled.get("reason") in ("Unschedulable", "SchedulerError"):
+        yield Trouble(unschedulable(message), ended=False)
+
+
+def _disrupted(conditions: Mapping[str, Mapping[str, Any]], status: Mapping[str, Any]) -> Iterator[Trouble]:
+    disruption = conditions.get("DisruptionTarget", {})
+    if disruption.get("status") == "True":
+        message = str(disruption.get("message") or disruption.get("reason") or "")
+        yield Trouble(_failure("Disrupted", message), ended=status.get("phase") == "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Which container of a pod it is about."""
+
+    name: str
+    prepares: bool = False
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        return "the serving process" if self.name == names.SERVER else f"the container {self.name}"
+
+    def ended(self, message: str) -> Failure:
+        """A container of this kind ended though it should not."""
+        if self.name == names.FETCH:
+            return _failure("ModelFetchFailed", message)
+        if self.prepares:
+            return _failure("RuntimeBuildFailed" if self.name == ENVIRONMENT else "StartFailed", message)
+        return _failure("FrontCrashed", message)
+
+
+def _of_container(said: Mapping[str, Any], part: _Part) -> Iterator[Trouble]:
+    state = said.get("state", {})
+    waiting, ended = state.get("waiting") or {}, state.get("terminated")
+    before = (said.get("lastState") or {}).get("terminated")
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+    if reason in _NO_IMAGE:
+        yield Trouble(
+            _failure("ImageError", message or f"{reason}: {said.get('image', '')}"), ended=_NO_IMAGE[reason]
+        )
+    elif reason == "CreateContainerConfigError":
+        yield Trouble(_failure("ConfigError", message), ended=False)
+    elif reason in _NOT_STARTED:
+        yield Trouble(_not_started(message), ended=True)
+    elif ended and _counts(ended, part):
+        yield Trouble(_ended(ended, part), ended=not part.prepares)
+    elif before and _counts(before, part):
+        yield from _again(said, before, part)
+
+
+def _counts(ended: Mapping[str, Any], part: _Part) -> bool:
+    """Whether its end is a failure: what prepares should end well, what serves should not end at all."""
+    return not part.prepares or ended.get("exitCode", 0) != 0
+
+
+def _again(said: Mapping[str, Any], before: Mapping[str, Any], part: _Part) -> Iterator[Trouble]:
+    """It ended, and the kubelet has started it again or waits to do so."""
+    waits = (said.get("state", {}).get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+    if part.prepares:
+        if "terminated" not in said.get("state", {}):
+            yield Trouble(_ended(before, part), ended=waits)
+    elif waits or not said.get("ready"):
+        # Replaced and counted by the platform's own rules, as in every other backend.
+        yield Trouble(_ended(before, part), ended=True)
+
+
+def _not_started(message: str) -> Failure:
+    if _NO_PROGRAM.search(message):
+        return _failure("ProgramNotFound", message)
+    return _failure("StartFailed", message)
+
+
+def _ended(ended: Mapping[str, Any], part: _Part) -> Failure:
+    """Why a container ended; its own last words say it best."""
+    message, code = str(ended.get("message") or ""), int(ended.get("exitCode", 0))
+    reason = str(ended.get("reason", ""))
+    if reason == "OOMKilled":
+        return _failure("OutOfMemory", f"{part.words} used more memory than it may have and was ended")
+    if (own := last_words(message)) is not None:
+        return own
+    if reason in _NOT_STARTED:
+        return _not_started(message)
+    if reason == "ContainerStatusUnknown":
+        return _failure("Disrupted", message or "its node does not know any more what became of it")
+    number = int(ended.get("signal") or (code - 128 if 128 < code < 192 else 0))
+    how = (
+        f"was ended by signal {number} ({_signal_name(number)})"
+        if number
+        else f"ended by itself with exit code {code}"
+    )
+    said = message.strip().rpartition("\n")[2]
+    return part.ended(f"{part.words} {how}" + (f": {said}" if said else "; its log may say why"))
+
+
+def last_words(message: str) -> Failure | None:
+    """What a program of ours left in its termination message; None when it is somebody else's text."""
+    try:
+        said = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or said.get("reason") not in CATALOGUE:
+        return None
+    return _failure(said["reason"], str(said.get("message") or ""))
+
+
+def _failure(reason: str, message: str) -> Failure:
+    return Failure(reason=reason, message=" ".join(message.split())[:_MOST_WORDS])
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _when(event: Manifest) -> str:
+    series = event.get("series") or {}
+    stamps = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return max((str(each) for each in stamps if each), default="")

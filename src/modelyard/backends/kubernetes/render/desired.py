@@ -1,0 +1,67 @@
+"""What is to be rendered: a launch, and what an installation adds to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelyard.backends.base import Launch
+from modelyard.backends.kubernetes import names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """What containers are made of."""
+
+    serving: str = "modelyard/serving:latest"
+    """Modelyard's own server with the libraries of the default runtime."""
+    fetch: str = "modelyard/serving:latest"
+    """Has `python -m modelyard_fetch`."""
+    pull_policy: str = "IfNotPresent"
+    pull_secret: str = ""
+    """Secret of every project's namespace with the registry's credentials; empty for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an installation adds to every object."""
+
+    namespace_prefix: str = "modelyard"
+    system_namespace: str = "modelyard-system"
+    images: Images = field(default_factory=Images)
+    artifact_url: str = "http://modelyard.modelyard-system:8080/api/v1/artifacts"
+    """Where pods get files from, by their sha256."""
+    max_body_bytes: int = 64 << 20
+    platform_sha256: str = ""
+    """Of the token that the platform shows to replicas."""
+    area: str = "kubernetes"
+    """Value of KUBEFLOW_AREA."""
+
+    def namespace(self, project: str) -> str:
+        """Where a project's objects live."""
+        return names.namespace(project, prefix=self.namespace_prefix, system=self.system_namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """One revision as it is to run."""
+
+    launch: Launch
+    settings: Settings
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """What opens each of the artifact's files at `artifact_url`, by sha256."""
+
+    @property
+    def namespace(self) -> str:
+        """Where its objects live."""
+        return self.settings.namespace(self.launch.key.project)
+
+    @property
+    def name(self) -> str:
+        """What its Deployment and Service are called."""
+        return names.revision_name(self.launch.key, self.launch.revision)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its objects carry."""
+        return names.labels(self.launch.key, self.launch.revision)

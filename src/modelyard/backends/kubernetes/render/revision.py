@@ -1,0 +1,199 @@
+"""Everything of one revision: what belongs together and is applied in this order."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from modelyard.backends import documents
+from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+    Manifest,
+)
+from modelyard.backends.kubernetes.render import environment, pod
+from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.backends.kubernetes.render.pod import Named
+from modelyard.domain import program, texts
+
+VARIANT = ".variant"
+"""Folder of the compiled variant, below the model's."""
+
+
+def namespace(desired: Desired) -> Manifest:
+    """Where the project's objects live; its pods must be restricted."""
+    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: desired.launch.key.project}
+    security = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": desired.namespace, "labels": {**found, **security, names.TENANT: "true"}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def account(desired: Desired) -> Manifest:
+    """Who the project's replicas are to the cluster: nobody, with nothing to ask."""
+    return {
+        **_head(SERVICE_ACCOUNT, "modelyard-runtime", desired, {}),
+        "automountServiceAccountToken": False,
+    }
+
+
+def anchor(desired: Desired) -> Manifest:
+    """What all objects of the deployment belong to: when it goes, they go, whoever is left to see to it."""
+    key = desired.launch.key
+    return _head(CONFIG_MAP, names.anchor_name(key), desired, {**names.labels(key), names.ANCHOR: "true"}) | {
+        "data": {"project": key.project, "service": key.service}
+    }
+
+
+def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -> tuple[Manifest, ...]:
+    """The objects of a revision in the order of applying, without the number of its replicas."""
+    beside = _beside(desired)
+    named = Named(
+        account="modelyard-runtime",
+        platform=_name_of(beside, "platform"),
+        config=_name_of(beside, "config"),
+        env=_name_of(beside, "env"),
+        fetch=_name_of(beside, "fetch"),
+    )
+    objects = [*beside.values(), _service(desired), _deployment(desired, named, capabilities)]
+    owner = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": names.anchor_name(desired.launch.key),
+        "uid": anchor_uid,
+    }
+    for each in objects:
+        each["metadata"]["ownerReferences"] = [owner]
+    return tuple(objects)
+
+
+def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> Manifest:
+    launch = desired.launch
+    template = pod.template(desired, named, capabilities)
+    manifest = _head(DEPLOYMENT, desired.name, desired, desired.labels) | {
+        "spec": {
+            "revisionHistoryLimit": 1,
+            "progressDeadlineSeconds": round(launch.spec.start_timeout_seconds) + 600,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "selector": {"matchLabels": desired.labels},
+            "template": template,
+        }
+    }
+    digest = names.content_hash(json.dumps(template, sort_keys=True))
+    manifest["metadata"]["annotations"] = {names.SPEC_HASH: digest, names.LAUNCH: json.dumps(_facts(desired))}
+    return manifest
+
+
+def _facts(desired: Desired) -> dict[str, Any]:
+    """What observing a replica needs to know of how it was launched."""
+    launch, server = desired.launch, desired.launch.program
+    found = pod.ports(desired)
+    metrics = server.metrics if server else launch.spec.metrics
+    return {
+        "cpu_millis": launch.cpu_millis,
+        "memory_bytes": launch.memory_bytes,
+        "ports": list(found),
+        "own": server is None,
+        "metrics": metrics,
+        "start_seconds": launch.spec.start_timeout_seconds,
+    }
+
+
+def _service(desired: Desired) -> Manifest:
+    """Leads to the pods of the revision that take requests."""
+    found = zip(("http", "second"), pod.ports(desired), strict=False)
+    return _head(SERVICE, desired.name, desired, desired.labels) | {
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {**desired.labels, names.TAKES_REQUESTS: "true"},
+            "ports": [
+                {"name": name, "port": 80 + index, "targetPort": port, "protocol": "TCP"}
+                for index, (name, port) in enumerate(found)
+            ],
+        }
+    }
+
+
+def _beside(desired: Desired) -> dict[str, Manifest]:
+    """The maps and secrets that the pod reads, each named after what it holds and never changed."""
+    found: dict[str, Manifest] = {}
+    launch = desired.launch
+    if launch.program is None:
+        found["platform"] = _config_map(desired, "replica", {"replica.json": json.dumps(_replica(desired))})
+    files = launch.program.files if launch.program else program.files(launch.spec)
+    if files:
+        known = environment.names_for(desired, {})
+        found["config"] = _config_map(desired, "config", {n: texts.fill(t, known) for n, t in files.items()})
+    if env := environment.secrets(desired):
+        found["env"] = _secret(desired, "env", env)
+    if fetched := _files(desired):
+        found["fetch"] = _secret(desired, "fetch", {"manifest.json": json.dumps({"files": fetched})})
+    return found
+
+
+def _replica(desired: Desired) -> dict[str, Any]:
+    """replica.json: the same for all replicas of the revision; the pod's environment fills in the rest."""
+    launch, settings = desired.launch, desired.settings
+    home = Path("$(MODELYARD_MODEL_PATH)")
+    guest = replace(launch.guest, path=home, variant_path=home / VARIANT, interpreter="")
+    start = documents.Start(
+        address=f"0.0.0.0:{names.PORT}",
+        state_path="$(MODELYARD_RUN_DIR)/state.json",
+        work="$(MODELYARD_WORK_DIR)",
+        worker="",
+        env={},
+        threads=environment.threads(launch.cpu_millis, launch.spec.workers),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    document = documents.of_replica(replace(launch, guest=guest, replica=""), start)
+    document["worker"]["inherit_env"] = True
+    return {**document, "platform_sha256": settings.platform_sha256}
+
+
+def _files(desired: Desired) -> list[dict[str, Any]]:
+    """The files that the init container brings, and what opens each."""
+    artifact, url = desired.launch.guest.artifact, desired.settings.artifact_url.rstrip("/")
+    listed = [(file, file.path) for file in artifact.files]
+    if desired.launch.guest.variant_path is not None:
+        listed += [(file, f"{VARIANT}/{file.path}") for file in artifact.variant]
+    return [
+        {
+            **asdict(file),
+            "path": path,
+            "url": f"{url}/{file.sha256}",
+            "token": desired.tokens.get(file.sha256, ""),
+        }
+        for file, path in listed
+    ]
+
+
+def _config_map(desired: Desired, role: str, data: dict[str, str]) -> Manifest:
+    name = names.k8s_name(desired.name, role, names.content_hash(json.dumps(data, sort_keys=True)))
+    return _head(CONFIG_MAP, name, desired, desired.labels) | {"immutable": True, "data": data}
+
+
+def _secret(desired: Desired, role: str, data: dict[str, str]) -> Manifest:
+    name = names.k8s_name(desired.name, role, names.content_hash(json.dumps(data, sort_keys=True)))
+    coded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return _head(SECRET, name, desired, desired.labels) | {"type": "Opaque", "immutable": True, "data": coded}
+
+
+def _head(kind: Kind, name: str, desired: Desired, labels: dict[str, str]) -> Manifest:
+    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: desired.launch.key.project} | labels
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {"name": name, "namespace": desired.namespace, "labels": found},
+    }
+
+
+def _name_of(beside: dict[str, Manifest], role: str) -> str:
+    return str(beside[role]["metadata"]["name"]) if role in beside else ""

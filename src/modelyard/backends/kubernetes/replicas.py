@@ -1,0 +1,322 @@
+"""Makes the cluster's Deployments want what the platform wants, one step at a time for each deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.backends.kubernetes import names, reasons
+from modelyard.backends.kubernetes.asking import Fronts
+from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
+from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    POD,
+    SECRET,
+    SERVICE,
+    Manifest,
+)
+from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge, started_at
+from modelyard.backends.kubernetes.render.desired import Desired, Settings
+from modelyard.backends.kubernetes.render.revision import account, anchor, revision
+from modelyard.backends.kubernetes.render.revision import namespace as namespaced
+from modelyard.backends.kubernetes.view import View
+from modelyard.domain.deployment import Key, Replica
+from modelyard.domain.errors import BackendError, Conflict, Forbidden, Invalid, NotFound, Unavailable
+
+_TRIES = 5
+_FIRST_TO_GO = "-2147483648"
+_Wanted = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    """One revision in the cluster."""
+
+    deployment: Manifest
+    wanted: _Wanted
+    pods: Mapping[str, Manifest]
+    assignment: Assignment
+
+    @property
+    def number(self) -> int:
+        """Which revision."""
+        return names.revision_of(self.deployment["metadata"]["labels"])
+
+
+class Replicas:
+    """The replicas of one cluster; the list of wanted ones is an annotation of their Deployment."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        view: View,
+        fronts: Fronts,
+        *,
+        settings: Settings,
+        capabilities: Capabilities,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._view = view
+        self._fronts = fronts
+        self._settings = settings
+        self._capabilities = capabilities
+        self._clock = clock
+
+    async def start(self, desired: Desired) -> None:
+        """Want one more replica; nothing when it is wanted already. Raises BackendError."""
+        launch = desired.launch
+        try:
+            deployment = await self._applied(desired)
+            facts = {"gpus": list(launch.gpus), "at": self._clock()}
+            await self._want(deployment, lambda wanted: {launch.replica: facts} | wanted)
+        except (Invalid, Forbidden) as error:
+            failure = reasons.refusal(error.message)
+            raise BackendError(failure.message, retryable=False, reason=failure.reason) from error
+        except (Unavailable, Conflict) as error:
+            raise BackendError(error.message, retryable=True) from error
+
+    async def observe(self, key: Key) -> tuple[Replica, ...]:
+        """Every replica of a deployment; revisions that nothing is wanted or left of go."""
+        found: list[Replica] = []
+        for each in self._revisions(key):
+            await self._settle(each)
+            seen = await asyncio.gather(*(self._seen(each, *pair) for pair in _pairs(each)))
+            found += [judge(one) for one in seen]
+            if not each.wanted and not each.pods:
+                await self._forget(each)
+        if not found and not self._view.of(DEPLOYMENT, key):
+            await self._forget_all(key)
+        return tuple(found)
+
+    def running(self, key: Key) -> Iterator[tuple[Wish, Manifest]]:
+        """Every replica that has a pod with a server in it, without asking anybody."""
+        for each in self._revisions(key):
+            for replica, pod in _pairs(each):
+                if pod is not None and "deletionTimestamp" not in pod["metadata"] and started_at(pod):
+                    yield _wish(each, replica), pod
+
+    async def drain(self, key: Key, replica: str) -> None:
+        """Take a replica's pod out of its Service. Nothing for one that has no pod, or drains already."""
+        _, pod = self._find(key, replica)
+        if pod is None or names.DRAINING_SINCE in pod["metadata"].get("annotations", {}):
+            return
+        patch = {
+            "metadata": {
+                "labels": {names.TAKES_REQUESTS: "false"},
+                "annotations": {names.DRAINING_SINCE: repr(self._clock())},
+            }
+        }
+        await self._patch_pod(pod, patch)
+
+    async def stop(self, key: Key, replica: str, *, grace_seconds: int | None = None) -> None:
+        """Want one less and have its pod deleted, as the one that costs the cluster least."""
+        each, pod = self._find(key, replica)
+        if pod is not None and "deletionTimestamp" not in pod["metadata"]:
+            cost = {names.DELETION_COST: _FIRST_TO_GO, names.REPLICA: replica}
+            await self._patch_pod(pod, {"metadata": {"annotations": cost}})
+        if each is not None and replica in each.wanted:
+            await self._want(
+                each.deployment, lambda wanted: {n: w for n, w in wanted.items() if n != replica}
+            )
+        if pod is not None:
+            await self._delete_pod(pod, grace_seconds)
+
+    def _find(self, key: Key, replica: str) -> tuple[_Revision | None, Manifest | None]:
+        """The revision that wants or has a replica, and its pod."""
+        for each in self._revisions(key):
+            pod = each.assignment.by_name.get(replica)
+            gone = next((p for p, name in each.assignment.leaving.items() if name == replica), None)
+            if pod or gone or replica in each.wanted:
+                return each, each.pods.get(pod or gone or "")
+        return None, None
+
+    def _revisions(self, key: Key) -> list[_Revision]:
+        deployments = [d for d in self._view.of(DEPLOYMENT, key) if "deletionTimestamp" not in d["metadata"]]
+        pods = self._view.of(POD, key)
+        found = []
+        for deployment in deployments:
+            number = names.revision_of(deployment["metadata"]["labels"])
+            own = {
+                pod["metadata"]["name"]: pod
+                for pod in pods
+                if names.revision_of(pod["metadata"].get("labels") or {}) == number
+            }
+            wanted = _wanted(deployment)
+            made = assign(tuple(wanted), (_held(pod) for pod in own.values()))
+            found.append(_Revision(deployment, wanted, own, made))
+        return found
+
+    async def _applied(self, desired: Desired) -> Manifest:
+        """The revision's Deployment, made or brought up to date with all that belongs to it."""
+        namespace, key = desired.namespace, desired.launch.key
+        anchored = self._view.get(CONFIG_MAP, namespace, names.anchor_name(key))
+        if anchored is None or "deletionTimestamp" in anchored["metadata"]:
+            await self._cluster.apply(namespaced(desired))
+            await self._cluster.apply(account(desired))
+            anchored = await self._cluster.apply(anchor(desired))
+            self._view.wrote(CONFIG_MAP, anchored)
+        objects = revision(desired, self._capabilities, anchor_uid=anchored["metadata"]["uid"])
+        known = self._view.get(DEPLOYMENT, namespace, desired.name)
+        if known is not None and _digest(known) == _digest(objects[-1]):
+            return known
+        for each in objects[:-1]:
+            await self._cluster.apply(each)
+        applied = await self._cluster.apply(objects[-1])
+        self._view.wrote(DEPLOYMENT, applied)
+        return applied
+
+    async def _want(self, deployment: Manifest, change: Callable[[_Wanted], _Wanted]) -> None:
+        """Change the list of wanted replicas and their number in one step; again if somebody was quicker."""
+        namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+        for _ in range(_TRIES):
+            before = _wanted(deployment)
+            wanted = change(before)
+            if wanted.keys() == before.keys() and deployment["spec"].get("replicas") == len(wanted):
+                return
+            patch = {
+                "metadata": {"annotations": {names.REPLICAS: json.dumps(wanted, sort_keys=True)}},
+                "spec": {"replicas": len(wanted)},
+            }
+            try:
+                written = await self._cluster.patch(
+                    DEPLOYMENT,
+                    name,
+                    patch,
+                    namespace=namespace,
+                    resource_version=deployment["metadata"]["resourceVersion"],
+                    manager=names.SCALE_MANAGER,
+                )
+            except Conflict:
+                deployment = await self._cluster.get(DEPLOYMENT, name, namespace=namespace)
+                continue
+            except NotFound:
+                return
+            self._view.wrote(DEPLOYMENT, written)
+            return
+        raise BackendError(f"{namespace}/{name} is changed again and again by somebody else", retryable=True)
+
+    async def _settle(self, each: _Revision) -> None:
+        """Tell new pods which replica they are, and delete those that nobody wants any more."""
+        for pod, replica in each.assignment.named.items():
+            await self._patch_pod(each.pods[pod], {"metadata": {"annotations": {names.REPLICA: replica}}})
+        for pod in each.assignment.unwanted:
+            await self._delete_pod(each.pods[pod], None)
+
+    async def _seen(self, each: _Revision, replica: str, pod: Manifest | None) -> Seen:
+        wish = _wish(each, replica)
+        state: Mapping[str, Any] = {}
+        here = address(pod, wish) if pod is not None else ""
+        if pod is not None and here and wish.own and "deletionTimestamp" not in pod["metadata"]:
+            state = await self._fronts.state(pod["metadata"]["uid"], here)
+        unwanted = pod is not None and pod["metadata"]["name"] in each.assignment.unwanted
+        refused = reasons.of_deployment(each.deployment) if pod is None else None
+        return Seen(wish=wish, pod=pod, refused=refused, state=state, unwanted=unwanted)
+
+    async def _patch_pod(self, pod: Manifest, patch: Mapping[str, Any]) -> None:
+        metadata = pod["metadata"]
+        try:
+            written = await self._cluster.patch(
+                POD, metadata["name"], patch, namespace=metadata["namespace"], manager=names.SCALE_MANAGER
+            )
+        except NotFound:
+            return
+        self._view.wrote(POD, written)
+
+    async def _delete_pod(self, pod: Manifest, grace_seconds: int | None) -> None:
+        metadata = pod["metadata"]
+        if "deletionTimestamp" in metadata and grace_seconds is None:
+            return
+        try:
+            await self._cluster.delete(
+                POD,
+                metadata["name"],
+                namespace=metadata["namespace"],
+                uid=metadata["uid"],
+                grace_seconds=grace_seconds,
+            )
+        except Conflict:  # another pod has that name now
+            return
+
+    async def _forget(self, each: _Revision) -> None:
+        """Remove everything of a revision; its pods are gone."""
+        metadata = each.deployment["metadata"]
+        found = metadata["labels"]
+        mine = {n: found[n] for n in (names.PROJECT, names.SERVICE, names.STAGE, names.REVISION)}
+        selector = names.selector({names.MANAGED_BY: names.MANAGER, **mine})
+        await self._cluster.delete(
+            DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
+        )
+        for kind in (CONFIG_MAP, SECRET, SERVICE):
+            await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
+
+    async def _forget_all(self, key: Key) -> None:
+        """Remove the anchor, and with it whatever a control plane that died may have left."""
+        for each in self._view.of(CONFIG_MAP, key):
+            metadata = each["metadata"]
+            if "deletionTimestamp" not in metadata:
+                await self._cluster.delete(
+                    CONFIG_MAP, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
+                )
+
+
+def _wanted(deployment: Manifest) -> _Wanted:
+    """The wanted replicas by name; nothing for an annotation that somebody spoilt."""
+    text = (deployment["metadata"].get("annotations") or {}).get(names.REPLICAS, "{}")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _held(pod: Manifest) -> Held:
+    metadata = pod["metadata"]
+    return Held(
+        pod=metadata["name"],
+        replica=(metadata.get("annotations") or {}).get(names.REPLICA, ""),
+        leaving="deletionTimestamp" in metadata,
+        created=str(metadata.get("creationTimestamp") or ""),
+    )
+
+
+def _pairs(each: _Revision) -> Iterable[tuple[str, Manifest | None]]:
+    """Every replica with its pod: wanted ones, those that nobody wants any more, and those that go."""
+    made = each.assignment
+    for replica in each.wanted:
+        pod = made.by_name.get(replica)
+        yield replica, each.pods[pod] if pod else None
+    for pod in made.unwanted:
+        yield _held(each.pods[pod]).replica, each.pods[pod]
+    for pod, replica in made.leaving.items():
+        if replica and replica not in each.wanted:
+            yield replica, each.pods[pod]
+
+
+def _wish(each: _Revision, replica: str) -> Wish:
+    metadata = each.deployment["metadata"]
+    try:
+        launch = json.loads((metadata.get("annotations") or {}).get(names.LAUNCH, "{}"))
+    except ValueError:
+        launch = {}
+    mine = each.wanted.get(replica, {})
+    return Wish(
+        name=replica,
+        revision=each.number,
+        gpus=tuple(mine.get("gpus", ())),
+        cpu_millis=int(launch.get("cpu_millis", 0)),
+        memory_bytes=int(launch.get("memory_bytes", 0)),
+        ports=tuple(launch.get("ports", ())),
+        metrics=str(launch.get("metrics", "")),
+        own=bool(launch.get("own", True)),
+    )
+
+
+def _digest(deployment: Manifest) -> str:
+    return str((deployment["metadata"].get("annotations") or {}).get(names.SPEC_HASH, ""))

@@ -1,0 +1,143 @@
+"""What the cluster has of ours, as far as we heard, and what we wrote ourselves a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable
+
+from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.informers import Informer
+from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, Kind, Manifest
+from modelyard.domain.deployment import Key
+from modelyard.domain.errors import BackendError
+
+_OURS = f"{names.MANAGED_BY}={names.MANAGER}"
+_SYNC_SECONDS = 30.0
+Place = tuple[str, str]
+
+
+class View:
+    """Follows Deployments, pods, anchors and nodes; reads cost the API server nothing.
+
+    What this process wrote is seen at once: the newer of what was heard and what was answered counts.
+    """
+
+    def __init__(self, cluster: Cluster, *, changed: Callable[[Key], None] = lambda key: None) -> None:
+        self._changed = changed
+        self._informers = {
+            DEPLOYMENT: Informer(cluster, DEPLOYMENT, labels=_OURS, changed=self._noted(DEPLOYMENT)),
+            POD: Informer(cluster, POD, labels=_OURS, changed=self._noted(POD)),
+            CONFIG_MAP: Informer(
+                cluster, CONFIG_MAP, labels=f"{_OURS},{names.ANCHOR}", changed=self._noted(CONFIG_MAP)
+            ),
+            NODE: Informer(cluster, NODE),
+        }
+        self._written: dict[Kind, dict[Place, Manifest]] = defaultdict(dict)
+        self._index: dict[Kind, dict[Key, set[Place]]] = defaultdict(lambda: defaultdict(set))
+        self._owners: dict[Kind, dict[Place, Key]] = defaultdict(dict)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to follow, once, and wait until everything was read. Raises BackendError when it cannot."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(each.run()) for each in self._informers.values()]
+        try:
+            async with asyncio.timeout(_SYNC_SECONDS):
+                await asyncio.gather(*(each.until_synced() for each in self._informers.values()))
+        except TimeoutError:
+            why = next((each.trouble for each in self._informers.values() if each.trouble), "no answer")
+            message = f"the cluster's API server cannot be read: {why}"
+            raise BackendError(message, retryable=True, reason="ClusterUnreachable") from None
+
+    @property
+    def follows(self) -> bool:
+        """Whether it was begun to follow."""
+        return bool(self._tasks)
+
+    @property
+    def stale_since(self) -> float | None:
+        """Since when (loop time) something is not heard of; None while all is followed."""
+        known = [each.stale_since for each in self._informers.values()]
+        return min((since for since in known if since is not None), default=None)
+
+    @property
+    def trouble(self) -> str:
+        """Why something is not heard of; empty while all is followed."""
+        return next((each.trouble for each in self._informers.values() if each.trouble), "")
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """One object, or None."""
+        place = (namespace, name)
+        heard = self._informers[kind].get(namespace, name)
+        written = self._written[kind].get(place)
+        if written is None:
+            return heard
+        if heard is not None and _version(heard) >= _version(written):
+            del self._written[kind][place]
+            return heard
+        return written
+
+    def of(self, kind: Kind, key: Key) -> tuple[Manifest, ...]:
+        """A deployment's objects of one kind, by name."""
+        found = (self.get(kind, *place) for place in sorted(self._index[kind].get(key, ())))
+        return tuple(each for each in found if each is not None)
+
+    def nodes(self) -> tuple[Manifest, ...]:
+        """The cluster's nodes."""
+        return self._informers[NODE].items()
+
+    def pods(self) -> tuple[Manifest, ...]:
+        """Every pod of ours."""
+        return self._informers[POD].items()
+
+    def keys(self) -> frozenset[Key]:
+        """Every deployment that something of is there."""
+        known = (DEPLOYMENT, POD, CONFIG_MAP)
+        return frozenset(key for kind in known for key in self._index[kind])
+
+    def wrote(self, kind: Kind, manifest: Manifest) -> None:
+        """An answer of the API server to a write of ours."""
+        place = (str(manifest["metadata"].get("namespace") or ""), str(manifest["metadata"]["name"]))
+        self._written[kind][place] = manifest
+        self._keep(kind, place, manifest)
+
+    async def close(self) -> None:
+        """Stop following."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _noted(self, kind: Kind) -> Callable[[str, str], None]:
+        def noted(namespace: str, name: str) -> None:
+            place = (namespace, name)
+            heard = self._informers[kind].get(namespace, name)
+            if heard is None:
+                self._written[kind].pop(place, None)
+            if key := self._keep(kind, place, heard):
+                self._changed(key)
+
+        return noted
+
+    def _keep(self, kind: Kind, place: Place, manifest: Manifest | None) -> Key | None:
+        """Remember whose object it is, or that it is gone; whom that concerns."""
+        known = self._owners[kind].get(place)
+        key = names.key_of(manifest["metadata"].get("labels") or {}) if manifest is not None else None
+        if known is not None and known != key:
+            self._index[kind][known].discard(place)
+            del self._owners[kind][place]
+            if not self._index[kind][known]:
+                del self._index[kind][known]
+        if key is not None:
+            self._owners[kind][place] = key
+            self._index[kind][key].add(place)
+        return key or known
+
+
+def _version(manifest: Manifest) -> int:
+    text = str(manifest["metadata"].get("resourceVersion") or "0")
+    return int(text) if text.isdecimal() else 0

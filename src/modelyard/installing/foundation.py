@@ -1,0 +1,205 @@
+"""What the platform stands on in a cluster: namespace, rights, priorities, volume, secrets, network."""
+
+from __future__ import annotations
+
+from modelyard.installing.tree import NAMESPACE, Base64, Equals, Given, Tree, Value, When
+
+NAME = "modelyard"
+"""What the platform's own objects are called."""
+TENANT_ROLE = "modelyard-tenant-manager"
+"""ClusterRole that the platform binds itself to in each project's namespace."""
+KEYS = "modelyard-keys"
+"""Secret with the master key and the administrator's token; the platform makes it at its first start."""
+DATABASE = "modelyard-database"
+HTTP, HTTPS, API = 8080, 8443, 8081
+"""Ports of the pod: the front door, the same over TLS, and the API for pods and routers."""
+
+LABELS: dict[str, Tree] = {
+    "app.kubernetes.io/name": "modelyard",
+    "app.kubernetes.io/managed-by": "modelyard-install",
+}
+SELECTED: dict[str, Tree] = {
+    "app.kubernetes.io/name": "modelyard",
+    "app.kubernetes.io/component": "control-plane",
+}
+
+_READ = ["get", "list", "watch"]
+_WRITE = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+
+
+def namespace() -> Tree:
+    """The platform's own namespace. What listens on a node's own port needs more than `restricted` allows."""
+    level: Tree = When(Equals("bind.kind", "HostPort"), "privileged", "restricted")
+    labels = {**LABELS, "pod-security.kubernetes.io/enforce": level}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": Value(NAMESPACE), "labels": labels}}
+
+
+def account() -> Tree:
+    """Who the platform is to the cluster."""
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(NAME)}
+
+
+def reader_role() -> Tree:
+    """What the platform may do everywhere: read what it shows, make namespaces, and let itself into them."""
+    rules = [
+        _rule("", ["nodes", "namespaces", "pods", "services", "configmaps", "events", "serviceaccounts",
+                   "persistentvolumeclaims", "resourcequotas", "limitranges"], _READ),
+        _rule("apps", ["deployments", "replicasets"], _READ),
+        _rule("batch", ["jobs", "cronjobs"], _READ),
+        _rule("autoscaling", ["horizontalpodautoscalers"], _READ),
+        _rule("policy", ["poddisruptionbudgets"], _READ),
+        _rule("discovery.k8s.io", ["endpointslices"], _READ),
+        _rule("networking.k8s.io", ["networkpolicies"], _READ),
+        _rule("storage.k8s.io", ["storageclasses"], _READ),
+        _rule("node.k8s.io", ["runtimeclasses"], _READ),
+        _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
+        _rule("gateway.networking.k8s.io", ["gatewayclasses", "gateways", "httproutes", "grpcroutes"], _READ),
+        _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
+        _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
+        _rule("", ["namespaces"], ["create", "patch", "delete"]),
+        _rule("", ["nodes"], ["patch"]),
+        _rule("rbac.authorization.k8s.io", ["rolebindings"], _WRITE),
+        _rule("rbac.authorization.k8s.io", ["clusterroles"], ["bind"], names=[TENANT_ROLE]),
+    ]  # fmt: skip
+    return _cluster_role("modelyard-platform", rules)
+
+
+def tenant_role() -> Tree:
+    """What the platform may do in a project's namespace."""
+    rules = [
+        _rule("", ["pods", "services", "configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims",
+                   "resourcequotas", "limitranges", "events"], _WRITE),
+        _rule("", ["pods/log"], ["get"]),
+        _rule("", ["pods/exec"], ["get", "create"]),
+        _rule("", ["pods/ephemeralcontainers", "pods/resize"], ["patch", "update"]),
+        _rule("apps", ["deployments", "deployments/scale", "replicasets"], _WRITE),
+        _rule("batch", ["jobs", "cronjobs"], _WRITE),
+        _rule("autoscaling", ["horizontalpodautoscalers"], _WRITE),
+        _rule("policy", ["poddisruptionbudgets"], _WRITE),
+        _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
+        _rule("gateway.networking.k8s.io", ["httproutes", "grpcroutes", "referencegrants"], _WRITE),
+        _rule("keda.sh", ["scaledobjects", "triggerauthentications"], _WRITE),
+        _rule("monitoring.coreos.com", ["podmonitors"], _WRITE),
+        _rule("kueue.x-k8s.io", ["localqueues", "workloads"], _READ),
+        _rule("resource.k8s.io", ["resourceclaims", "resourceclaimtemplates"], _WRITE),
+    ]  # fmt: skip
+    return _cluster_role(TENANT_ROLE, rules)
+
+
+def reader_binding() -> Tree:
+    """The account has the rights of the role that holds everywhere."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "modelyard-platform", "labels": LABELS},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "modelyard-platform",
+        },
+        "subjects": [_subject()],
+    }  # fmt: skip
+
+
+def own_role() -> Tree:
+    """What the platform may do in its own namespace: keep its keys and its lease, and publish a gateway."""
+    rules = [
+        _rule("", ["secrets"], ["create"]),
+        # All, and not its keys alone: the registry's credentials are copied to projects by name.
+        _rule("", ["secrets"], ["get"]),
+        _rule("", ["secrets"], ["update", "patch"], names=[KEYS]),
+        _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
+        _rule("gateway.networking.k8s.io", ["gateways", "httproutes"], _WRITE),
+    ]
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata(NAME),
+        "rules": list(rules),
+    }
+
+
+def own_binding() -> Tree:
+    """The account has the rights of the role of its own namespace."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata(NAME),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+        "subjects": [_subject()],
+    }
+
+
+def priority_class(level: str, value: int, meaning: str) -> Tree:
+    """How important the replicas of one level are among all pods of the cluster."""
+    return {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": f"modelyard-serving-{level}", "labels": LABELS},
+        "value": value,
+        "globalDefault": False,
+        "description": meaning,
+    }
+
+
+def database_secret() -> Tree:
+    """Where PostgreSQL is, with its password."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(DATABASE),
+        "type": "Opaque",
+        "data": {"url": Base64("database.url")},
+    }
+
+
+def volume_claim() -> Tree:
+    """The volume of records and models' files."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(NAME),
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": Value("storage.size")}},
+            "storageClassName": When(Given("storage.class_name"), Value("storage.class_name")),
+        },
+    }
+
+
+def network_policy() -> Tree:
+    """Only the ports that are meant to be asked can be asked."""
+    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API)]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(NAME),
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]},
+    }
+
+
+def metadata(name: str) -> dict[str, Tree]:
+    """Of an object in the platform's namespace."""
+    return {"name": name, "namespace": Value(NAMESPACE), "labels": LABELS}
+
+
+def database_reference() -> Tree:
+    """Which Secret holds the database's address."""
+    name: Tree = When(Given("database.secret"), Value("database.secret"), DATABASE)
+    return {"secretKeyRef": {"name": name, "key": "url"}}
+
+
+def _cluster_role(name: str, rules: list[Tree]) -> Tree:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": LABELS},
+        "rules": rules,
+    }
+
+
+def _rule(group: str, resources: list[str], verbs: list[str], *, names: list[str] | None = None) -> Tree:
+    found: dict[str, Tree] = {"apiGroups": [group], "resources": [*resources], "verbs": [*verbs]}
+    return found | {"resourceNames": [*names]} if names else found
+
+
+def _subject() -> Tree:
+    return {"kind": "ServiceAccount", "name": NAME, "namespace": Value(NAMESPACE)}

@@ -1,0 +1,78 @@
+"""The manifests of the platform itself: one list of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from modelyard.backends.kubernetes.kinds import Manifest
+from modelyard.installing import checks, control_plane, foundation, values
+from modelyard.installing.tree import Condition, Equals, Given, Some, Tree, filled, holds
+from modelyard.installing.values import Values
+
+_LEVELS = (
+    ("high", 100_000, "Replicas of services of the level high"),
+    ("normal", 10_000, "Replicas of services of the level normal"),
+    ("low", 1_000, "Replicas of services of the level low"),
+)
+_OUTSIDE: Condition = Some((Equals("bind.kind", "NodePort"), Equals("bind.kind", "LoadBalancer")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One manifest with holes, in the order of applying."""
+
+    name: str
+    """Of its file in the chart."""
+    tree: Tree
+    condition: Condition | None = None
+    """When it is there; None is always."""
+    chart: bool = True
+    """Whether the chart has it; the namespace is made by Helm."""
+
+
+def documents() -> tuple[Document, ...]:
+    """Everything that the platform consists of."""
+    return (
+        Document(name="namespace", tree=foundation.namespace(), chart=False),
+        *(
+            Document(name=f"priority-{level}", tree=foundation.priority_class(level, value, meaning))
+            for level, value, meaning in _LEVELS
+        ),
+        Document(name="service-account", tree=foundation.account()),
+        Document(name="cluster-role", tree=foundation.reader_role()),
+        Document(name="cluster-role-tenant", tree=foundation.tenant_role()),
+        Document(name="cluster-role-binding", tree=foundation.reader_binding()),
+        Document(name="role", tree=foundation.own_role()),
+        Document(name="role-binding", tree=foundation.own_binding()),
+        Document(name="database", tree=foundation.database_secret(), condition=Given("database.url")),
+        Document(name="volume", tree=foundation.volume_claim()),
+        Document(name="network-policy", tree=foundation.network_policy(), condition=Given("network_policy")),
+        Document(name="service", tree=control_plane.service()),
+        Document(name="door", tree=control_plane.door(), condition=_OUTSIDE),
+        Document(name="deployment", tree=control_plane.deployment()),
+    )
+
+
+def manifests(chosen: Values) -> tuple[Manifest, ...]:
+    """What is to be applied, in this order. Raises Invalid for values that contradict one another."""
+    checks.require(chosen, control_plane.settings_written())
+    plain = values.plain(chosen)
+    return tuple(
+        filled(each.tree, plain)
+        for each in documents()
+        if each.condition is None or holds(each.condition, plain)
+    )
+
+
+def render(files: Iterable[Path], assignments: Iterable[str]) -> str:
+    """The manifests for values of files and words, as YAML. Raises Invalid for wrong values."""
+    return as_yaml(manifests(values.load(files, assignments)))
+
+
+def as_yaml(objects: tuple[Manifest, ...]) -> str:
+    """Manifests as one file."""
+    return "".join(f"---\n{yaml.safe_dump(each, sort_keys=False, allow_unicode=True)}" for each in objects)

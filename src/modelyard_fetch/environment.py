@@ -1,0 +1,191 @@
+"""Makes a runtime's environment where it is used: from a lock with hashes, out of wheels or an index."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Tuple
+
+from modelyard_fetch import outcome, places
+from modelyard_fetch.outcome import Failed
+
+STAMP = "modelyard-environment.json"
+"""Says which lock an environment was made from; written last."""
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*==\s*([^\s;\\]+)")
+_HASH = re.compile(
+    r"hash mismatch|mismatched hash|do not match|no hashes|hash was (?:expected|required)", re.I
+)
+_UNREACHABLE = re.compile(
+    r"network was disabled|network connectivity is disabled|failed to fetch|error sending request"
+    r"|connection (?:refused|reset)|dns error|timed out|tcp connect",
+    re.I,
+)
+_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asked for."""
+
+    requirements: str
+    into: str
+    python: str = ""
+    wheels: Tuple[str, ...] = ()
+    index_url: str = ""
+    offline: bool = False
+    cache: str = ""
+    uv: str = ""
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Wanted:
+        """From parsed options."""
+        given = {name: getattr(options, name) for name in cls.__dataclass_fields__}
+        return cls(**{**given, "wheels": tuple(options.wheels)})
+
+
+def make(wanted: Wanted) -> None:
+    """Make the environment unless it stands already; raises Failed with what is missing."""
+    text = _read(wanted.requirements)
+    into = os.path.abspath(wanted.into)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if _stamp(into) == digest:
+        _say("the environment stands already in " + into)
+        return
+    program = wanted.uv or _uv()
+    beside = into + ".new"
+    with places.explained("making the environment"):
+        shutil.rmtree(beside, ignore_errors=True)
+        os.makedirs(os.path.dirname(into), exist_ok=True)
+        python = wanted.python or sys.executable
+        _run(wanted, [program, "venv", "--relocatable", "--no-project", "--python", python, beside], text)
+        if pins(text):
+            _say("installing %d packages" % len(pins(text)))
+            _run(wanted, [program, *_install(wanted, beside)], text)
+        with open(os.path.join(beside, STAMP), "w", encoding="utf-8") as stamp:
+            json.dump({"lock": digest}, stamp)
+        shutil.rmtree(into, ignore_errors=True)
+        os.rename(beside, into)
+    _say("the environment is ready in " + into)
+
+
+def pins(text: str) -> Dict[str, str]:
+    """Packages of a lock, by normalised name."""
+    found = (_PIN.match(line.strip()) for line in text.splitlines())
+    return {re.sub(r"[-_.]+", "-", pin[1]).lower(): pin[2] for pin in found if pin}
+
+
+def lacking(text: str, files: List[str]) -> List[str]:
+    """Pinned packages for which no file of that version is there."""
+    there = set()
+    for name in files:
+        parts = name.split("-")
+        if name.endswith(".whl") and len(parts) >= 5:
+            there.add((re.sub(r"[-_.]+", "-", parts[0]).lower(), parts[1]))
+    return sorted("%s==%s" % pin for pin in pins(text).items() if pin not in there)
+
+
+def _install(wanted: Wanted, environment: str) -> List[str]:
+    command = ["pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode", "--link-mode", "copy"]
+    command += ["--only-binary", ":all:", "--python", os.path.join(environment, "bin", "python")]
+    for place in wanted.wheels:
+        command += ["--find-links", place]
+    if wanted.offline:
+        command += ["--offline", *(["--no-index"] if wanted.wheels else [])]
+    return [*command, "-r", wanted.requirements]
+
+
+def _run(wanted: Wanted, command: List[str], text: str) -> None:
+    """Run uv and pass on what it says, without secrets; raises Failed with what that means."""
+    try:
+        done = subprocess.run(
+            command,
+            env=_environment(wanted, os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise Failed(outcome.PACKAGES, "uv cannot be started: %s" % error.strerror) from None
+    except subprocess.TimeoutExpired:
+        raise Failed(outcome.PACKAGES, "the packages were not there after an hour") from None
+    said = done.stdout.decode("utf-8", "replace")
+    for line in said.splitlines():
+        print("uv: " + outcome.plain(line), file=sys.stderr, flush=True)
+    if done.returncode:
+        raise _judged(wanted, said, text)
+
+
+def _judged(wanted: Wanted, said: str, text: str) -> Failed:
+    causes = [line.strip(" ×╰─▶├│") for line in said.splitlines() if line.strip(" ×╰─▶├│")]
+    essence = " ".join(causes)[-600:]
+    if "No space left" in said or "os error 28" in said:
+        return Failed(outcome.NO_SPACE, "no space left for the packages; raise the volume's size limit")
+    if _HASH.search(said):
+        return Failed(outcome.DIFFERS, "a package is not what was locked: " + essence)
+    if wanted.offline:
+        missing = lacking(text, _files(wanted.wheels))
+        names = ", ".join(missing[:20]) or "one for this interpreter and machine"
+        return Failed(outcome.PACKAGES, "offline, and not every package is here; missing: " + names)
+    if _UNREACHABLE.search(said):
+        return Failed(outcome.UNREACHABLE, "the package index cannot be reached: " + essence)
+    return Failed(outcome.PACKAGES, essence or "uv gave no reason")
+
+
+def _files(wheels: Tuple[str, ...]) -> List[str]:
+    found: List[str] = []
+    for place in wheels:
+        if os.path.isdir(place):
+            found += os.listdir(place)
+    return found
+
+
+def _environment(wanted: Wanted, inherited: Mapping[str, str]) -> Dict[str, str]:
+    """What uv may know; the index's address is not an argument, because it can hold a password."""
+    ours = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1"}
+    if wanted.index_url:
+        ours["UV_DEFAULT_INDEX"] = wanted.index_url
+    if wanted.cache:
+        ours["UV_CACHE_DIR"] = wanted.cache
+    else:
+        ours["UV_NO_CACHE"] = "1"
+    kept = {name: value for name, value in inherited.items() if name != "VIRTUAL_ENV"}
+    return {**kept, **ours}
+
+
+def _uv() -> str:
+    found = shutil.which("uv")
+    beside = os.path.join(os.path.dirname(sys.executable), "uv")
+    if not found and os.access(beside, os.X_OK):
+        found = beside
+    if not found:
+        raise Failed(outcome.PACKAGES, "`uv` is not in this image; use one of Modelyard's, or give --uv")
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise Failed(outcome.USAGE, "the lock %s cannot be read: %s" % (path, error)) from None
+
+
+def _stamp(into: str) -> str:
+    try:
+        with open(os.path.join(into, STAMP), encoding="utf-8") as file:
+            return str(json.load(file)["lock"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _say(text: str) -> None:
+    print("modelyard-fetch: " + text, file=sys.stderr, flush=True)

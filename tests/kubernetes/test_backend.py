@@ -1,0 +1,162 @@
+"""Replicas as pods: what is wanted is in the cluster, and only there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.backends.kubernetes import names
+from modelyard.domain.deployment import Phase
+from tests.backends.things import KEY
+from tests.kubernetes.worlds import World, connected, world
+from tests.support.cluster.kubelets import CRASH, IMAGE_PULL, OUT_OF_MEMORY, Part
+from tests.support.cluster.verbs import Options as How
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+async def test_replicas_are_pods_of_one_deployment_for_each_revision(here: World) -> None:
+    for replica in ("a", "b"):
+        await here.backend.start(here.launch(replica))
+    await here.backend.start(here.launch("c", revision=3))
+    seen = await here.until_ready("a", "b", "c")
+    assert [seen[name].revision for name in "abc"] == [2, 2, 3]
+    assert all(each.address.endswith(":8080") and each.node == "node-1" for each in seen.values())
+    counts = {d["metadata"]["name"]: d["spec"]["replicas"] for d in here.objects("Deployment")}
+    assert counts == {"churn-r2": 2, "churn-r3": 1}
+
+
+async def test_starting_twice_is_nothing(here: World) -> None:
+    await here.backend.start(here.launch("a"))
+    await here.until_ready("a")
+    before = here.there.cluster.store.version
+    await here.backend.start(here.launch("a"))
+    assert here.there.cluster.store.version == before
+
+
+async def test_a_new_control_plane_finds_the_same_replicas(here: World) -> None:
+    for replica in ("a", "b"):
+        await here.backend.start(here.launch(replica, gpus=(0,)))
+    before = await here.until_ready("a", "b")
+    other = connected(here.kubeconfig)
+    try:
+        after = {each.name: each for each in await other.observe(KEY)}
+    finally:
+        await other.close()
+    assert {n: (r.address, r.started_at, r.gpus) for n, r in after.items()} == {
+        n: (r.address, r.started_at, r.gpus) for n, r in before.items()
+    }
+
+
+async def test_a_draining_pod_leaves_its_service_and_goes_on(here: World) -> None:
+    for replica in ("a", "b"):
+        await here.backend.start(here.launch(replica))
+    await here.until_ready("a", "b")
+    await here.backend.drain(KEY, "a")
+    seen = await here.seen()
+    assert (seen["a"].phase, seen["b"].phase) == (Phase.DRAINING, Phase.READY)
+    assert seen["a"].draining_since > 0
+    async with asyncio.timeout(10):
+        while len(endpoints(here)) != 1:
+            await asyncio.sleep(0.02)
+    assert endpoints(here) == [seen["b"].address.partition(":")[0]]
+
+
+def endpoints(here: World) -> list[str]:
+    return [
+        address
+        for each in here.objects("EndpointSlice")
+        for endpoint in each.get("endpoints") or ()
+        if endpoint["conditions"]["ready"]
+        for address in endpoint["addresses"]
+    ]
+
+
+async def test_the_one_that_is_stopped_is_the_one_that_goes(here: World) -> None:
+    for replica in ("a", "b", "c"):
+        await here.backend.start(here.launch(replica))
+    before = await here.until_ready("a", "b", "c")
+    await here.backend.stop(KEY, "b")
+    assert (await here.seen())["b"].phase is Phase.STOPPING
+    after = await here.until_ready("a", "c")
+    assert {n: after[n].address for n in "ac"} == {n: before[n].address for n in "ac"}
+
+
+async def test_when_the_last_one_is_gone_nothing_is_left(here: World) -> None:
+    await here.backend.start(here.launch("a"))
+    await here.until_ready("a")
+    assert await here.backend.keys() == {KEY}
+    await here.backend.stop(KEY, "a")
+    await here.until_ready()
+    kinds = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret")
+    async with asyncio.timeout(10):
+        while any(here.objects(kind) for kind in kinds):
+            await here.seen()
+            await asyncio.sleep(0.02)
+    assert await here.backend.keys() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"), [(CRASH, "FrontCrashed"), (OUT_OF_MEMORY, "OutOfMemory"), (IMAGE_PULL, "ImageError")]
+)
+async def test_what_cannot_run_says_why_and_another_takes_its_place(
+    here: World, fails: str, reason: str
+) -> None:
+    here.control.script = lambda pod: Part(starts_after=0.0, fails=fails, stops_after=0.05)
+    await here.backend.start(here.launch("a"))
+    async with asyncio.timeout(10):
+        while (await here.seen())["a"].phase is not Phase.FAILED:
+            await asyncio.sleep(0.02)
+    failed = (await here.seen())["a"]
+    assert failed.failure is not None
+    assert failed.failure.reason == reason
+    await here.backend.kill(KEY, "a")
+    here.control.script = lambda pod: Part(starts_after=0.0, ready_after=0.05, stops_after=0.05)
+    await here.backend.start(here.launch("b"))
+    assert (await here.until_ready("b"))["b"].failure is None
+
+
+async def test_a_pod_without_a_place_waits_and_says_for_what(here: World) -> None:
+    await here.backend.start(here.launch("a", cpu_millis=64_000))
+    async with asyncio.timeout(10):
+        while (found := (await here.seen())["a"]).failure is None:
+            await asyncio.sleep(0.02)
+    assert (found.phase, found.waits) == (Phase.STARTING, True)
+    assert found.failure.reason == "InsufficientResources"
+    assert "Insufficient cpu" in found.failure.message
+
+
+async def test_a_pod_that_somebody_deletes_comes_back_under_the_same_name(here: World) -> None:
+    await here.backend.start(here.launch("a"))
+    before = await here.until_ready("a")
+    (pod,) = here.objects("Pod")
+    here.there.cluster.delete(
+        here.there.cluster.kind("Pod"),
+        ("modelyard-default", pod["metadata"]["name"]),
+        How(manager="somebody"),
+    )
+    async with asyncio.timeout(10):
+        while (after := await here.seen())["a"].address in ("", before["a"].address):
+            await asyncio.sleep(0.02)
+    assert (await here.until_ready("a")).keys() == {"a"}
+    assert after.keys() == {"a"}
+
+
+async def test_a_list_that_somebody_else_changed_is_read_again(here: World) -> None:
+    await here.backend.start(here.launch("a"))
+    other = connected(here.kubeconfig)
+    try:
+        await asyncio.gather(*(b.start(here.launch(n)) for n, b in (("b", other), ("c", here.backend))))
+    finally:
+        await other.close()
+    await here.until_ready("a", "b", "c")
+    (deployment,) = here.objects("Deployment")
+    assert json.loads(deployment["metadata"]["annotations"][names.REPLICAS]).keys() == {"a", "b", "c"}
