@@ -44,6 +44,11 @@ def invalid_values(schemas: Schemas, node: Node, value: Any, path: str = "") -> 
         return
     if "enum" in node and value not in node["enum"]:
         yield f"{path}: Unsupported value: {value!r}: supported values: {node['enum']}"
+    if "minimum" in node and isinstance(value, int) and value < node["minimum"]:
+        said = f"{path} in body should be greater than or equal to {node['minimum']}"
+        yield f"{path}: Invalid value: {value}: {said}"
+    if "maxItems" in node and isinstance(value, list) and len(value) > node["maxItems"]:
+        yield f"{path}: Too many: {len(value)}: must have at most {node['maxItems']} items"
     if isinstance(value, Mapping):
         yield from _invalid_fields(schemas, node, value, path)
     elif isinstance(value, list):
