@@ -25,7 +25,8 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routers
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
-from modelyard.control import deliveries
+from modelyard.control import deliveries, kinds
+from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.gateway.base import Gateway
@@ -72,7 +73,14 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         base=_artifact_url(given),
     )
     options = replace(_options(given, capabilities), courier=courier)
-    backend = KubernetesBackend(cluster, options, clock=given.clock)
+    hints, news = Hints(), News()
+    backend = KubernetesBackend(
+        cluster,
+        options,
+        clock=given.clock,
+        changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
+        note=news.tell,
+    )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
@@ -82,6 +90,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             environments=local.environments(given),
             gateway=_gateway(given, cluster),
             artifacts=artifacts,
+            hints=hints,
+            news=news,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(
