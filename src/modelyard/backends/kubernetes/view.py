@@ -39,6 +39,8 @@ class View:
             NODE: Informer(cluster, NODE),
         }
         self._written: dict[Kind, dict[Place, Manifest]] = defaultdict(dict)
+        self._removed: dict[Kind, dict[Place, str]] = defaultdict(dict)
+        """Uids of what is gone although it was not heard of yet."""
         self._index: dict[Kind, dict[Key, set[Place]]] = defaultdict(lambda: defaultdict(set))
         self._owners: dict[Kind, dict[Place, Key]] = defaultdict(dict)
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,6 +77,8 @@ class View:
         """One object, or None."""
         place = (namespace, name)
         heard = self._informers[kind].get(namespace, name)
+        if heard is not None and self._removed[kind].get(place) == heard["metadata"].get("uid"):
+            heard = None  # we saw it go, and have not heard of that yet
         written = self._written[kind].get(place)
         if written is None:
             return heard
@@ -107,6 +111,13 @@ class View:
         self._written[kind][place] = manifest
         self._keep(kind, place, manifest)
 
+    def removed(self, kind: Kind, manifest: Manifest) -> None:
+        """A deletion of ours was answered, and nothing of the object is left."""
+        place = (str(manifest["metadata"].get("namespace") or ""), str(manifest["metadata"]["name"]))
+        self._written[kind].pop(place, None)
+        if self._informers[kind].get(*place) is not None:
+            self._removed[kind][place] = str(manifest["metadata"].get("uid") or "")
+
     async def close(self) -> None:
         """Stop following."""
         for task in self._tasks:
@@ -121,6 +132,8 @@ class View:
             heard = self._informers[kind].get(namespace, name)
             if heard is None:
                 self._written[kind].pop(place, None)
+            if heard is None or heard["metadata"].get("uid") != self._removed[kind].get(place):
+                self._removed[kind].pop(place, None)
             if key := self._keep(kind, place, heard):
                 self._changed(key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ from tests.support.cluster.writing import Hand, is_leaving
 _SHORTEST_LOOK_SECONDS = 1.0
 
 
+def _first_number() -> int:
+    """Kubelets of tests that run at the same time give their pods other addresses."""
+    return 1 + os.getpid() % 3000 * 250
+
+
 @dataclass(slots=True)
 class ProcessKubelet:
     """Runs every pod that has a node; `images` says what stands for an image, None that it cannot be pulled.
@@ -37,7 +43,7 @@ class ProcessKubelet:
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _measured: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Of a container: when it was measured, the seconds it had used by then, and how much at a time."""
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(_first_number()))
 
     def step(self, value: Object) -> None:
         """Begin to run a pod that was bound, or tell one that runs that it is to go."""
