@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from modelyard.artifacts.options import StoreOptions
 from modelyard.domain.errors import FieldError, Invalid
 
 PREFIX = "MODELYARD_"
@@ -199,6 +200,7 @@ class Settings:
     servers: Servers = field(default_factory=Servers)
     backend: Backend = field(default_factory=Backend)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    artifacts: StoreOptions = field(default_factory=StoreOptions)
 
 
 @dataclass(frozen=True, slots=True)
