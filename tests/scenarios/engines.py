@@ -66,13 +66,14 @@ class Engine(ABC):
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    def load(self, service: str, token: str, row: list[float], *, rate: float = 50) -> Load:
-        """Requests to a service by its path, over connections that are kept."""
-        tensor = {"name": "input", "datatype": "FP64", "shape": [1, len(row)], "data": row}
+    def load(self, service: str, token: str, row: list[float], **how: Any) -> Load:
+        """Requests to a service by its path over connections that are kept; `how` are rate, name, shape."""
+        shape = how.get("shape", [1, len(row)])
+        tensor = {"name": how.get("name", "input"), "datatype": "FP64", "shape": shape, "data": row}
         path = f"/services/default/{service}/v2/models/{service}/infer"
         headers = {"authorization": f"Bearer {token}"}
         body = json.dumps({"inputs": [tensor]}).encode()
-        return Load(self.platform.port, path, body, headers, rate=rate, connections=4)
+        return Load(self.platform.port, path, body, headers, rate=how.get("rate", 50), connections=4)
 
     def replicas(self, service: str) -> tuple[Replica, ...]:
         """What runs of a service, as the platform tells."""
