@@ -19,7 +19,7 @@ import pytest
 from modelyard import Client
 from modelyard.domain.deployment import Replica
 from tests.support.load import Load
-from tests.support.platform import Running
+from tests.support.platform import Running, free_port
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ class Local(Engine):
     name = "local"
 
     def __init__(self, home: Path) -> None:
-        self.platform = Running(home / "home").start()
+        self.platform = Running(home / "home", settings=f"[server]\nhttps_port = {free_port()}\n").start()
 
     def lose(self, service: str, replica: Replica) -> None:
         psutil.Process(replica.pid).send_signal(signal.SIGKILL)
@@ -113,7 +113,10 @@ class InCluster(Engine):
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
         self.kubeconfig = self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
-        settings = f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        settings = (
+            f"[server]\nhttps_port = {free_port()}\n"
+            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        )
         self.platform = Running(home / "home", settings=settings)
         try:
             self.platform.start()

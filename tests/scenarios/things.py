@@ -35,7 +35,7 @@ class Model:
         print("asked for", x.tolist(), flush=True)
         if mood == "broken" and x.max() > 1:
             raise RuntimeError("not today")
-        said = {"replica": os.environ["MODELYARD_REPLICA"], "colour": os.environ.get("COLOUR", "")}
+        said = {"replica": os.environ.get("MODELYARD_REPLICA", ""), "colour": os.environ.get("COLOUR", "")}
         config = os.path.join(os.environ.get("MODELYARD_CONFIG_DIR", "/none"), "limits.json")
         if os.path.exists(config):
             with open(config) as file:
