@@ -156,7 +156,9 @@ class InCluster(Engine):
         raise AssertionError(f"{service}: no pod at {replica.address}")
 
     def lose(self, service: str, replica: Replica) -> None:
-        self.kubectl("delete", "pod", "-n", "modelyard-default", self.pod_of(service, replica), "--wait=false")
+        self.kubectl(
+            "delete", "pod", "-n", "modelyard-default", self.pod_of(service, replica), "--wait=false"
+        )
 
     def crash(self, service: str, replica: Replica) -> None:
         pod = self.pod_of(service, replica)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,9 +29,10 @@ CANARY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def token(engine: Engine) -> str:
+def token(engine: Engine) -> Iterator[str]:
     with engine.client() as client:
-        return changes.publish(client)
+        yield changes.publish(client)
+        client.undeploy(changes.SERVICE)
 
 
 @pytest.mark.parametrize("change", list(changes.CHANGES))
@@ -48,7 +50,7 @@ async def test_a_host_changes_hands_under_load(engine: Engine, token: str) -> No
         await changes.happen(engine.platform, changes.AT_A_HOST["host takeover"], 2)
     asked.require_none_failed()
     with engine.client() as client:
-        for name in (*changes.RIVALS, changes.SERVICE):
+        for name in changes.RIVALS:
             client.undeploy(name)
 
 

@@ -105,8 +105,10 @@ async def test_an_api_server_that_hangs_makes_what_is_known_stale_and_nothing_fa
             with engine.away():
                 await asyncio.to_thread(
                     until,
-                    lambda: "reachable" in engine.cli("system", "-o", "json")
-                    and _system(engine).get("reachable") == "no",
+                    lambda: (
+                        "reachable" in engine.cli("system", "-o", "json")
+                        and _system(engine).get("reachable") == "no"
+                    ),
                     "the platform says that the cluster does not answer",
                 )
                 assert client.deployments.get("stale").state.value in ("Online", "Healthy", "Ready")

@@ -35,12 +35,14 @@ class Model:
         print("asked for", x.tolist(), flush=True)
         if mood == "broken" and x.max() > 1:
             raise RuntimeError("not today")
+        if x.max() > 1:
+            return {"y": x * (3 if mood == "wrong" else 2), "said": ["{}"] * len(x)}
         said = {"replica": os.environ.get("MODELYARD_REPLICA", ""), "colour": os.environ.get("COLOUR", "")}
         config = os.path.join(os.environ.get("MODELYARD_CONFIG_DIR", "/none"), "limits.json")
         if os.path.exists(config):
             with open(config) as file:
                 said["limit"] = json.load(file)["limit"]
-        return {"y": x * (3 if mood == "wrong" and x.max() > 1 else 2), "said": [json.dumps(said)] * len(x)}
+        return {"y": x * 2, "said": [json.dumps(said)] * len(x)}
 '''
 
 
