@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.artifacts.options import StoreOptions
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.storage import StoreOptions
 
 PREFIX = "MODELYARD_"
 FILE_NAME = "modelyard.toml"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from modelyard.artifacts.options import StoreOptions
 from modelyard.artifacts.sources import BucketSources
+from modelyard.domain.storage import StoreOptions
 from tests.api.requests import MODELS, SIGNATURE, SOURCE, multipart, require_problem
 from tests.support import buckets
 from tests.support.buckets import KEYS, BucketServer

@@ -16,8 +16,8 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
-from modelyard.artifacts.options import StoreOptions
 from modelyard.domain.errors import FieldError, Invalid, Unavailable
+from modelyard.domain.storage import StoreOptions
 
 if TYPE_CHECKING:
     from obstore.store import S3Config

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from modelyard.artifacts.base import Incoming
 from modelyard.artifacts.bucket import Bucket, keys, place
-from modelyard.artifacts.options import StoreOptions
 from modelyard.domain.errors import FieldError, Forbidden, NotFound
+from modelyard.domain.storage import StoreOptions
 
 _FIELD = "source"
 
