@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.storage import StoreOptions
 
 PREFIX = "MODELYARD_"
 FILE_NAME = "modelyard.toml"
@@ -37,6 +38,8 @@ class Server:
     """File with the chain in PEM for the HTTPS port; empty means one that Modelyard makes or was given."""
     key: str = ""
     """File with the private key of `certificate`; both are read again when they change."""
+    public_url: str = ""
+    """What browsers call the front door by, such as `https://ml.example.org`; empty means host and port."""
     redirect_to_https: bool = False
     """Send whoever comes to `port` to the HTTPS port."""
 
@@ -167,16 +170,12 @@ class Kubernetes:
     """Image of Modelyard's own server; empty means that of this release."""
     fetch_image: str = ""
     """Image that brings a model's files into a pod; empty means that of this release."""
-    router_image: str = ""
-    """Image of the built-in router; empty means that of this release."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull images."""
     pull_secret: str = ""
     """Secret of the platform's namespace with the registry's credentials; projects get a copy of it."""
-    routing: Literal["auto", "gateway", "builtin"] = "auto"
-    """Who divides traffic: a Gateway API controller, the built-in router, or what the cluster can do."""
-    gateway_class: str = ""
-    """GatewayClass to use; empty means the only one, or that of Envoy Gateway."""
+    routers: bool = False
+    """Routers run as pods of their own, which are told their routes; else the gateway is beside the API."""
     artifact_url: str = ""
     """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
     api_port: int = 0
@@ -201,6 +200,7 @@ class Settings:
     servers: Servers = field(default_factory=Servers)
     backend: Backend = field(default_factory=Backend)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    artifacts: StoreOptions = field(default_factory=StoreOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class Plane:
         """A dead process sends nothing."""
         if self.dead.is_set():
             await asyncio.Event().wait()
+        if self.stage.weather is not None:
+            await self.stage.weather(method, path)
 
     async def written(self, method: str, path: str) -> None:
         """Count, and die."""
@@ -121,6 +123,12 @@ class Stage:
     violations: list[str] = field(default_factory=list)
     most: int = 0
     """Pods that may live at once; 0 is any number."""
+    disturbed: bool = False
+    """Whether somebody else deletes pods."""
+    least: int = 0
+    """Pods that must be ready and have requests sent to them."""
+    weather: Callable[[str, str], Awaitable[None]] | None = None
+    """What happens to requests on their way to the API server."""
 
     @property
     def cluster(self) -> Cluster:
@@ -135,6 +143,9 @@ class Stage:
         """As a user, who tries again."""
         spec = DeploymentSpec(**{"model": "churn@1", "drain_seconds": 1.0, **fields})
         await applying.apply(self.world.platform, worlds.ADMIN, CHURN, spec)
+
+    async def scale(self, replicas: int) -> None:
+        await operations.scale(self.world.platform, worlds.ADMIN, CHURN, replicas)
 
     async def delete(self) -> None:
         await operations.delete(self.world.platform, worlds.ADMIN, CHURN)
@@ -198,10 +209,22 @@ class Stage:
         if self.most and len(pods) > self.most:
             said = [p["metadata"]["name"] for p in pods]
             self.violations.append(f"{len(pods)} pods live, at most {self.most} may: {said}")
-        named = Counter((p["metadata"].get("annotations") or {}).get(names.REPLICA, "") for p in pods)
+        named = Counter(map(_replica, pods))
+        self._look_at_routes()
         twins = [name for name, count in named.items() if name and count > 1]
         if twins:
             self.violations.append(f"twins of {twins}")
+
+    def _look_at_routes(self) -> None:
+        """What is told to go gets no requests any more, and enough others do."""
+        routed = {target.replica for route in self.world.gateway.applied for target in route.targets}
+        there = {_replica(p): p for p in self.objects("Pod") if _replica(p)}
+        stopped = sorted(n for n in routed if n in there and "deletionTimestamp" in there[n]["metadata"])
+        if stopped and not self.disturbed:
+            self.violations.append(f"{stopped} are told to go and have requests sent to them")
+        serving = [n for n in routed if n in there and _is_ready(there[n])]
+        if len(serving) < self.least:
+            self.violations.append(f"{serving} serve, {self.least} must")
 
     async def _is_settled(self) -> bool:
         deployment = await self.world.deployment()
@@ -219,6 +242,10 @@ class Stage:
             and len(self.objects("Deployment")) == (1 if want else 0)
             and {r.name for r in status.replicas} == await self.world.gateway.routed()
         )
+
+
+def _replica(pod: dict[str, Any]) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(names.REPLICA, ""))
 
 
 def _is_ours(manifest: dict[str, Any]) -> bool:

@@ -29,11 +29,13 @@ async def live(stage: Stage) -> None:
     """A deployment's whole life: it comes, is replaced by another version, shrinks, and goes."""
     await stage.deploy(replicas=2)
     await stage.settled()
-    stage.most = 3
+    stage.most, stage.least = 3, 2
     await stage.deploy(model="churn@2", replicas=2)
     await stage.settled()
+    stage.least = 1
     await stage.deploy(model="churn@2", replicas=1)
     await stage.settled()
+    stage.least = 0
     await stage.delete()
     await stage.gone()
 

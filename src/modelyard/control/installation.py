@@ -12,7 +12,7 @@ import logging.handlers
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,6 +96,19 @@ def master_key(home: Path) -> bytes:
     if not path.exists():
         _write_private(path, secrets.token_hex(32))
     return bytes.fromhex(path.read_text().strip())
+
+
+def keys(home: Path) -> dict[str, str]:
+    """The master key and the administrator's token, as far as they were made, by the names of their files."""
+    paths = (home / _KEY_FILE, home / TOKEN_FILE)
+    return {path.name: path.read_text().strip() for path in paths if path.exists()}
+
+
+def keep_keys(home: Path, known: Mapping[str, str]) -> None:
+    """Have the keys that are kept elsewhere, instead of one's own."""
+    for name in (_KEY_FILE, TOKEN_FILE):
+        if known.get(name) and keys(home).get(name) != known[name]:
+            _write_private(home / name, known[name])
 
 
 async def administrator_token(platform: Platform, home: Path) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.artifacts import Artifacts
+from modelyard.artifacts import Artifacts, NoSources, Sources
 from modelyard.backends.base import Backend, Environments
+from modelyard.control.carried import Carried
 from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
-from modelyard.control.taken import Taken
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door, Gateway
 from modelyard.store import Database
@@ -83,6 +83,8 @@ class Platform:
     """From where services get ports of their own."""
     version: str = ""
     backend_name: str = "local"
+    cluster: Callable[[], Mapping[str, str]] = dict
+    """What is known of the cluster: its version, and whether it answers; empty without one."""
     identity: str = "control"
     """Tells this control plane from others on the same database."""
     test_timeout_seconds: float = 120.0
@@ -96,8 +98,10 @@ class Platform:
     hints: Hints = field(default_factory=Hints)
     shells: Shells = field(default_factory=Shells)
     """Open in this control plane, and ended with it."""
-    taken: Taken = field(default_factory=Taken)
-    """What tasks that run have stored through this control plane."""
+    sources: Sources = field(default_factory=NoSources)
+    """From where models are published without an upload."""
+    carried: Carried = field(default_factory=Carried)
+    """To pods and from tasks."""
 
     def hint(self, kind: str, key: str) -> None:
         """Something may have changed for this key; cuts the wait, and losing it loses nothing."""

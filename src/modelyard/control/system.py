@@ -24,6 +24,7 @@ async def describe(platform: Platform, actor: Actor) -> System:
         domain=platform.domain,
         backend=platform.backend_name,
         enforcement=platform.backend.enforcement(),
+        cluster=dict(platform.cluster()),
     )
 
 

@@ -118,3 +118,5 @@ class System:
     backend: str
     enforcement: dict[str, str] = field(default_factory=dict)
     """What this mode enforces and how; what it cannot enforce says `not enforced`."""
+    cluster: dict[str, str] = field(default_factory=dict)
+    """Of the cluster: server, version, whether it answers, else since when not; empty on one machine."""

@@ -166,8 +166,6 @@ def _environment() -> list[Tree]:
         _setting("KUBERNETES__FETCH_IMAGE", Text("{images.registry}/fetch:{images.tag}")),
         _setting("KUBERNETES__PULL_POLICY", Value("images.pull_policy")),
         _setting("KUBERNETES__PULL_SECRET", Value("images.pull_secret")),
-        _setting("KUBERNETES__ROUTING", Value("routing")),
-        _setting("KUBERNETES__GATEWAY_CLASS", Value("gateway_class")),
         _setting("KUBERNETES__ARTIFACT_URL", Text(f"http://{NAME}.{{{NAMESPACE}}}.svc:{API}")),
         _setting("KUBERNETES__API_PORT", str(API)),
         _setting("KUBERNETES__LEASE", "true"),

@@ -32,9 +32,7 @@ def install(target: Target, files: Sequence[Path], assignments: Sequence[str], *
     async def run() -> Installed:
         cluster = Cluster(access, clock=time.time)
         try:
-            return await applying.install(
-                cluster, manifests, say=say, timeout_seconds=target.timeout_seconds
-            )
+            return await applying.install(cluster, manifests, say=say, timeout_seconds=target.timeout_seconds)
         finally:
             await cluster.close()
 

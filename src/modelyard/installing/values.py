@@ -111,10 +111,6 @@ class Values:
     """Services answer at `NAME.service.DOMAIN`."""
     public_url: str = ""
     """What browsers call the front door by, such as `https://ml.example.org`."""
-    routing: Literal["auto", "gateway", "builtin"] = "auto"
-    """Who divides traffic: a Gateway API controller, the platform's own gateway, or what there is."""
-    gateway_class: str = ""
-    """GatewayClass to use; empty means the one that there is."""
     network_policy: bool = True
     """Let nothing but the front door and the platform's own port be reached in the platform's namespace."""
     images: Images = field(default_factory=Images)

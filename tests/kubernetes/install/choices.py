@@ -29,8 +29,6 @@ CHOICES: dict[str, dict[str, Any]] = {
     "placed": {
         "domain": "ml.example.org",
         "namespace_prefix": "ml",
-        "routing": "gateway",
-        "gateway_class": "eg",
         "control_plane": {
             "cpu": "2",
             "memory": "4Gi",

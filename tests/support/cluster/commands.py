@@ -70,7 +70,11 @@ class Played:
     async def read(self) -> tuple[int, bytes] | None:
         if self.waits_for_input:
             await self._ended.wait()
-        pieces = [(STDOUT, self.given if self.waits_for_input else b""), (STDOUT, self.out), (STDERR, self.wrong)]
+        pieces = [
+            (STDOUT, self.given if self.waits_for_input else b""),
+            (STDOUT, self.out),
+            (STDERR, self.wrong),
+        ]
         pieces = [piece for piece in pieces if piece[1]]
         if self._told >= len(pieces):
             return None

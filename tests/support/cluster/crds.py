@@ -1,4 +1,4 @@
-"""Custom resources that clusters of our users have: Gateway API and KEDA, as far as we write and read them."""
+"""Custom resources that clusters have: Gateway API and KEDA, as far as we write and read them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ _BACKEND = {"group": TEXT, "kind": TEXT, "name": TEXT, "namespace": TEXT, "port"
 _HEADER = _object("name", "value", name=TEXT, value=TEXT)
 _HEADERS = _object(set=_list(_HEADER, "name"), add=_list(_HEADER, "name"), remove=TEXTS)
 _PATH = _object(
-    "type", type=_one_of("ReplaceFullPath", "ReplacePrefixMatch"), replaceFullPath=TEXT, replacePrefixMatch=TEXT
+    "type",
+    type=_one_of("ReplaceFullPath", "ReplacePrefixMatch"), replaceFullPath=TEXT, replacePrefixMatch=TEXT,
 )  # fmt: skip
 _MIRROR = _object(
     "backendRef",
@@ -176,12 +177,14 @@ _GATEWAY_CLASS = _object(
         "controllerName", controllerName=TEXT, description=TEXT,
         parametersRef=_object("group", "kind", "name", group=TEXT, kind=TEXT, name=TEXT, namespace=TEXT),
     ),
-    status=_object(conditions=CONDITIONS, supportedFeatures=_list(_object("name", name=TEXT), "name", most=64)),
+    status=_object(
+        conditions=CONDITIONS, supportedFeatures=_list(_object("name", name=TEXT), "name", most=64)
+    ),
 )  # fmt: skip
 _GRANT = _object(
     spec=_object(
         "from", "to",
-        **{"from": _list(_object("group", "kind", "namespace", group=TEXT, kind=TEXT, namespace=TEXT), most=16)},
+        **{"from": _list(_object("group", "kind", "namespace", group=TEXT, kind=TEXT, namespace=TEXT))},
         to=_list(_object("group", "kind", group=TEXT, kind=TEXT, name=TEXT), most=16),
     )
 )  # fmt: skip
@@ -195,7 +198,7 @@ _SCALED = _object(
         advanced=_object(
             horizontalPodAutoscalerConfig=_object(name=TEXT, behavior=ANY), restoreToOriginalReplicaCount=YES
         ),
-        fallback=_object("failureThreshold", "replicas", failureThreshold=NUMBER, replicas=NUMBER, behavior=TEXT),
+        fallback=_object(failureThreshold=NUMBER, replicas=NUMBER, behavior=TEXT),
         triggers=_list(
             _object(
                 "type", "metadata",
@@ -231,7 +234,9 @@ GATEWAY_API = (
     _custom(Resource(GATEWAY_GROUP, "v1", "Gateway", "gateways", True, ("gtw",)), _GATEWAY),
     _custom(Resource(GATEWAY_GROUP, "v1", "HTTPRoute", "httproutes"), _route(_HTTP_RULE)),
     _custom(Resource(GATEWAY_GROUP, "v1", "GRPCRoute", "grpcroutes"), _route(_GRPC_RULE)),
-    _custom(Resource(GATEWAY_GROUP, "v1beta1", "ReferenceGrant", "referencegrants", True, ("refgrant",)), _GRANT),
+    _custom(
+        Resource(GATEWAY_GROUP, "v1beta1", "ReferenceGrant", "referencegrants", True, ("refgrant",)), _GRANT
+    ),
 )
 KEDA = (
     _custom(Resource(KEDA_GROUP, "v1alpha1", "ScaledObject", "scaledobjects", True, ("so",)), _SCALED),

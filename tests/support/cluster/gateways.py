@@ -1,4 +1,4 @@
-"""A gateway implementation: accepts classes, programs gateways, and says of routes whether they are served."""
+"""A gateway implementation: accepts classes, programs gateways, says of routes whether they are served."""
 
 from __future__ import annotations
 
@@ -96,9 +96,8 @@ def gateway(hand: Hand, value: Object) -> None:
 
 def _listener_conditions(hand: Hand, value: Object, listener: Json) -> list[Object]:
     wrong = list(_missing_certificates(hand, value, listener))
-    resolved = _condition(
-        "ResolvedRefs", not wrong, "InvalidCertificateRef" if wrong else "ResolvedRefs", ", ".join(wrong), value
-    )  # fmt: skip
+    reason = "InvalidCertificateRef" if wrong else "ResolvedRefs"
+    resolved = _condition("ResolvedRefs", not wrong, reason, ", ".join(wrong), value)
     programmed = _condition("Programmed", not wrong, "Invalid" if wrong else "Programmed", "", value)
     accepted = _condition("Accepted", True, "Accepted", "", value)
     known = value.get("status", {}).get("listeners", ())
@@ -185,7 +184,10 @@ def _unresolved(hand: Hand, value: Object) -> Iterator[tuple[str, str]]:
         if backend.get("kind", "Service") != "Service":
             yield "InvalidKind", f"kind {backend['kind']} is not supported"
         elif not granted(hand, value, backend):
-            yield "RefNotPermitted", f"Backend ref to Service {namespace}/{name} not permitted by any ReferenceGrant"
+            yield (
+                "RefNotPermitted",
+                f"Backend ref to Service {namespace}/{name} not permitted by any ReferenceGrant",
+            )
         elif (service := hand.get("Service", (namespace, name))) is None:
             yield "BackendNotFound", f"Service {namespace}/{name} not found"
         elif backend.get("port") not in [port["port"] for port in service["spec"].get("ports", ())]:
@@ -257,9 +259,8 @@ def _supported(hand: Hand, owner: Object) -> list[Object]:
 
 def _condition(kind: str, good: bool, reason: str, words: str, value: Object) -> Object:
     generation = value["metadata"].get("generation", 1)
-    return {
-        "type": kind, "status": str(good), "reason": reason, "message": words, "observedGeneration": generation
-    }  # fmt: skip
+    found = {"type": kind, "status": str(good), "reason": reason, "message": words}
+    return {**found, "observedGeneration": generation}
 
 
 def _with(hand: Hand, value: Object, conditions: Sequence[Object]) -> list[Object]:

@@ -39,7 +39,7 @@ def add_gpu_node(
     labels: Mapping[str, str] | None = None,
     **allocatable: str,
 ) -> Object:
-    """A node with GPUs: `shared` is into how many by time each is divided, `slices` are MIG profiles by number."""
+    """A node with GPUs: `shared` is into how many each is divided by time, `slices` are MIG profiles."""
     kind, parts = PRODUCTS[product], dict(slices or {})
     found = {
         **_labels(kind, count),

@@ -28,9 +28,7 @@ def client(server: Server, *, clock: Callable[[], float], wire: Wire | None = No
     url = "http://cluster.test"
     cluster = Cluster(Access(server=url), clock=clock, dice=lambda: 0.5, limits=HASTE)
     transport = cluster._transport
-    transport._client = httpx2.AsyncClient(
-        base_url=url, transport=wire or Wire(server), timeout=30.0
-    )
+    transport._client = httpx2.AsyncClient(base_url=url, transport=wire or Wire(server), timeout=30.0)
     return cluster
 
 

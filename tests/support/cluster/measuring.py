@@ -72,7 +72,9 @@ def _pods(cluster: Cluster, measure: Measure, namespace: str, query: Mapping[str
 
 
 def _pod(cluster: Cluster, pod: Object, used: Mapping[str, Usage]) -> Object:
-    metadata = {key: pod["metadata"][key] for key in ("name", "namespace", "labels") if key in pod["metadata"]}
+    metadata = {
+        key: pod["metadata"][key] for key in ("name", "namespace", "labels") if key in pod["metadata"]
+    }
     containers = [{"name": name, "usage": _amounts(each)} for name, each in used.items()]
     return _measured(cluster, "PodMetrics", metadata) | {"containers": containers}
 

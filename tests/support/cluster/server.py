@@ -51,9 +51,7 @@ class Server:
     async def _exec(self, socket: WebSocket) -> None:
         name = (socket.path_params["namespace"], socket.path_params["name"])
         self.requests.append(f"EXEC {socket.url.path}")
-        await commands.serve(
-            socket, lambda: self.cluster.read(self.cluster.kind("Pod"), name), self.execute
-        )
+        await commands.serve(socket, lambda: self.cluster.read(self.cluster.kind("Pod"), name), self.execute)
 
     async def _version(self, _: Request) -> Response:
         return JSONResponse(discovery.version(self.cluster.schemas.version))
@@ -78,9 +76,7 @@ class Server:
         if found is not None:
             return JSONResponse(found)
         if parts[:3] == ["apis", measuring.GROUP, "v1beta1"]:
-            return JSONResponse(
-                measuring.answer(self.cluster, self.measure, parts[3:], request.query_params)
-            )
+            return JSONResponse(measuring.answer(self.cluster, self.measure, parts[3:], request.query_params))
         place = self._place(parts)
         if place is None:
             raise Refusal(404, "the server could not find the requested resource")
@@ -177,6 +173,9 @@ class Server:
     async def _single(
         self, request: Request, resource: Resource, name: tuple[str, str], subresource: str
     ) -> Response:
+        if subresource == "exec" and resource.kind == "Pod":
+            commands.asked(self.cluster.read(resource, name), request.query_params)
+            raise Refusal(400, "Upgrade request required")
         if subresource == "log" and resource.kind == "Pod":
             return await self._log(request, self.cluster.read(resource, name))
         if subresource not in ("", "status", "scale", "eviction"):

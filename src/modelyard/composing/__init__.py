@@ -1,0 +1,1 @@
+"""The platform's rooms, built from settings: here is chosen what differs between a machine and a cluster."""

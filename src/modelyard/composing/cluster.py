@@ -1,0 +1,174 @@
+"""A cluster: replicas are pods, and the gateway is an Envoy beside the control plane or routers as pods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+from modelyard import __version__
+from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
+from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.client import config
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.client.observing import Observer
+from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
+from modelyard.backends.kubernetes.leases import Leadership
+from modelyard.backends.kubernetes.render.desired import Images, Settings
+from modelyard.composing import doors, keys, local, routers
+from modelyard.composing.reached import Reached
+from modelyard.composing.rooms import Given, World
+from modelyard.control import deliveries
+from modelyard.domain import quantity
+from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
+from modelyard.gateway.base import Gateway
+from modelyard.settings import Kubernetes
+
+log = logging.getLogger(__name__)
+
+OLDEST = (1, 31)
+LEASE = "modelyard"
+_INSIDE = "in-cluster"
+_ARTIFACTS = "/api/v1/artifacts"
+_REACHED_SECONDS = 60.0
+_AGAIN_SECONDS = 2.0
+
+
+def connect(given: Given, observer: Observer) -> Cluster:
+    """A client of the cluster that settings name. Raises Invalid for a file that says nothing usable."""
+    wanted = given.chosen.kubernetes
+    access = config.load(given.environ, kubeconfig=wanted.kubeconfig, context=wanted.context)
+    return Cluster(access, clock=given.clock, observer=observer)
+
+
+@contextlib.asynccontextmanager
+async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
+    """What a platform with a cluster works with. Raises Unavailable, Forbidden, Invalid."""
+    wanted = given.chosen.kubernetes
+    if wanted.routers and not wanted.api_port:
+        raise Invalid("kubernetes.api_port must be set: routers reach the API by it")
+    cluster = connect(given, observer)
+    try:
+        capabilities = await capabilities_of(cluster)
+        inside = cluster.access.context == _INSIDE
+        if inside:
+            await keys.bring(cluster, wanted.system_namespace, given.home)
+    except BaseException:
+        await cluster.close()
+        raise
+    backend = KubernetesBackend(cluster, _options(given, capabilities), clock=given.clock)
+    reached = Reached(cluster, clock=given.clock, version=capabilities.version)
+    watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
+    try:
+        yield World(
+            name="kubernetes",
+            backend=backend,
+            environments=local.environments(given),
+            gateway=_gateway(given, cluster),
+            artifacts=local.artifacts(given),
+            outlives=True,
+            has_door=not wanted.routers,
+            keep_keys=partial(
+                keys.keep if inside else _kept_already, cluster, wanted.system_namespace, given.home
+            ),
+            leadership=_leadership(given, cluster) if wanted.lease else None,
+            describe=reached.describe,
+        )
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await backend.close()
+
+
+async def _kept_already(cluster: Cluster, namespace: str, home: Path) -> None:
+    """Outside a cluster the data directory is where keys are kept."""
+
+
+async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
+    """What the cluster can do, once it answers. Raises Unavailable, Forbidden or Invalid with the remedy."""
+    where = f"the cluster at {cluster.access.server} (context {cluster.access.context})"
+    try:
+        async with asyncio.timeout(seconds):
+            version = await _version(cluster)
+    except TimeoutError:
+        raise Unavailable(
+            f"{where} did not answer within {seconds:g} s; "
+            "see `kubectl cluster-info`, and set kubernetes.kubeconfig and kubernetes.context"
+        ) from None
+    except (BackendError, Forbidden) as error:
+        raise Forbidden(f"{where} lets nobody in with these credentials: {error}") from None
+    if version < OLDEST:
+        raise Invalid(f"{where} is Kubernetes {version[0]}.{version[1]}; Modelyard needs 1.31 or newer")
+    return Capabilities(version=version, resources=await cluster.resources())
+
+
+async def _version(cluster: Cluster) -> tuple[int, int]:
+    """The cluster's version, asked for until it answers."""
+    while True:
+        try:
+            return await cluster.version()
+        except Unavailable as error:
+            log.warning("the cluster does not answer: %s", error)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _options(given: Given, capabilities: Capabilities) -> Options:
+    wanted, token = given.chosen.kubernetes, platform_token(given.master_key)
+    return Options(
+        settings=Settings(
+            namespace_prefix=wanted.namespace_prefix,
+            system_namespace=wanted.system_namespace,
+            images=_images(wanted),
+            artifact_url=_artifact_url(given),
+            max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
+        ),
+        token=token,
+        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
+        capabilities=capabilities,
+    )
+
+
+def platform_token(master_key: bytes) -> str:
+    """What the platform shows to replicas and routers: derived, so that it is nowhere stored."""
+    return hmac.new(master_key, b"platform", hashlib.sha256).hexdigest()
+
+
+def _images(wanted: Kubernetes) -> Images:
+    def named(image: str, default: str) -> str:
+        return image or default
+
+    return Images(
+        serving=named(wanted.serving_image, reference(SERVING, registry=wanted.registry, tag=__version__)),
+        fetch=named(wanted.fetch_image, reference(FETCH, registry=wanted.registry, tag=__version__)),
+        pull_policy=wanted.pull_policy,
+        pull_secret=wanted.pull_secret,
+    )
+
+
+def _artifact_url(given: Given) -> str:
+    """Where pods get files; the front door when settings name nothing better."""
+    wanted, server = given.chosen.kubernetes, given.chosen.server
+    if wanted.artifact_url and not wanted.artifact_url.startswith(("http://", "https://")):
+        raise Invalid("kubernetes.artifact_url must begin with http:// or https://")
+    base = wanted.artifact_url or doors.public_url(server)
+    if not wanted.artifact_url and doors.is_loopback(server.host):
+        log.warning("pods of other machines cannot reach %s; set kubernetes.artifact_url", base)
+    return base.rstrip("/") + _ARTIFACTS
+
+
+def _gateway(given: Given, cluster: Cluster) -> Gateway:
+    if not given.chosen.kubernetes.routers:
+        return local.envoy(given)
+    token = platform_token(given.master_key)
+    return routers.gateway(cluster, given.chosen.kubernetes.system_namespace, token=token, clock=given.clock)
+
+
+def _leadership(given: Given, cluster: Cluster) -> Leadership:
+    namespace = given.chosen.kubernetes.system_namespace
+    return Leadership(cluster, namespace, LEASE, identity=given.identity, clock=given.clock)

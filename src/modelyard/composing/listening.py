@@ -1,0 +1,57 @@
+"""Where the API listens: a socket of this machine, and in a cluster a port for pods and routers too."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from modelyard.domain.errors import Unavailable
+
+_BACKLOG = 2048
+
+
+def server(app: FastAPI) -> uvicorn.Server:
+    """The API's server, which leaves signals to the platform."""
+    return _Quiet(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+
+
+@contextlib.contextmanager
+def sockets(path: Path, port: int) -> Iterator[list[socket.socket]]:
+    """The socket at `path`, and with a port that one too. Raises Unavailable when the port is taken."""
+    with contextlib.ExitStack() as stack:
+        path.unlink(missing_ok=True)
+        own = stack.enter_context(socket.socket(socket.AF_UNIX))
+        own.bind(str(path))
+        path.chmod(0o600)
+        own.listen(_BACKLOG)
+        opened = [own]
+        if port:
+            opened.append(stack.enter_context(_at(port)))
+        yield opened
+
+
+def _at(port: int) -> socket.socket:
+    try:
+        return (
+            socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+            if socket.has_dualstack_ipv6()
+            else socket.create_server(("", port), backlog=_BACKLOG)
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"kubernetes.api_port: port {port} cannot be opened: {error.strerror or error}"
+        ) from None
+
+
+class _Quiet(uvicorn.Server):
+    """A uvicorn that leaves signals to the platform."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
