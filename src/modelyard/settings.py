@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.storage import StoreOptions
 
 PREFIX = "MODELYARD_"
 FILE_NAME = "modelyard.toml"
@@ -199,6 +200,7 @@ class Settings:
     servers: Servers = field(default_factory=Servers)
     backend: Backend = field(default_factory=Backend)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    artifacts: StoreOptions = field(default_factory=StoreOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from modelyard.api.measure import Measure
+from modelyard.artifacts import LocalArtifacts
 from modelyard.control import deliveries
 from modelyard.control.deliveries import Couriers
 from modelyard.domain.deployment import Key
@@ -110,6 +112,30 @@ async def test_a_task_stores_what_it_made(faces: Faces, tmp_path: Path) -> None:
         require_problem(await task.put(address, content=chunked()), 422)
     await couriers(faces).collect([file], tmp_path / "out")
     assert (tmp_path / "out/model.onnx").read_bytes() == made
+
+
+async def test_what_was_carried_is_counted(
+    faces: Faces, admin: httpx2.AsyncClient, pod: httpx2.AsyncClient, file: File
+) -> None:
+    await pod.get(f"{URL}/{file.sha256}", headers={"range": "bytes=0-9"})
+    measure = Measure()
+    for _ in range(2):
+        text = (await measure._text(faces.platform)).decode()
+        assert 'modelyard_artifact_bytes_total{direction="sent"} 10.0' in text
+        assert 'modelyard_artifact_bytes_total{direction="stored"} 0.0' in text
+    assert "modelyard_artifact_damaged_total 0.0" in text
+
+
+async def test_pods_are_sent_elsewhere_when_the_store_says_so(
+    faces: Faces, pod: httpx2.AsyncClient, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def address(_self: object, file: File) -> str:
+        return f"https://s3.example.org/{file.sha256}?signed"
+
+    monkeypatch.setattr(LocalArtifacts, "address", address)
+    answer = await pod.get(f"{URL}/{file.sha256}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["cache-control"]) == (307, "no-store")
+    assert answer.headers["location"] == f"https://s3.example.org/{file.sha256}?signed"
 
 
 async def test_an_expired_task_stores_nothing(faces: Faces) -> None:

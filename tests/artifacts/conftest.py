@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.artifacts import Artifacts, Bounds, LocalArtifacts
 from modelyard.artifacts.opening import open_store
-from modelyard.artifacts.options import StoreOptions
+from modelyard.domain.storage import StoreOptions
 from tests.support import buckets
 from tests.support.buckets import KEYS, BucketServer
 

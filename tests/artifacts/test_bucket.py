@@ -19,10 +19,10 @@ from modelyard.artifacts import Bounds
 from modelyard.artifacts.bucket import Bucket, keys
 from modelyard.artifacts.local import LocalArtifacts
 from modelyard.artifacts.opening import open_store
-from modelyard.artifacts.options import StoreOptions
 from modelyard.artifacts.s3 import S3Artifacts
 from modelyard.domain.errors import Invalid, Refused, Unavailable
 from modelyard.domain.model import File
+from modelyard.domain.storage import StoreOptions
 from tests.artifacts.streams import publish, stream
 from tests.support import buckets
 from tests.support.buckets import KEYS, BucketServer
@@ -157,7 +157,7 @@ KILLED = """
 import asyncio, os, pathlib, sys, time
 from modelyard.artifacts import Bounds
 from modelyard.artifacts.opening import open_store
-from modelyard.artifacts.options import StoreOptions
+from modelyard.domain.storage import StoreOptions
 
 async def data():
     for _ in range(60):

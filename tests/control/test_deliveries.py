@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.delivery import Courier, Tree
 from modelyard.control import deliveries
+from modelyard.control.carried import Carried
 from modelyard.control.deliveries import Couriers
-from modelyard.control.taken import Taken
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import Invalid, Refused, TooLarge, Unauthenticated
 from modelyard.domain.model import File
@@ -124,7 +124,7 @@ async def test_what_a_task_stored_is_collected_checked(
 
 
 async def test_a_task_stores_no_more_than_it_may() -> None:
-    taken = Taken()
+    taken = Carried()
     scope = {"task": "a", "until": 100, "takes": 10}
     taken.count(scope, 6, now=1)
     with pytest.raises(TooLarge, match="may store 10 bytes; it has stored 6"):

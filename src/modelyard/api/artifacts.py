@@ -61,12 +61,11 @@ async def fetch_file(
         case Span(start, end):
             headers["content-length"] = str(end - start)
             headers["content-range"] = f"bytes {start}-{end - 1}/{file.size}"
-            chunks = platform.artifacts.read_range(file, start, end)
-            return StreamingResponse(chunks, 206, headers, media_type="application/octet-stream")
-    headers["content-length"] = str(file.size)
-    return StreamingResponse(
-        platform.artifacts.read(file), headers=headers, media_type="application/octet-stream"
-    )
+        case None:
+            headers["content-length"] = str(file.size)
+    chunks = deliveries.sent(platform, file, asked)
+    status = 200 if asked is None else 206
+    return StreamingResponse(chunks, status, headers, media_type="application/octet-stream")
 
 
 @router.put("/{sha256}", status_code=201, openapi_extra=states(Verb.ANYONE))

@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from modelyard.control import division, scraping
+from modelyard.control.carried import Carried
 from modelyard.control.platform import Platform
 from modelyard.domain import exposition, scaling
 
@@ -24,6 +25,7 @@ class Measure:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._seen: dict[str, int] = {}
         ProcessCollector(registry=self._registry)
         self._requests = Histogram(
             "modelyard_api_request_duration_seconds",
@@ -44,6 +46,17 @@ class Measure:
         )
         self._gateway = Gauge("modelyard_gateway_up", "Whether the gateway answers.", registry=self._registry)
 
+        self._carried = Counter(
+            "modelyard_artifact_bytes",
+            "Bytes of models' files that went to pods, and of results that came from tasks.",
+            ("direction",),
+            registry=self._registry,
+        )
+        self._damaged = Counter(
+            "modelyard_artifact_damaged",
+            "Files that were found damaged while they were sent to a pod.",
+            registry=self._registry,
+        )
         self._desired = Gauge(
             "modelyard_replicas_desired",
             "Replicas that a service should have now.",
@@ -102,7 +115,16 @@ class Measure:
 
         return text
 
+    def _count_artifacts(self, carried: Carried) -> None:
+        """What was carried since the last look."""
+        for direction, total in (("sent", carried.sent_bytes), ("stored", carried.stored_bytes)):
+            self._carried.labels(direction).inc(total - self._seen.get(direction, 0))
+            self._seen[direction] = total
+        self._damaged.inc(carried.damaged - self._seen.get("damaged", 0))
+        self._seen["damaged"] = carried.damaged
+
     async def _text(self, platform: Platform) -> bytes:
+        self._count_artifacts(platform.carried)
         known = await scraping.known(platform)
         phases = Count(replica.phase.value for each in known for replica in each.status.replicas)
         self._replicas.clear()

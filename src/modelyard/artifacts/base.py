@@ -9,7 +9,30 @@ from typing import Protocol
 
 from modelyard.artifacts.bounds import Bounds
 from modelyard.artifacts.upload import Upload
+from modelyard.domain.errors import Forbidden
 from modelyard.domain.model import File
+
+Incoming = tuple[str, AsyncIterator[bytes]]
+"""Path and content of a file that arrives."""
+
+
+class Sources(Protocol):
+    """Places that models are published from without an upload."""
+
+    def files(self, url: str) -> AsyncIterator[Incoming]:
+        """The files at an address, one after the other.
+
+        Raises Invalid for what is no address, Forbidden for one that may not be read, NotFound where
+        nothing is, Unavailable.
+        """
+
+
+class NoSources:
+    """Where nothing may be read."""
+
+    def files(self, url: str) -> AsyncIterator[Incoming]:
+        """Nothing: raises Forbidden."""
+        raise Forbidden(f"source: {url[:200]} may not be read; nothing is in `artifacts.sources`")
 
 
 class Artifacts(Protocol):

@@ -16,8 +16,8 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
-from modelyard.artifacts.options import StoreOptions
 from modelyard.domain.errors import FieldError, Invalid, Unavailable
+from modelyard.domain.storage import StoreOptions
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -72,7 +72,7 @@ class Bucket:
     """Objects below one prefix; whole or not there at all, because S3 shows no half ones."""
 
     def __init__(self, options: StoreOptions, keys: Keys, *, patience_seconds: float = 30.0) -> None:
-        self.name, self.prefix = _place(options.url)
+        self.name, self.prefix = place(options.url)
         self._endpoint = options.endpoint or f"https://s3.{options.region}.amazonaws.com"
         if urlsplit(self._endpoint).scheme not in ("http", "https"):
             raise _invalid("endpoint", "must begin with http:// or https://")
@@ -124,9 +124,9 @@ class Bucket:
             await obstore.delete_async(self._store, name)
 
     async def list(self, prefix: str) -> AsyncIterator[Seen]:
-        """Every object below a prefix."""
-        with self._explained(f"listing {prefix}"):
-            async for page in obstore.list(self._store, prefix, chunk_size=1000):
+        """Every object below a prefix; an empty one is all."""
+        with self._explained("listing it"):
+            async for page in obstore.list(self._store, prefix or None, chunk_size=1000):
                 for meta in page:
                     yield Seen(name=meta["path"], size=meta["size"], changed=meta["last_modified"])
 
@@ -194,10 +194,12 @@ def _config(options: StoreOptions, keys: Keys, endpoint: str) -> S3Config:
     return config
 
 
-def _place(url: str) -> tuple[str, str]:
+def place(url: str, name: str = "artifacts.url") -> tuple[str, str]:
+    """Bucket and prefix of an address; raises Invalid naming where it stands."""
     parts = urlsplit(url)
     if parts.scheme != "s3" or not _NAME.fullmatch(parts.netloc) or parts.query or parts.fragment:
-        raise _invalid("url", f"`{url[:100]}` must be s3://BUCKET or s3://BUCKET/PREFIX")
+        message = f"`{url[:100]}` must be s3://BUCKET or s3://BUCKET/PREFIX"
+        raise Invalid(f"{name}: {message}", errors=[FieldError(name, message)])
     return parts.netloc, parts.path.strip("/")
 
 

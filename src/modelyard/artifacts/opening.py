@@ -9,8 +9,8 @@ from modelyard.artifacts.base import Artifacts
 from modelyard.artifacts.bounds import Bounds
 from modelyard.artifacts.bucket import Bucket, keys
 from modelyard.artifacts.local import LocalArtifacts
-from modelyard.artifacts.options import StoreOptions
 from modelyard.artifacts.s3 import S3Artifacts
+from modelyard.domain.storage import StoreOptions
 
 
 def open_store(

@@ -78,7 +78,7 @@ def shown_metrics(metrics: dict[str, Any] | str) -> str:
 
 
 def publish(
-    path: Annotated[Path, typer.Argument(help="Model file or directory")],
+    path: Annotated[str, typer.Argument(help="Model file or directory, or s3://BUCKET/PREFIX")],
     name: Annotated[str, typer.Option(help="Model to publish under")],
     format: Annotated[str | None, typer.Option(help=_FORMATS)] = None,
     version_label: Annotated[str, typer.Option(help="Second name, such as v2026.11.22.1")] = "",
@@ -114,7 +114,7 @@ def publish(
     with context.client() as client, _bar() as bar:
         task = bar.add_task(f"publishing {name}", total=None)
         version = client.publish(
-            path,
+            path if path.startswith("s3://") else Path(path),
             name,
             on_progress=lambda sent, total: bar.update(task, completed=sent, total=total),
             **{key: value for key, value in said.items() if value is not None},

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import uv
 
 from modelyard import settings
-from modelyard.artifacts import Bounds, LocalArtifacts
+from modelyard.artifacts import Artifacts, Bounds
+from modelyard.artifacts.opening import open_store
 from modelyard.backends.local import Capacity, LocalBackend, LocalEnvironments, Options
 from modelyard.composing import doors
 from modelyard.composing.rooms import Given, World
@@ -69,11 +70,14 @@ def environments(given: Given) -> LocalEnvironments:
     )
 
 
-def artifacts(given: Given) -> LocalArtifacts:
-    """Files are kept in the data directory."""
-    return LocalArtifacts(
+def artifacts(given: Given) -> Artifacts:
+    """Files are kept in the data directory, or in a bucket with that directory in front of it."""
+    return open_store(
+        given.chosen.artifacts,
         given.home / "artifacts",
         bounds=Bounds(max_bytes=quantity.parse_memory(given.chosen.limits.upload, "limits.upload")),
+        clock=given.clock,
+        environ=given.environ,
     )
 
 

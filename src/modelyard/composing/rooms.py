@@ -11,6 +11,7 @@ from typing import Protocol
 
 from modelyard import __version__, settings
 from modelyard.artifacts import Artifacts
+from modelyard.artifacts.sources import BucketSources
 from modelyard.backends.base import Backend, Environments
 from modelyard.composing import doors
 from modelyard.control import installation
@@ -81,6 +82,7 @@ def platform(given: Given, world: World, database: Database) -> Platform:
     return Platform(
         database=database,
         artifacts=world.artifacts,
+        sources=BucketSources(chosen.artifacts, given.environ),
         backend=world.backend,
         environments=world.environments,
         gateway=world.gateway,

@@ -21,6 +21,7 @@ from modelyard.control.platform import Platform
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import Invalid, NotFound, Refused, Unauthenticated
 from modelyard.domain.model import File
+from modelyard.domain.ranges import Span
 from modelyard.store import revisions
 
 PREFIX = "mya_"
@@ -123,13 +124,27 @@ async def take(
 ) -> File:
     """Store what a task made; raises Unauthenticated, TooLarge, Invalid when it is not what it says."""
     scope = opens(platform.master_key, secret, _STORE, now=platform.clock())
-    platform.taken.count(scope, announced, now=platform.clock())
+    platform.carried.count(scope, announced, now=platform.clock())
     async with platform.artifacts.upload(bounds=Bounds(max_bytes=announced, max_files=1)) as upload:
         file = await upload.add("result", body)
         if file.sha256 != sha256 or file.size != announced:
             raise Invalid(f"sha256: the body has {file.sha256} and {file.size} bytes; send it again")
         await upload.commit()
+    platform.carried.stored_bytes += file.size
     return File(path=sha256, size=file.size, sha256=sha256)
+
+
+async def sent(platform: Platform, file: File, span: Span | None) -> AsyncIterator[bytes]:
+    """A file's bytes, or some of them, counted; raises Refused before the end of a damaged whole."""
+    read = platform.artifacts.read_range
+    chunks = read(file, span.start, span.end) if span else platform.artifacts.read(file)
+    try:
+        async for data in chunks:
+            platform.carried.sent_bytes += len(data)
+            yield data
+    except Refused:
+        platform.carried.damaged += 1
+        raise
 
 
 async def write(artifacts: Artifacts, wanted: Sequence[File], into: Path) -> None:

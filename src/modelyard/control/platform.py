@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.artifacts import Artifacts
+from modelyard.artifacts import Artifacts, NoSources, Sources
 from modelyard.backends.base import Backend, Environments
+from modelyard.control.carried import Carried
 from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
-from modelyard.control.taken import Taken
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door, Gateway
 from modelyard.store import Database
@@ -98,8 +98,10 @@ class Platform:
     hints: Hints = field(default_factory=Hints)
     shells: Shells = field(default_factory=Shells)
     """Open in this control plane, and ended with it."""
-    taken: Taken = field(default_factory=Taken)
-    """What tasks that run have stored through this control plane."""
+    sources: Sources = field(default_factory=NoSources)
+    """From where models are published without an upload."""
+    carried: Carried = field(default_factory=Carried)
+    """To pods and from tasks."""
 
     def hint(self, kind: str, key: str) -> None:
         """Something may have changed for this key; cuts the wait, and losing it loses nothing."""

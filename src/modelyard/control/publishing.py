@@ -51,7 +51,7 @@ async def preview(
     _check(spec)
     trust = await _trust(platform, project)
     async with platform.artifacts.upload() as upload:
-        await _receive(upload, parts)
+        await _receive(upload, parts if not spec.source else _read(platform, spec.source, parts))
         found = await _contents(upload, spec, trust)
     said = _completed(spec, found)
     draft = recording.draft(platform, actor, project, said, found.artifacts)
@@ -72,6 +72,14 @@ async def _trust(platform: Platform, project: str) -> Trust:
     if found is None:
         raise missing.project(project)
     return found.spec.trust
+
+
+async def _read(platform: Platform, source: str, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    """What lies at an address, which replaces an upload."""
+    async for part in parts:
+        raise Invalid(f"file: `{part.path[:100]}` was sent beside `source`; give one of them")
+    async for path, chunks in platform.sources.files(source):
+        yield Part(path, chunks)
 
 
 async def _receive(upload: Upload, parts: AsyncIterator[Part]) -> None:

@@ -53,6 +53,7 @@ def draft(
         metrics=spec.metrics,
         requirements=spec.requirements,
         source_run=spec.source_run,
+        source=spec.source,
         description=spec.description,
         size=sum(file.size for artifact in _whole(artifacts) for file in artifact.files),
         created_at=platform.at(),

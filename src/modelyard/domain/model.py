@@ -233,6 +233,8 @@ class ModelVersion:
     requirements: Requirements = field(default_factory=Requirements)
     source_run: str = ""
     """Identity of the training run; publishing the same run again updates this version."""
+    source: str = ""
+    """Address that the files were read from; empty when they were uploaded."""
     description: str = ""
     size: int = 0
     """Bytes of all files."""
@@ -286,6 +288,8 @@ class PublishSpec:
     signature: Signature | None = None
     sample: Any = None
     """Example rows; become the signature's sample."""
+    source: str = ""
+    """Address of the files instead of an upload, such as `s3://bucket/prefix`; see `artifacts.sources`."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Several models in one version: artifact name to the folder in the upload that holds it."""
     optimize: Optimize = Optimize.AUTO

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,9 +41,13 @@ class AsyncModels:
     ) -> ModelVersion:
         """Upload a fitted object, a class, a path, or a dict of such, as a new version.
 
+        An address such as `s3://bucket/prefix` is read by the platform, where its settings allow that.
+
         What `spec` leaves open is read off the object and the test data. `on_progress` gets bytes sent and
         bytes in all. Raises Refused when the model does not pass the scan or validation.
         """
+        if isinstance(model, str) and model.startswith("s3://"):
+            return await self._upload(replace(spec, source=model), capture.Captured(files={}))
         with tempfile.TemporaryDirectory(prefix="modelyard-") as directory:
             example = spec.sample if x_test is None else x_test
             captured = capture.capture(model, Path(directory), example=example)

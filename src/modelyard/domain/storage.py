@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from modelyard.domain import wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +15,8 @@ class StoreOptions:
     Keys come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`), or
     from `credentials_file`.
     """
+
+    __pydantic_config__: ClassVar[Any] = wire.STRICT
 
     url: str = ""
     """`s3://bucket/prefix`; empty keeps files in the data directory."""
@@ -24,6 +29,7 @@ class StoreOptions:
     """Certificate of the authority that signed the server's, when it is not a public one."""
     credentials_file: str = ""
     """File with the lines `access_key_id=…` and `secret_access_key=…`, perhaps `session_token=…`."""
+    sources: str = ""
+    """Addresses that models may be published from with these keys, such as `s3://training/out s3://zoo`."""
     redirect: bool = False
-    """Send pods to the bucket's own server with addresses that are signed for an hour, so that models do not
-    pass through the platform; pods must reach that server."""
+    """Send pods to the bucket's own server, with addresses that are signed for an hour."""

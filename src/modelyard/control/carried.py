@@ -1,4 +1,4 @@
-"""How much tasks have stored, so that none stores more than it may."""
+"""What goes to pods and comes from tasks through this control plane: counted, and bounded for each task."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from modelyard.domain.errors import TooLarge
 
 
 @dataclass(slots=True)
-class Taken:
-    """How much each task has stored through this control plane; forgotten when its token expires."""
+class Carried:
+    """Bytes since this control plane started, and what each task has stored until its token expires."""
+
+    sent_bytes: int = 0
+    stored_bytes: int = 0
+    damaged: int = 0
+    """How often a file was found damaged while it was sent."""
 
     tasks: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Until when, and bytes, by task."""
