@@ -20,7 +20,6 @@ def require(values: Values, taken: frozenset[str] = frozenset()) -> None:
         *_door(values.bind),
         *_database(values.database),
         *_platform(values, taken),
-        *_routers(values),
     ]
     if wrong:
         errors = [FieldError(path, message) for path, message in wrong]
@@ -50,17 +49,6 @@ def _door(bind: Bind) -> Wrong:
         yield "bind.ip", f"a {bind.kind} has no address to choose; use bind.kind=HostPort or LoadBalancer"
     if bind.redirect and not bind.https_port:
         yield "bind.redirect", "there is no HTTPS to redirect to; set bind.https_port"
-
-
-def _routers(values: Values) -> Wrong:
-    routers = values.routers
-    for name, number in (("replicas", routers.replicas), ("threads", routers.threads)):
-        if not 0 <= number <= 1000:
-            yield f"routers.{name}", f"is from 0 to 1000, got {number}"
-    if routers.replicas and values.bind.kind == "HostPort":
-        yield "routers.replicas", "must be 0 with bind.kind=HostPort: one node's port is one pod's"
-    if routers.gateway_class and not routers.replicas:
-        yield "routers.gateway_class", "needs routers that it leads to; set routers.replicas=2"
 
 
 def _database(database: Database) -> Wrong:

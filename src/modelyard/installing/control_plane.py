@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from modelyard.installing.foundation import (
-    API,
-    HTTP,
-    HTTPS,
-    NAME,
-    ROUTERS_SELECTED,
-    SELECTED,
-    database_reference,
-    metadata,
-)
+from modelyard.installing.foundation import API, HTTP, HTTPS, NAME, SELECTED, database_reference, metadata
 from modelyard.installing.tree import (
     NAMESPACE,
     All,
     Condition,
     Equals,
     Given,
-    Not,
     Some,
     Spread,
     Text,
@@ -33,8 +23,6 @@ USER = 10_001
 POSTGRESQL: Condition = Some((Given("database.url"), Given("database.secret")))
 _HTTPS: Condition = Given("bind.https_port")
 _ON_HOST: Condition = Equals("bind.kind", "HostPort")
-_ROUTERS: Condition = Given("routers.replicas")
-"""Whether pods of their own divide requests, and this one only answers the API."""
 _STARTS_WITHIN_SECONDS = 300
 
 
@@ -63,8 +51,8 @@ def service() -> Tree:
         "spec": {
             "selector": SELECTED,
             "ports": [
-                When(Not(_ROUTERS), _port("http", HTTP)),
-                When(All((_HTTPS, Not(_ROUTERS))), _port("https", HTTPS)),
+                _port("http", HTTP),
+                When(_HTTPS, _port("https", HTTPS)),
                 _port("api", API),
             ],
         },
@@ -82,7 +70,7 @@ def door() -> Tree:
             "type": Value("bind.kind"),
             "loadBalancerIP": When(Given("bind.ip"), Value("bind.ip")),
             "externalTrafficPolicy": "Cluster",
-            "selector": When(_ROUTERS, ROUTERS_SELECTED, SELECTED),
+            "selector": SELECTED,
             "ports": [
                 {
                     "name": "http",
@@ -142,8 +130,8 @@ def _container() -> Tree:
         "args": ["up"],
         "env": _environment(),
         "ports": [
-            When(Not(_ROUTERS), _listens("http", HTTP, "bind.http_port")),
-            When(All((_HTTPS, Not(_ROUTERS))), _listens("https", HTTPS, "bind.https_port")),
+            _listens("http", HTTP, "bind.http_port"),
+            When(_HTTPS, _listens("https", HTTPS, "bind.https_port")),
             {"name": "api", "containerPort": API},
         ],
         "startupProbe": _probe("/readyz") | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
@@ -181,12 +169,6 @@ def _environment() -> list[Tree]:
         _setting("KUBERNETES__ARTIFACT_URL", Text(f"http://{NAME}.{{{NAMESPACE}}}.svc:{API}")),
         _setting("KUBERNETES__API_PORT", str(API)),
         _setting("KUBERNETES__LEASE", "true"),
-        When(_ROUTERS, _setting("KUBERNETES__ROUTERS", "true")),
-        When(_ROUTERS, _setting("GATEWAY__SECOND_PORT", "8082")),
-        When(
-            Given("routers.gateway_class"),
-            _setting("KUBERNETES__GATEWAY_CLASS", Value("routers.gateway_class")),
-        ),
         _setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
         _setting("SERVER__PORT", str(HTTP)),
         When(_HTTPS, _setting("SERVER__HTTPS_PORT", str(HTTPS))),
@@ -223,7 +205,7 @@ def _listens(name: str, port: int, outside: str) -> Tree:
 
 def _probe(path: str) -> dict[str, Tree]:
     return {
-        "httpGet": {"path": path, "port": When(_ROUTERS, "api", "http")},
+        "httpGet": {"path": path, "port": "http"},
         "periodSeconds": 5,
         "timeoutSeconds": 5,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.installing.tree import NAMESPACE, Base64, Condition, Equals, Given, Tree, Value, When
+from modelyard.installing.tree import NAMESPACE, Base64, Equals, Given, Tree, Value, When
 
 NAME = "modelyard"
 """What the platform's own objects are called."""
@@ -22,15 +22,6 @@ SELECTED: dict[str, Tree] = {
     "app.kubernetes.io/name": "modelyard",
     "app.kubernetes.io/component": "control-plane",
 }
-ROUTERS_SELECTED: dict[str, Tree] = {
-    "app.kubernetes.io/name": "modelyard",
-    "app.kubernetes.io/component": "router",
-}
-_ROUTERS: Condition = Given("routers.replicas")
-_GATEWAY: Condition = Given("routers.gateway_class")
-_KEPT = ["modelyard-router", *(f"modelyard-routes-{number}" for number in range(16))]
-"""Secrets that routers have mounted."""
-_CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
 
 _READ = ["get", "list", "watch"]
 _WRITE = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
@@ -65,7 +56,6 @@ def reader_role() -> Tree:
         _rule("gateway.networking.k8s.io", ["gatewayclasses", "gateways", "httproutes", "grpcroutes"], _READ),
         _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
         _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
-        When(_GATEWAY, _rule("gateway.networking.k8s.io", ["referencegrants"], _READ)),
         _rule("", ["namespaces"], ["create", "patch", "delete"]),
         _rule("", ["nodes"], ["patch"]),
         _rule("rbac.authorization.k8s.io", ["rolebindings"], _WRITE),
@@ -118,10 +108,6 @@ def own_role() -> Tree:
         _rule("", ["secrets"], ["update", "patch"], names=[KEYS]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("gateway.networking.k8s.io", ["gateways", "httproutes"], _WRITE),
-        When(_ROUTERS, _rule("", ["secrets"], ["patch"], names=_KEPT)),
-        When(_GATEWAY, _rule("", ["secrets"], ["patch"], names=_CERTIFICATES)),
-        When(_GATEWAY, _rule("", ["services"], _WRITE)),
-        When(_GATEWAY, _rule("gateway.networking.k8s.io", ["grpcroutes"], _WRITE)),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -186,11 +172,7 @@ def network_policy() -> Tree:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": metadata(NAME),
-        "spec": {
-            "podSelector": {},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"ports": ports}, When(_ROUTERS, _to_routers()), When(_ROUTERS, _told())],
-        },
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]},
     }
 
 
@@ -221,20 +203,3 @@ def _rule(group: str, resources: list[str], verbs: list[str], *, names: list[str
 
 def _subject() -> Tree:
     return {"kind": "ServiceAccount", "name": NAME, "namespace": Value(NAMESPACE)}
-
-
-def _to_routers() -> Tree:
-    """Second ports, and the services' own ports, which nodes open."""
-    ports: list[Tree] = [
-        {"protocol": "TCP", "port": 8082},
-        {"protocol": "TCP", "port": 30_000, "endPort": 32_767},
-    ]
-    return {"ports": ports}
-
-
-def _told() -> Tree:
-    """Nobody but the platform tells routers what to do."""
-    return {
-        "from": [{"podSelector": {"matchLabels": SELECTED}}],
-        "ports": [{"protocol": "TCP", "port": 8079}],
-    }

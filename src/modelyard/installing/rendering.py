@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from modelyard.backends.kubernetes.kinds import Manifest
-from modelyard.installing import checks, control_plane, foundation, routers, values
+from modelyard.installing import checks, control_plane, foundation, values
 from modelyard.installing.tree import Condition, Equals, Given, Some, Tree, filled, holds
 from modelyard.installing.values import Values
 
@@ -54,9 +54,6 @@ def documents() -> tuple[Document, ...]:
         Document(name="service", tree=control_plane.service()),
         Document(name="door", tree=control_plane.door(), condition=_OUTSIDE),
         Document(name="deployment", tree=control_plane.deployment()),
-        Document(name="router-service", tree=routers.service(), condition=routers.THERE),
-        Document(name="router-budget", tree=routers.budget(), condition=routers.THERE),
-        Document(name="router", tree=routers.deployment(), condition=routers.THERE),
     )
 
 

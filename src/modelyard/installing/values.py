@@ -98,28 +98,6 @@ class ControlPlane:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Routers:
-    """Pods that divide requests; without any, an Envoy in the platform's own pod does."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
-    replicas: int = 0
-    """How many; two or more go on serving while a node or the platform's own pod is away."""
-    cpu: str = "500m"
-    """Cores that each asks for."""
-    memory: str = "512Mi"
-    """Memory that each asks for, which is the limit too."""
-    threads: int = 2
-    """Worker threads of each; 0 is one for each core of its node."""
-    node_selector: dict[str, str] = field(default_factory=dict)
-    """Labels of the nodes that they may run on."""
-    tolerations: list[dict[str, Any]] = field(default_factory=list)
-    """Taints that they bear."""
-    gateway_class: str = ""
-    """GatewayClass of a Gateway that leads to them; empty makes none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
     """Everything that an installation may choose."""
 
@@ -140,7 +118,6 @@ class Values:
     storage: Storage = field(default_factory=Storage)
     bind: Bind = field(default_factory=Bind)
     control_plane: ControlPlane = field(default_factory=ControlPlane)
-    routers: Routers = field(default_factory=Routers)
 
 
 _ADAPTER = TypeAdapter(Values)

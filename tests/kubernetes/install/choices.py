@@ -12,10 +12,6 @@ CHOICES: dict[str, dict[str, Any]] = {
     "load-balancer": {
         "bind": {"kind": "LoadBalancer", "http_port": 80, "https_port": 443, "ip": "192.0.2.8"}
     },
-    "routers": {
-        "bind": {"https_port": 30443, "redirect": True},
-        "routers": {"replicas": 2, "gateway_class": "envoy", "node_selector": {"edge": "yes"}},
-    },
     "inside": {"bind": {"kind": "ClusterIP"}, "network_policy": False},
     "postgresql": {
         "database": {"url": "postgresql://my:s3cret@db.example/my"},

@@ -11,7 +11,6 @@ import yaml
 
 from modelyard.domain.errors import Invalid
 from modelyard.installing import rendering, values
-from modelyard.router import options
 from tests.kubernetes.install.choices import CHOICES
 from tests.support.cluster.schemas import VERSIONS
 
@@ -23,7 +22,7 @@ def rendered(choice: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {(each["kind"], each["metadata"]["name"]): each for each in found}
 
 
-@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql", "routers"])
+@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql"])
 def test_the_manifests_are_the_golden_ones(name: str) -> None:
     text = rendering.as_yaml(rendering.manifests(values.of({**CHOICES[name], "images": {"tag": "0.0.0"}})))
     path = GOLDEN / f"{name}.yaml"
@@ -45,40 +44,6 @@ def test_every_supported_version_takes_them(version: str, choice: dict[str, Any]
 def test_what_is_written_as_yaml_is_read_the_same(choice: dict[str, Any]) -> None:
     found = rendering.manifests(values.of(choice))
     assert list(yaml.safe_load_all(rendering.as_yaml(found))) == list(found)
-
-
-def test_routers_take_what_clients_send_and_only_the_platform_tells_them_what_to_do() -> None:
-    found = rendered(CHOICES["routers"])
-    assert found["Service", "modelyard-door"]["spec"]["selector"]["app.kubernetes.io/component"] == "router"
-    platform, router = (
-        found["Deployment", name]["spec"]["template"]["spec"]["containers"][0]
-        for name in ("modelyard", "modelyard-router")
-    )
-    assert {port["name"] for port in platform["ports"]} == {"api"}
-    assert platform["readinessProbe"]["httpGet"]["port"] == "api"
-    assert {"name": "MODELYARD_KUBERNETES__ROUTERS", "value": "true"} in platform["env"]
-    told = {each["name"]: each.get("value") for each in router["env"]}
-    prefix = options.PREFIX
-    assert {name.removeprefix(prefix).lower() for name in told} <= {each.name for each in options.FIELDS}
-    assert options.parse({}, {k: v or "10.0.0.9" for k, v in told.items()}).api.endswith(".svc:8081")
-    ingress = found["NetworkPolicy", "modelyard"]["spec"]["ingress"]
-    (face,) = [rule for rule in ingress if {"protocol": "TCP", "port": 8079} in rule["ports"]]
-    assert face["from"] == [
-        {"podSelector": {"matchLabels": found["Service", "modelyard"]["spec"]["selector"]}}
-    ]
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ({"bind": {"kind": "HostPort", "http_port": 80}, "routers": {"replicas": 2}}, "bind.kind=HostPort"),
-        ({"routers": {"gateway_class": "envoy"}}, "set routers.replicas=2"),
-        ({"routers": {"replicas": -1}}, "from 0 to 1000"),
-    ],
-)
-def test_routers_that_make_no_sense_are_named_with_the_remedy(choice: dict[str, Any], message: str) -> None:
-    with pytest.raises(Invalid, match=message):
-        rendering.manifests(values.of(choice))
 
 
 def test_the_pod_is_nobody_and_writes_to_its_volumes_only() -> None:
