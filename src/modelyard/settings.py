@@ -185,7 +185,7 @@ class Kubernetes:
     api_port: int = 0
     """Port of the API for routers and pods, at all addresses of this machine; 0 keeps it on a socket."""
     lease: bool = False
-    """Write to the cluster only while leading by a Lease; control planes that share one need it."""
+    """Write only while leading by a Lease, and keep keys in a Secret; control planes in a cluster need it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

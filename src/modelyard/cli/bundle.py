@@ -29,6 +29,7 @@ def create(
         Path | None, typer.Option(help="Wheel of Modelyard; else it is built or fetched")
     ] = None,
     image: Annotated[list[str] | None, typer.Option(help="One more image; repeat it")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="List images, and copy none")] = False,
     values: Files = None,
     assignments: Words = None,
 ) -> None:
@@ -37,7 +38,9 @@ def create(
     chosen = extras.installed("modelyard.installing.values", "kubernetes").load(
         values or (), assignments or ()
     )
-    wanted = creating.Wanted(values=chosen, lock=lock, wheel=wheel, images=tuple(image or ()))
+    wanted = creating.Wanted(
+        values=chosen, lock=lock, wheel=wheel, images=tuple(image or ()), copies_images=not no_images
+    )
     creating.create(wanted, target, say=_say)
     print(target)
 

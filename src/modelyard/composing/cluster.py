@@ -9,7 +9,6 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 from modelyard import __version__
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 OLDEST = (1, 31)
 LEASE = "modelyard"
-_INSIDE = "in-cluster"
 _ARTIFACTS = "/api/v1/artifacts"
 _REACHED_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
@@ -54,8 +52,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster)
-        inside = cluster.access.context == _INSIDE
-        if inside:
+        if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
     except BaseException:
         await cluster.close()
@@ -74,9 +71,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             artifacts=local.artifacts(given),
             outlives=True,
             has_door=not wanted.routers,
-            keep_keys=partial(
-                keys.keep if inside else _kept_already, cluster, wanted.system_namespace, given.home
-            ),
+            keep_keys=partial(_keep_keys, given, cluster),
             leadership=_leadership(given, cluster) if wanted.lease else None,
             describe=reached.describe,
         )
@@ -86,8 +81,12 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         await backend.close()
 
 
-async def _kept_already(cluster: Cluster, namespace: str, home: Path) -> None:
-    """Outside a cluster the data directory is where keys are kept."""
+async def _keep_keys(given: Given, cluster: Cluster) -> None:
+    """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
+    wanted = given.chosen.kubernetes
+    if wanted.lease or wanted.routers:
+        token = platform_token(given.master_key)
+        await keys.keep(cluster, wanted.system_namespace, given.home, platform_token=token)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:

@@ -42,14 +42,10 @@ def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(lock: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of these and of Modelyard's own wheel, with no program that copies images."""
+    """A bundle of these and of Modelyard's own wheel, with images listed only."""
     target = tmp_path_factory.mktemp("made") / "bundle"
-    patch = pytest.MonkeyPatch()
-    patch.setattr(pictures.programs, "first", lambda names: "")
-    try:
-        creating.create(Wanted(values=values.of({}), lock=lock, images=("vllm/vllm:1",)), target, say=quiet)
-    finally:
-        patch.undo()
+    wanted = Wanted(values=values.of({}), lock=lock, images=("vllm/vllm:1",), copies_images=False)
+    creating.create(wanted, target, say=quiet)
     return target
 
 
@@ -191,6 +187,17 @@ def test_what_cannot_be_used_is_named(
     given: dict[str, Any] = {"lock": lock, **wanted}
     with pytest.raises(Invalid, match=message):
         creating.create(Wanted(values=values.of({}), **given), tmp_path / "made", say=quiet)
+
+
+@pytest.mark.parametrize("name", ["made", "made.tar.gz"])
+def test_what_fails_half_way_leaves_nothing(
+    lock: Path, programs_here: Path, tmp_path: Path, name: str
+) -> None:
+    script(programs_here, "skopeo", "exit 1")
+    (tmp_path / "place").mkdir()
+    with pytest.raises(Unavailable, match="skopeo"):
+        creating.create(Wanted(values=values.of({}), lock=lock), tmp_path / "place" / name, say=quiet)
+    assert list((tmp_path / "place").iterdir()) == []
 
 
 def test_a_wheel_that_the_index_gives_otherwise_is_refused(lock: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class Wanted:
     """Of Modelyard itself; None builds or fetches it."""
     images: tuple[str, ...] = ()
     """Beside those of Modelyard, such as those of other servers."""
+    copies_images: bool = True
+    """Whether images are copied, where a program here can; else they are listed."""
 
 
 def create(wanted: Wanted, target: Path, *, say: Say) -> None:
@@ -45,16 +47,19 @@ def create(wanted: Wanted, target: Path, *, say: Say) -> None:
     """
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise Conflict(f"{target} is there already; choose another name or remove it")
-    if not target.name.endswith(_ENDINGS):
-        _fill(wanted, target, say)
-        return
+    packed = target.name.endswith(_ENDINGS)
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target first: what failed half-way leaves nothing that looks like a bundle.
     with tempfile.TemporaryDirectory(prefix="my-bundle-", dir=target.absolute().parent) as directory:
         inner = Path(directory) / "modelyard-bundle"
         _fill(wanted, inner, say)
+        if not packed:
+            inner.rename(target)
+            return
         beside = Path(directory) / "packed"
         with tarfile.open(beside, "w" if target.suffix == ".tar" else "w:gz") as archive:
             archive.add(inner, arcname=inner.name)
-        beside.replace(target)
+        beside.rename(target)
 
 
 def _fill(wanted: Wanted, directory: Path, say: Say) -> None:
@@ -70,7 +75,9 @@ def _fill(wanted: Wanted, directory: Path, say: Say) -> None:
         path = directory / "chart/modelyard" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    brought = pictures.bring(pictures.planned(_references(wanted)), directory, say=say)
+    brought = pictures.planned(_references(wanted))
+    if wanted.copies_images:
+        brought = pictures.bring(brought, directory, say=say)
     (directory / pictures.LIST).write_text(pictures.listing(brought))
     (directory / "install.sh").write_text(_SCRIPT)
     (directory / "install.sh").chmod(0o755)
