@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from modelyard import __version__
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
@@ -22,21 +21,19 @@ from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.render.desired import Images, Settings
-from modelyard.composing import doors, keys, local, routers
+from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
-from modelyard.gateway.base import Gateway
 from modelyard.settings import Kubernetes
 
 log = logging.getLogger(__name__)
 
 OLDEST = (1, 31)
 LEASE = "modelyard"
-_INSIDE = "in-cluster"
 _ARTIFACTS = "/api/v1/artifacts"
 _REACHED_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
@@ -58,8 +55,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster)
-        inside = cluster.access.context == _INSIDE
-        if inside:
+        if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
     except BaseException:
         await cluster.close()
@@ -82,21 +78,21 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         note=news.tell,
     )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
+    if wanted.routers:
+        await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
         yield World(
             name="kubernetes",
             backend=backend,
             environments=local.environments(given),
-            gateway=_gateway(given, cluster),
+            gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
             artifacts=artifacts,
             hints=hints,
             news=news,
             outlives=True,
             has_door=not wanted.routers,
-            keep_keys=partial(
-                keys.keep if inside else _kept_already, cluster, wanted.system_namespace, given.home
-            ),
+            keep_keys=partial(_keep_keys, given, cluster),
             leadership=_leadership(given, cluster) if wanted.lease else None,
             describe=reached.describe,
         )
@@ -106,8 +102,12 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         await backend.close()
 
 
-async def _kept_already(cluster: Cluster, namespace: str, home: Path) -> None:
-    """Outside a cluster the data directory is where keys are kept."""
+async def _keep_keys(given: Given, cluster: Cluster) -> None:
+    """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
+    wanted = given.chosen.kubernetes
+    if wanted.lease or wanted.routers:
+        token = platform_token(given.master_key)
+        await keys.keep(cluster, wanted.system_namespace, given.home, platform_token=token)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
@@ -181,13 +181,6 @@ def _artifact_url(given: Given) -> str:
     if not wanted.artifact_url and doors.is_loopback(server.host):
         log.warning("pods of other machines cannot reach %s; set kubernetes.artifact_url", base)
     return base.rstrip("/") + _ARTIFACTS
-
-
-def _gateway(given: Given, cluster: Cluster) -> Gateway:
-    if not given.chosen.kubernetes.routers:
-        return local.envoy(given)
-    token = platform_token(given.master_key)
-    return routers.gateway(cluster, given.chosen.kubernetes.system_namespace, token=token, clock=given.clock)
 
 
 def _leadership(given: Given, cluster: Cluster) -> Leadership:

@@ -11,18 +11,26 @@ TENANT_ROLE = "modelyard-tenant-manager"
 KEYS = "modelyard-keys"
 """Secret with the master key and the administrator's token; the platform makes it at its first start."""
 DATABASE = "modelyard-database"
-HTTP, HTTPS, API = 8080, 8443, 8081
-"""Ports of the pod: the front door, the same over TLS, and the API for pods and routers."""
+HTTP, HTTPS, API, FACE = 8080, 8443, 8081, 8079
+"""Ports of pods: the front door, the same over TLS, the API for pods and routers, and a router's own."""
 
 LABELS: dict[str, Tree] = {
     "app.kubernetes.io/name": "modelyard",
     "app.kubernetes.io/managed-by": "modelyard-install",
 }
+COMPONENT = "app.kubernetes.io/component"
 SELECTED: dict[str, Tree] = {
     "app.kubernetes.io/name": "modelyard",
-    "app.kubernetes.io/component": "control-plane",
+    COMPONENT: "control-plane",
+}
+OURS: dict[str, Tree] = {"app.kubernetes.io/name": "modelyard"}
+ROUTED: dict[str, Tree] = {
+    "app.kubernetes.io/name": "modelyard",
+    COMPONENT: "router",
 }
 
+_ROUTES = [f"modelyard-routes-{number}" for number in range(16)]
+"""Secrets with the last routes, for routers that start while the platform is away."""
 _READ = ["get", "list", "watch"]
 _WRITE = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 
@@ -105,7 +113,7 @@ def own_role() -> Tree:
         _rule("", ["secrets"], ["create"]),
         # All, and not its keys alone: the registry's credentials are copied to projects by name.
         _rule("", ["secrets"], ["get"]),
-        _rule("", ["secrets"], ["update", "patch"], names=[KEYS]),
+        _rule("", ["secrets"], ["update", "patch"], names=[KEYS, *_ROUTES]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("gateway.networking.k8s.io", ["gateways", "httproutes"], _WRITE),
     ]
@@ -167,7 +175,7 @@ def volume_claim() -> Tree:
 
 def network_policy() -> Tree:
     """Only the ports that are meant to be asked can be asked."""
-    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API)]
+    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API, FACE)]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
