@@ -155,10 +155,10 @@ class _Transfer:
             for part in wrong:
                 part.discard()
                 part.open()
-        shas = ", ".join(part.sha256 for part in wrong)
+        shas = ", ".join("%s (%s)" % (self._entries[part.sha256].path, part.sha256) for part in wrong)
         for part in wrong:
             part.discard()
-        raise Failed(outcome.DIFFERS, "what came differs from what was published, twice: sha256 %s" % shas)
+        raise Failed(outcome.DIFFERS, "what came differs from what was published, twice: %s" % shas)
 
     def _round(self, threads: int) -> List[Part]:
         """Fetch what is missing; answers the contents whose checksum is wrong."""

@@ -96,7 +96,7 @@ class Routers:
     api: str = "127.0.0.1:1"
     started: int = 0
 
-    async def start(self, *, host: str = "", directory: str = "", **more: object) -> RouterProcess:
+    async def start(self, *, host: str = "", directory: str | Path = "", **more: object) -> RouterProcess:
         """One more; `more` are its options, and `directory` that of an earlier one."""
         self.started += 1
         number = self.started

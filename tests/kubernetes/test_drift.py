@@ -83,6 +83,14 @@ def test_what_others_add_and_what_controllers_own_is_not_drift() -> None:
     assert drift.lost(value, live) == ()
 
 
+def test_what_is_owned_as_a_whole_is_not_looked_into() -> None:
+    place, value = Place(), config(a="1")
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "anchor", "uid": "u-1"}
+    value["metadata"]["ownerReferences"] = [owner]
+    place.apply(value)
+    assert drift.lost(value, place.edit(value, metadata={"labels": {"x": "y"}})) == ()
+
+
 def test_the_sentence_names_who_and_what() -> None:
     losses = [Loss(f"spec.a{number}", "kubectl-edit") for number in range(7)]
     assert drift.told("Service churn-r1", losses).startswith("kubectl-edit had changed spec.a0, ")

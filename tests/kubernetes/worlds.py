@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 CHECKOUT = Image(
     path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", env={"PYTHONPATH": str(ROOT / "src")}
 )
-TOKEN = "the platform's token"  # noqa: S105 - of a test
+TOKEN = "the platform's token"
 QUICK = Part(starts_after=0.0, ready_after=0.05, stops_after=0.05)
 
 

@@ -182,6 +182,8 @@ class Route:
     limits: Limits = field(default_factory=Limits)
     hosted: bool = True
     """Whether its host leads to it; not while another service has that."""
+    aliases: tuple[str, ...] = ()
+    """More hosts that lead to it, as far as no service has them as its own."""
     former: tuple[str, ...] = ()
     """Names of services that had the host, or want it; clients may write them as the model's name there."""
     domain: str = ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.support.cluster import networks, scheduler, workloads
+from tests.support.cluster import gateways, networks, scheduler, workloads
 from tests.support.cluster.kubelets import Part, Scripted
 from tests.support.cluster.store import Object
 from tests.support.cluster.verbs import Cluster, Options
@@ -52,7 +52,8 @@ class Control:
             await asyncio.sleep(period)
 
     def _round(self) -> None:
-        manager, chooser = (Hand(self.cluster, n) for n in ("kube-controller-manager", "default-scheduler"))
+        names = ("kube-controller-manager", "default-scheduler", "gateway-controller")
+        manager, chooser, door = (Hand(self.cluster, name) for name in names)
         steps: tuple[tuple[str, Callable[[Object], None]], ...] = (
             ("HorizontalPodAutoscaler", lambda value: networks.autoscaler(manager, value, self.metrics)),
             ("Deployment", lambda value: workloads.deployment(manager, value)),
@@ -62,8 +63,13 @@ class Control:
             ("Pod", self.kubelet.step),
             ("Service", lambda value: networks.service(manager, value)),
             ("PodDisruptionBudget", lambda value: networks.budget(manager, value)),
+            ("GatewayClass", lambda value: gateways.gateway_class(door, value)),
+            ("HTTPRoute", lambda value: gateways.route(door, value)),
+            ("GRPCRoute", lambda value: gateways.route(door, value)),
+            ("Gateway", lambda value: gateways.gateway(door, value)),
         )
-        for kind, step in steps:
+        served = {resource.kind for resource in self.cluster.resources}
+        for kind, step in (each for each in steps if each[0] in served):
             for value in manager.list(kind):
                 step(value)
 

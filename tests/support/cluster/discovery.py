@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tests.support.cluster import measuring
 from tests.support.cluster.schemas import Resource
 
 Json = dict[str, Any]
@@ -25,7 +26,8 @@ def core() -> Json:
 def groups(resources: Sequence[Resource]) -> Json:
     """`/apis`."""
     named = sorted({(r.group, r.version) for r in resources if r.group})
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(g, v) for g, v in named]}
+    listed = [*(_group(g, v) for g, v in named), measuring.group()]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
 
 
 def kinds(resources: Sequence[Resource], group: str, version: str) -> Json | None:
@@ -69,4 +71,7 @@ def _entries(resource: Resource) -> list[Json]:
         "version": "v1",
         "kind": "Scale",
     }
-    return [entry, status, *([scale] if resource.scale else [])]
+    more = [scale] if resource.scale else []
+    if resource.kind == "Pod":
+        more = [{**status, "name": f"pods/{name}", "verbs": ["create", "get"]} for name in ("exec", "log")]
+    return [entry, status, *more]

@@ -11,9 +11,10 @@ import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
-from tests.support.cluster import discovery, logs, openapi, scaling, verbs, watching
+from tests.support.cluster import commands, discovery, logs, measuring, openapi, scaling, verbs, watching
 from tests.support.cluster.faults import Cut, Fault, Faults, Hang, Stale, Status
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.schemas import Resource
@@ -30,6 +31,10 @@ class Server:
         self.cluster = cluster
         self.faults = Faults()
         self.requests: list[str] = []
+        self.execute: Callable[[commands.Asked], Awaitable[commands.Command]] = _played
+        """Runs commands in containers."""
+        self.measure: measuring.Measure = measuring.requested
+        """What containers use."""
         self.keeper: logs.Keeper | None = None
         """A kubelet that has logs."""
         self.app = Starlette(
@@ -38,9 +43,15 @@ class Server:
                 Route("/healthz", _ok),
                 Route("/livez", _ok),
                 Route("/readyz", _ok),
+                WebSocketRoute("/api/v1/namespaces/{namespace}/pods/{name}/exec", self._exec),
                 Route("/{path:path}", self._any, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             ]
         )
+
+    async def _exec(self, socket: WebSocket) -> None:
+        name = (socket.path_params["namespace"], socket.path_params["name"])
+        self.requests.append(f"EXEC {socket.url.path}")
+        await commands.serve(socket, lambda: self.cluster.read(self.cluster.kind("Pod"), name), self.execute)
 
     async def _version(self, _: Request) -> Response:
         return JSONResponse(discovery.version(self.cluster.schemas.version))
@@ -64,6 +75,8 @@ class Server:
         found = self._discovered(parts)
         if found is not None:
             return JSONResponse(found)
+        if parts[:3] == ["apis", measuring.GROUP, "v1beta1"]:
+            return JSONResponse(measuring.answer(self.cluster, self.measure, parts[3:], request.query_params))
         place = self._place(parts)
         if place is None:
             raise Refusal(404, "the server could not find the requested resource")
@@ -160,6 +173,9 @@ class Server:
     async def _single(
         self, request: Request, resource: Resource, name: tuple[str, str], subresource: str
     ) -> Response:
+        if subresource == "exec" and resource.kind == "Pod":
+            commands.asked(self.cluster.read(resource, name), request.query_params)
+            raise Refusal(400, "Upgrade request required")
         if subresource == "log" and resource.kind == "Pod":
             return await self._log(request, self.cluster.read(resource, name))
         if subresource not in ("", "status", "scale", "eviction"):
@@ -203,6 +219,10 @@ class Server:
                 wanted = verbs.deletion(options, await _body(request))
                 return JSONResponse(cluster.delete(resource, name, wanted))
         raise Refusal(405, "the server does not allow this method on the requested resource")
+
+
+async def _played(_: commands.Asked) -> commands.Command:
+    return commands.Played()
 
 
 async def _suffer(fault: Fault | None) -> None:

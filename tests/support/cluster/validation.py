@@ -44,12 +44,21 @@ def invalid_values(schemas: Schemas, node: Node, value: Any, path: str = "") -> 
         return
     if "enum" in node and value not in node["enum"]:
         yield f"{path}: Unsupported value: {value!r}: supported values: {node['enum']}"
+    yield from _out_of_bounds(node, value, path)
     if isinstance(value, Mapping):
         yield from _invalid_fields(schemas, node, value, path)
     elif isinstance(value, list):
         yield from _repeated(node, value, path)
         for index, each in enumerate(value):
             yield from invalid_values(schemas, schemas.items(node), each, f"{path}[{index}]")
+
+
+def _out_of_bounds(node: Node, value: Any, path: str) -> Iterator[str]:
+    if "minimum" in node and isinstance(value, int) and value < node["minimum"]:
+        said = f"{path} in body should be greater than or equal to {node['minimum']}"
+        yield f"{path}: Invalid value: {value}: {said}"
+    if "maxItems" in node and isinstance(value, list) and len(value) > node["maxItems"]:
+        yield f"{path}: Too many: {len(value)}: must have at most {node['maxItems']} items"
 
 
 def _invalid_fields(schemas: Schemas, node: Node, value: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,16 @@ from modelyard.backends.kubernetes.kinds import POD, Manifest, place
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
+from modelyard.backends.kubernetes.upkeep import Note, Upkeep
 from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
-from modelyard.domain.errors import BackendError, NotFound
+from modelyard.domain.errors import BackendError, ModelyardError, NotFound
 from modelyard.domain.tallies import Sample
 
+log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS = 600.0
 _SHELL = "/bin/sh"
 _PATIENCE_SECONDS = 10.0
 """A cluster that is not heard of for less is just not quick to answer."""
@@ -50,18 +55,21 @@ class KubernetesBackend:
         *,
         clock: Callable[[], float],
         changed: Callable[[Key], None] = lambda key: None,
+        note: Note = lambda key, reason, message: None,
     ) -> None:
         self._cluster = cluster
         self._options = options
         self._view = View(cluster, changed=changed)
         self._fronts = Fronts(options.token, clock=clock)
+        self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._upkeep = Upkeep(cluster, self._view, turn=self._turns.__getitem__, note=note, clock=clock)
         self._replicas = Replicas(
-            cluster, self._view, self._fronts, settings=options.settings, capabilities=options.capabilities,
-            clock=clock,
+            cluster, self._view, self._fronts, self._upkeep, settings=options.settings,
+            capabilities=options.capabilities, clock=clock,
         )  # fmt: skip
         self._usage = Usage(cluster, clock=clock)
         self._clock = clock
-        self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sweeper: asyncio.Task[None] | None = None
 
     def outage(self) -> Outage | None:
         """Since when something is not heard of, once that has lasted so long that it matters."""
@@ -76,7 +84,7 @@ class KubernetesBackend:
         """What every replica uses, from the metrics API, and what waits in its front."""
         if self.outage() is not None:
             return ()
-        await self._view.start()
+        await self._begun()
         used = await self._usage.read()
         keys = self._view.keys()
         found = [(key, *each) for key in keys for each in self._replicas.running(key)]
@@ -97,18 +105,18 @@ class KubernetesBackend:
 
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What the cluster says now, after putting right what names and pods disagree about."""
-        await self._view.start()
+        await self._begun()
         async with self._turns[key]:
             return await self._replicas.observe(key)
 
     async def keys(self) -> frozenset[Key]:
         """Every deployment that an object is left of."""
-        await self._view.start()
+        await self._begun()
         return self._view.keys()
 
     async def start(self, launch: Launch) -> None:
         """Apply the revision and want one more replica of it. Raises BackendError when it is refused."""
-        await self._view.start()
+        await self._begun()
         files = (*launch.guest.artifact.files, *launch.guest.artifact.variant)
         desired = Desired(
             launch=launch,
@@ -120,19 +128,19 @@ class KubernetesBackend:
 
     async def drain(self, key: Key, replica: str) -> None:
         """Take the pod out of its Service; it goes on answering."""
-        await self._view.start()
+        await self._begun()
         async with self._turns[key]:
             await self._replicas.drain(key, replica)
 
     async def stop(self, key: Key, replica: str) -> None:
         """Want one less, and this one's pod deleted with all the time that it has to finish."""
-        await self._view.start()
+        await self._begun()
         async with self._turns[key]:
             await self._replicas.stop(key, replica)
 
     async def kill(self, key: Key, replica: str) -> None:
         """Want one less, and this one's pod deleted at once."""
-        await self._view.start()
+        await self._begun()
         async with self._turns[key]:
             await self._replicas.stop(key, replica, grace_seconds=0)
 
@@ -147,7 +155,7 @@ class KubernetesBackend:
         self, key: Key, replica: str, command: Sequence[str], *, terminal: Terminal | None = None
     ) -> Shell:
         """Run a command in the container that answers; without words, its shell."""
-        await self._view.start()
+        await self._begun()
         pod = self._replicas.pod(key, replica)
         if pod is None:
             raise NotFound(f"replica {replica} of {key} has no pod; `modelyard status` shows those that run")
@@ -160,7 +168,7 @@ class KubernetesBackend:
         self, key: Key, *, replica: str = "", tail: int = 100, follow: bool = False
     ) -> AsyncIterator[LogLine]:
         """The last `tail` lines of each replica by time; pods that are gone have no log any more."""
-        await self._view.start()
+        await self._begun()
 
         def look() -> tuple[Wanted, ...]:
             return tuple(
@@ -171,8 +179,25 @@ class KubernetesBackend:
         async for line in lines:
             yield line
 
+    async def _begun(self) -> None:
+        """Return when it is known what there is; what nobody else would find is looked for beside."""
+        await self._view.start()
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._upkeep.sweep()
+            except ModelyardError as error:
+                log.warning("objects of the cluster are not looked through: %s", error.message)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
     async def close(self) -> None:
         """Stop following the cluster; replicas go on."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._view.close()
         await self._fronts.close()
         await self._cluster.close()

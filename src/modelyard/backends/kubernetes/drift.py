@@ -81,8 +81,8 @@ def _lost(value: Any, fields: Fields, above: Steps) -> Iterator[Steps]:
         if step.field not in fields:
             if _path(here) not in _IDENTITY:
                 yield from _deepest(below, here)
-        elif owned := fields[step.field]:
-            yield from _lost(below, owned, here)
+        elif fields[step.field].keys() - {"."}:
+            yield from _lost(below, fields[step.field], here)
 
 
 def _deepest(value: Any, here: Steps) -> Iterator[Steps]:

@@ -18,6 +18,7 @@ ENVIRONMENT = "environment"
 """The init container that installs the packages of a runtime of its own."""
 
 _MOST_WORDS = 600
+_LINE = re.compile(r"(?P<reason>[A-Z][A-Za-z]+): (?P<message>.+)", re.DOTALL)
 _NO_IMAGE = {
     "ErrImagePull": False,
     "RegistryUnavailable": False,
@@ -230,7 +231,12 @@ def _ended(ended: Mapping[str, Any], part: _Part) -> Failure:
 
 
 def last_words(message: str) -> Failure | None:
-    """What a program of ours left in its termination message; None when it is somebody else's text."""
+    """What a program of ours left in its termination message; None when it is somebody else's text.
+
+    A front leaves JSON, the fetcher one line `Reason: message`.
+    """
+    if (line := _LINE.match(message)) and line["reason"] in CATALOGUE:
+        return _failure(line["reason"], line["message"])
     try:
         said = json.loads(message)
     except ValueError:

@@ -25,6 +25,7 @@ from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.render.revision import account, anchor, revision
 from modelyard.backends.kubernetes.render.revision import namespace as namespaced
+from modelyard.backends.kubernetes.upkeep import Upkeep, remembered
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -52,11 +53,12 @@ class _Revision:
 class Replicas:
     """The replicas of one cluster; the list of wanted ones is an annotation of their Deployment."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with
         self,
         cluster: Cluster,
         view: View,
         fronts: Fronts,
+        upkeep: Upkeep,
         *,
         settings: Settings,
         capabilities: Capabilities,
@@ -65,6 +67,7 @@ class Replicas:
         self._cluster = cluster
         self._view = view
         self._fronts = fronts
+        self._upkeep = upkeep
         self._settings = settings
         self._capabilities = capabilities
         self._clock = clock
@@ -86,7 +89,7 @@ class Replicas:
         """Every replica of a deployment; revisions that nothing is wanted or left of go."""
         found: list[Replica] = []
         for each in self._revisions(key):
-            await self._settle(each)
+            await self._settle(key, each)
             seen = await asyncio.gather(*(self._seen(each, *pair) for pair in _pairs(each)))
             found += [judge(one) for one in seen]
             if not each.wanted and not each.pods:
@@ -166,13 +169,18 @@ class Replicas:
             await self._cluster.apply(account(desired))
             anchored = await self._cluster.apply(anchor(desired))
             self._view.wrote(CONFIG_MAP, anchored)
-        objects = revision(desired, self._capabilities, anchor_uid=anchored["metadata"]["uid"])
+        uid = anchored["metadata"]["uid"]
+        objects = remembered(revision(desired, self._capabilities, anchor_uid=uid))
         known = self._view.get(DEPLOYMENT, namespace, desired.name)
         if known is not None and _digest(known) == _digest(objects[-1]):
             return known
         for each in objects[:-1]:
-            await self._cluster.apply(each)
+            answer = await self._cluster.apply(each)
+            self._upkeep.wrote(answer)
+            if each["kind"] == SERVICE.name:
+                self._view.wrote(SERVICE, answer)
         applied = await self._cluster.apply(objects[-1])
+        self._upkeep.wrote(applied)
         self._view.wrote(DEPLOYMENT, applied)
         return applied
 
@@ -202,12 +210,17 @@ class Replicas:
                 continue
             except NotFound:
                 return
+            self._upkeep.wrote(written)
             self._view.wrote(DEPLOYMENT, written)
             return
         raise BackendError(f"{namespace}/{name} is changed again and again by somebody else", retryable=True)
 
-    async def _settle(self, each: _Revision) -> None:
-        """Tell new pods which replica they are, and delete those that nobody wants any more."""
+    async def _settle(self, key: Key, each: _Revision) -> None:
+        """Put back what others changed, tell new pods who they are, delete those that nobody wants."""
+        if each.wanted:
+            await self._upkeep.check(key, each.deployment)
+        if each.deployment["spec"].get("replicas") != len(each.wanted):
+            await self._want(each.deployment, lambda wanted: wanted)
         for pod, replica in each.assignment.named.items():
             await self._patch_pod(each.pods[pod], {"metadata": {"annotations": {names.REPLICA: replica}}})
         for pod in each.assignment.unwanted:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.informers import Informer
-from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, Kind, Manifest
+from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, SERVICE, Kind, Manifest
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import BackendError
 
@@ -32,6 +32,9 @@ class View:
             POD: Informer(cluster, POD, labels=_OURS, changed=self._noted(POD)),
             CONFIG_MAP: Informer(
                 cluster, CONFIG_MAP, labels=f"{_OURS},{names.ANCHOR}", changed=self._noted(CONFIG_MAP)
+            ),
+            SERVICE: Informer(
+                cluster, SERVICE, labels=f"{_OURS},{names.REVISION}", changed=self._noted(SERVICE)
             ),
             NODE: Informer(cluster, NODE),
         }

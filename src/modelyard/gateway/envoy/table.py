@@ -59,13 +59,19 @@ def service_hosts(routes: Iterable[Route]) -> list[Json]:
     owners: dict[str, Route] = {}
     for route in sorted((r for r in routes if r.hosted), key=lambda r: ("@" in r.service, r.name)):
         owners.setdefault(route.addresses.host.lower(), route)
+    for route in [*owners.values()]:
+        for alias in route.aliases:
+            owners.setdefault(alias.lower(), route)
+    domains: dict[str, list[str]] = {}
+    for host, route in sorted(owners.items()):
+        domains.setdefault(route.name, []).append(host)
     return [
         {
             "name": route.name,
-            "domains": [host],
+            "domains": domains[route.name],
             "routes": list(_also_as(route, [*calls(route), *forward(route, {"prefix": "/"})])),
         }
-        for host, route in sorted(owners.items())
+        for route in {route.name: route for _, route in sorted(owners.items())}.values()
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from modelyard.domain.deployment import Failure
 from modelyard.domain.endpoint import Route
-from modelyard.domain.errors import ModelyardError, TooLarge, Unavailable
+from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies
 from modelyard.gateway.remote import summing, wire
@@ -224,7 +224,7 @@ class RemoteGateway:
         """Know the routers that there are; a new one gets the routes at once."""
         try:
             listed = frozenset(await self._listed())
-        except Unavailable as error:
+        except ModelyardError as error:
             self._unlisted = error.message
             return
         self._unlisted = ""
@@ -274,7 +274,7 @@ class RemoteGateway:
     async def _keep(self, sending: Sending) -> None:
         try:
             await self._copy.save(sending.body, version=sending.version)
-        except (Unavailable, TooLarge) as error:
+        except ModelyardError as error:  # whatever it is, routers get their routes, and it is tried again
             if self._said.get("copy") != error.message:
                 log.warning("the copy of the routes cannot be kept", extra={"error": error.message})
                 self._said["copy"] = error.message

@@ -103,14 +103,16 @@ class Container:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         return self.exit_code or 0
 
-    async def joined(self, argv: Sequence[str]) -> asyncio.subprocess.Process:
-        """A program beside it, in its tree and with its environment."""
-        spec = {"join": self.pid, "argv": list(argv), "env": dict(self.program.env), "cwd": self.program.cwd}
+    async def joined(self, argv: Sequence[str], terminal: int | None = None) -> asyncio.subprocess.Process:
+        """A program beside it, in its tree and with its environment; by pipes, or at a terminal."""
+        spec: dict[str, Any] = {"join": self.pid, "argv": list(argv), "env": dict(self.program.env)}
+        spec |= {"cwd": self.program.cwd, "terminal": terminal is not None}
+        stream = asyncio.subprocess.PIPE if terminal is None else terminal
         path = self.program.home / f"join-{os.urandom(4).hex()}.json"
         path.write_text(json.dumps(spec))
         return await asyncio.create_subprocess_exec(
             sys.executable, "-S", str(HERE / "launcher.py"), str(path),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=stream, stdout=stream, stderr=stream,
         )  # fmt: skip
 
     async def read(self, stream: asyncio.StreamReader) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cluster.processes.containers import Log
+from tests.support.cluster.commands import Asked, Command
+from tests.support.cluster.measuring import Usage
+from tests.support.cluster.processes import shells
+from tests.support.cluster.processes.containers import Container, Log, usage
 from tests.support.cluster.processes.environ import Image
 from tests.support.cluster.processes.pods import Pod
+from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand, is_leaving
+
+_SHORTEST_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -28,6 +35,8 @@ class ProcessKubelet:
     images: Callable[[str], Image | None]
     pods: dict[str, Pod] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _measured: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Of a container: when it was measured, the seconds it had used by then, and how much at a time."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def step(self, value: Object) -> None:
@@ -53,6 +62,32 @@ class ProcessKubelet:
         here = self.pods.get(pod["metadata"]["uid"])
         parts = here.parts if here is not None else ()
         return [log for part in parts if part.spec["name"] == container for log in part.logs]
+
+    async def execute(self, asked: Asked) -> Command:
+        """A command in a container that runs."""
+        container = self._running(asked.pod).get(asked.container)
+        if container is None or not container.pid:
+            said = f'unable to upgrade connection: container not found ("{asked.container}")'
+            raise Refusal(500, said)
+        return await shells.opened(container, asked.command, terminal=asked.tty)
+
+    def measure(self, pod: Object) -> Mapping[str, Usage]:
+        """What its containers use."""
+        found = self._running(pod)
+        return {name: self._usage(f"{pod['metadata']['uid']}/{name}", each) for name, each in found.items()}
+
+    def _usage(self, name: str, container: Container) -> Usage:
+        now, (seconds, size) = time.monotonic(), usage(container)
+        then, before, cores = self._measured.get(name, (now, seconds, 0.0))
+        if now - then >= _SHORTEST_LOOK_SECONDS:
+            then, before, cores = now, seconds, max(seconds - before, 0.0) / (now - then)
+        self._measured[name] = (then, before, cores)
+        return Usage(cores, size)
+
+    def _running(self, pod: Object) -> dict[str, Container]:
+        here = self.pods.get(pod["metadata"]["uid"])
+        parts = here.parts if here is not None else ()
+        return {part.spec["name"]: part.container for part in parts if part.container is not None}
 
     def _finish(self, value: Object) -> None:
         name = (value["metadata"]["namespace"], value["metadata"]["name"])

@@ -7,10 +7,12 @@ machine is changed. Works as root, and without it where users may make namespace
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,9 @@ def _joined(spec: dict[str, Any]) -> int:
     """Run a program in the tree of a container that runs."""
     os.chroot(f"/proc/{spec['join']}/root")
     os.chdir(spec["cwd"])
+    if spec.get("terminal"):
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     return _execute(spec)
 
 

@@ -1,0 +1,247 @@
+"""Keeps what was applied as it was applied: puts back what others change, and removes what is of no use."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from modelyard.backends.kubernetes import drift, kinds, names
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind, Manifest, place
+from modelyard.backends.kubernetes.view import View
+from modelyard.domain.deployment import Key
+from modelyard.domain.errors import Conflict, NotFound
+
+CORRECTED = "DriftCorrected"
+"""Reason of the event that says that somebody else's change was put back."""
+_MOST_BYTES = 100_000
+"""Of the annotation; Kubernetes takes 256 KiB of all of an object's."""
+_YOUNG_SECONDS = 120.0
+"""What was made less than this ago may belong to what is just being applied."""
+
+Note = Callable[[Key, str, str], None]
+"""Told of a deployment, a reason and a message that are worth an event."""
+Name = tuple[Kind, str, str]
+"""Kind, namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was applied for a revision, as its Deployment remembers it."""
+
+    manifests: tuple[Manifest, ...]
+    """Without the contents of secrets, which stand in nothing but themselves."""
+
+    @property
+    def names(self) -> frozenset[Name]:
+        """What belongs to the revision."""
+        return frozenset(_name(each) for each in self.manifests)
+
+
+def remembered(objects: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """The same objects, with an annotation of the Deployment, the last of them, that remembers them all.
+
+    Large files are left out; what is not remembered is not put back but by the next start of a replica.
+    """
+    *beside, deployment = objects
+    everything = [_without_contents(each) for each in objects]
+    text = _encoded(everything)
+    if len(text) > _MOST_BYTES:
+        text = _encoded([_bare(each) if each["kind"] == CONFIG_MAP.name else each for each in everything])
+    return (*beside, _annotated(deployment, text))
+
+
+def applied(deployment: Manifest) -> Applied:
+    """What a Deployment remembers; nothing when somebody spoilt it."""
+    text = _text(deployment)
+    try:
+        found = json.loads(gzip.decompress(base64.b64decode(text)))
+    except (ValueError, OSError, EOFError):
+        return Applied(())
+    known = [each for each in found if isinstance(each, dict) and "metadata" in each]
+    return Applied(tuple(_annotated(e, text) if e["kind"] == DEPLOYMENT.name else e for e in known))
+
+
+class Upkeep:
+    """Looks whether objects are as they were applied, when they change and once in a while."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        view: View,
+        *,
+        turn: Callable[[Key], asyncio.Lock],
+        note: Note,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._turn = turn
+        self._view = view
+        self._note = note
+        self._clock = clock
+        self._good: dict[Name, str] = {}
+        """How each looked when it was as it should be."""
+
+    def wrote(self, answer: Manifest) -> None:
+        """An object is as it should be, since we have just written it."""
+        self._good[_name(answer)] = _stamp(answer)
+
+    async def check(self, key: Key, deployment: Manifest) -> None:
+        """Put back what has changed since it was last looked at; asks only about what has.
+
+        Whoever calls it has the deployment's turn.
+        """
+        for each in applied(deployment).manifests:
+            kind, namespace, name = _name(each)
+            if kind not in (DEPLOYMENT, SERVICE):
+                continue
+            heard = self._view.get(kind, namespace, name)
+            good = self._good.get((kind, namespace, name))
+            if heard is None:
+                await self._mend(key, each, None)
+            elif good is not None and good != _stamp(heard):
+                await self._mend(key, each, await self._read(kind, namespace, name))
+
+    async def sweep(self) -> None:
+        """Look at everything at once; a few lists, however much there is."""
+        labels = f"{names.MANAGED_BY}={names.MANAGER},{names.REVISION}"
+        live: dict[Name, Manifest] = {}
+        for kind in (SECRET, CONFIG_MAP, SERVICE, DEPLOYMENT):
+            listing = await self._cluster.list(kind, labels=labels)
+            live |= {
+                _name(each): _bare(each) if kind in (SECRET, CONFIG_MAP) else each for each in listing.items
+            }
+        wanted: set[Name] = set()
+        unsure: set[tuple[Key, int]] = set()
+        for each in [live[name] for name in live if name[0] == DEPLOYMENT]:
+            found, whose = applied(each), _whose(each)
+            if whose is None or "deletionTimestamp" in each["metadata"]:
+                continue
+            wanted |= found.names
+            if not found.manifests or not _is_rolled_out(each):
+                unsure.add(whose)
+            if self._differs(found.manifests, live):
+                await self._look_closely(whose[0], each)
+        await self._prune([live[n] for n in live if n[0] != DEPLOYMENT and n not in wanted], unsure)
+        self._good = {name: good for name, good in self._good.items() if name in live}
+
+    def _differs(self, manifests: Iterable[Manifest], live: Mapping[Name, Manifest]) -> bool:
+        """Whether anything is not as it was applied, as far as the lists tell."""
+        differs = False
+        for each in manifests:
+            there = live.get(_name(each))
+            if there is None or drift.lost(each, there):
+                differs = True
+            else:
+                self.wrote(there)
+        return differs
+
+    async def _look_closely(self, key: Key, listed: Manifest) -> None:
+        """Put a revision right, unless it was changed on purpose since it was listed."""
+        namespace, name = place(listed)
+        async with self._turn(key):
+            now = self._view.get(DEPLOYMENT, namespace, name)
+            if now is None or "deletionTimestamp" in now["metadata"] or _text(now) != _text(listed):
+                return
+            for each in applied(now).manifests:
+                kind, namespace, name = _name(each)
+                if kind == SECRET or (kind == CONFIG_MAP and "data" not in each):
+                    continue
+                await self._mend(key, each, await self._read(kind, namespace, name))
+
+    async def _mend(self, key: Key, wanted: Manifest, live: Manifest | None) -> None:
+        kind, _, name = _name(wanted)
+        if live is None and kind == DEPLOYMENT:
+            return  # the list of wanted replicas went with it: they are started anew
+        losses = drift.lost(wanted, live) if live is not None else ()
+        if live is not None and not losses:
+            self.wrote(live)
+            return
+        written = await self._cluster.apply(wanted)
+        self.wrote(written)
+        if kind in (DEPLOYMENT, SERVICE):
+            self._view.wrote(kind, written)
+        what = f"{kind.name} {name}"
+        said = drift.told(what, losses) if losses else f"somebody had deleted {what}; it is made again"
+        self._note(key, CORRECTED, said)
+
+    async def _prune(self, useless: Iterable[Manifest], unsure: set[tuple[Key, int]]) -> None:
+        """Remove what belongs to no revision that runs, as a death in the middle may leave it."""
+        for each in useless:
+            whose = _whose(each)
+            if whose is None or whose in unsure or self._clock() - _made(each) < _YOUNG_SECONDS:
+                continue
+            kind, namespace, name = _name(each)
+            try:
+                await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
+            except Conflict:
+                continue  # another of that name was made meanwhile
+
+    async def _read(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        try:
+            return await self._cluster.get(kind, name, namespace=namespace)
+        except NotFound:
+            return None
+
+
+def _text(deployment: Manifest) -> str:
+    return str((deployment["metadata"].get("annotations") or {}).get(names.APPLIED, ""))
+
+
+def _encoded(manifests: Sequence[Manifest]) -> str:
+    text = json.dumps(manifests, sort_keys=True, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _annotated(deployment: Manifest, text: str) -> Manifest:
+    metadata = deployment["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), names.APPLIED: text}
+    return {**deployment, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _without_contents(manifest: Manifest) -> Manifest:
+    return _bare(manifest) if manifest["kind"] == SECRET.name else manifest
+
+
+def _bare(manifest: Manifest) -> Manifest:
+    return {name: manifest[name] for name in ("apiVersion", "kind", "metadata")}
+
+
+def _name(manifest: Manifest) -> Name:
+    return (kinds.of(manifest), *place(manifest))
+
+
+def _stamp(live: Manifest) -> str:
+    """Differs when somebody changed what is wanted of an object; where that shows, not for its status."""
+    metadata = live["metadata"]
+    said: Any = metadata.get("generation") or metadata.get("resourceVersion")
+    return f"{metadata.get('uid')} {said} {json.dumps(metadata.get('labels'), sort_keys=True)}"
+
+
+def _whose(manifest: Manifest) -> tuple[Key, int] | None:
+    labels = manifest["metadata"].get("labels") or {}
+    key = names.key_of(labels)
+    return None if key is None else (key, names.revision_of(labels))
+
+
+def _is_rolled_out(deployment: Manifest) -> bool:
+    """Whether no pod is left that was made from an earlier template."""
+    status, metadata = deployment.get("status") or {}, deployment["metadata"]
+    return bool(
+        status.get("observedGeneration") == metadata.get("generation")
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0)
+    )
+
+
+def _made(manifest: Manifest) -> float:
+    text = str(manifest["metadata"].get("creationTimestamp") or "")
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,3 @@
+"""As its namesake, of a router."""
+
+from tests.gateway.test_dialects import *  # noqa: F403
