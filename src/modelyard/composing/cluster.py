@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -61,14 +62,16 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     except BaseException:
         await cluster.close()
         raise
-    backend = KubernetesBackend(cluster, _options(given, capabilities), clock=given.clock)
+    environments = local.environments(given)
+    options = replace(_options(given, capabilities), runtime_lock=environments.lock_text)
+    backend = KubernetesBackend(cluster, options, clock=given.clock)
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
         yield World(
             name="kubernetes",
             backend=backend,
-            environments=local.environments(given),
+            environments=environments,
             gateway=_gateway(given, cluster),
             artifacts=local.artifacts(given),
             outlives=True,
@@ -126,6 +129,7 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             images=_images(wanted),
             artifact_url=_artifact_url(given),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            index_url=given.chosen.runtimes.index_url,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,

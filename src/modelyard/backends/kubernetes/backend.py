@@ -23,6 +23,7 @@ from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound
+from modelyard.domain.runtime import HOST
 from modelyard.domain.tallies import Sample
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Options:
     """What the platform shows to replicas."""
     artifact_token: Callable[[str], str] = lambda sha256: ""
     """What opens one file, by its sha256, at the settings' `artifact_url`."""
+    runtime_lock: Callable[[str], str] | None = None
+    """The packages, with their hashes, of the environment of an interpreter; empty for one that has none."""
     capabilities: Capabilities = field(default_factory=Capabilities)
 
 
@@ -121,10 +124,25 @@ class KubernetesBackend:
         desired = Desired(
             launch=launch,
             settings=self._options.settings,
+            lock=await asyncio.to_thread(self._lock, launch),
             tokens={file.sha256: self._options.artifact_token(file.sha256) for file in files},
         )
         async with self._turns[launch.key]:
             await self._replicas.start(desired)
+
+    def _lock(self, launch: Launch) -> str:
+        """What is to be installed when the pod starts; nothing for the runtime that the image has."""
+        guest, find = launch.guest, self._options.runtime_lock
+        if find is None or launch.program is not None or guest.runtime in ("", HOST):
+            return ""
+        if lock := find(guest.interpreter):
+            return lock
+        raise BackendError(
+            f"runtime {guest.runtime} is an interpreter of one machine, which pods do not have; give it "
+            "packages instead, or serve with an image of your own",
+            retryable=False,
+            reason="InterpreterMissing",
+        )
 
     async def drain(self, key: Key, replica: str) -> None:
         """Take the pod out of its Service; it goes on answering."""
