@@ -25,7 +25,7 @@ def main(argv: List[str]) -> int:
         else:
             fetching.fetch(fetching.Wanted.of(options))
     except Failed as failed:
-        outcome.tell(failed.code, failed.message, options.last_words)
+        outcome.tell(failed, options.last_words)
         return failed.code
     except KeyboardInterrupt:
         print("modelyard-fetch: stopped; what has arrived is kept", file=sys.stderr, flush=True)

@@ -29,6 +29,7 @@ _UNREACHABLE = re.compile(
     re.I,
 )
 _SECONDS = 3600
+_FAILED = outcome.REASONS[outcome.PACKAGES]
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,14 @@ def _judged(wanted: Wanted, said: str, text: str) -> Failed:
     if "No space left" in said or "os error 28" in said:
         return Failed(outcome.NO_SPACE, "no space left for the packages; raise the volume's size limit")
     if _HASH.search(said):
-        return Failed(outcome.DIFFERS, "a package is not what was locked: " + essence)
+        return Failed(outcome.DIFFERS, "a package is not what was locked: " + essence, _FAILED)
     if wanted.offline:
         missing = lacking(text, _files(wanted.wheels))
         names = ", ".join(missing[:20]) or "one for this interpreter and machine"
         return Failed(outcome.PACKAGES, "offline, and not every package is here; missing: " + names)
     if _UNREACHABLE.search(said):
-        return Failed(outcome.UNREACHABLE, "the package index cannot be reached: " + essence)
+        said_so = "the package index cannot be reached: " + essence
+        return Failed(outcome.UNREACHABLE, said_so, "IndexUnreachable")
     return Failed(outcome.PACKAGES, essence or "no reason was given")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 
 from modelyard_fetch import environment, outcome
 from tests.fetch.running import PROGRAM
+from tests.support.wheels import wheel
 
 Make = Callable[..., tuple[int, str]]
 SCALE = "from base_kit import TWO\ndef scale(v): return v * TWO\n"
@@ -30,29 +28,6 @@ class Model:
     def predict(self, inputs):
         return {"y": [weights.scale(value) for value in inputs["x"]]}
 """
-
-
-def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> tuple[Path, str]:
-    """Write a wheel by hand; answers its path and the line of a lock."""
-    info = f"{name}-{version}.dist-info"
-    content = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},{_hash(text)},{len(text.encode())}\n" for path, text in content.items())
-    content[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, text in content.items():
-            archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
-    return path, f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _hash(text: str) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-    return f"sha256={digest}"
 
 
 @pytest.fixture
@@ -146,7 +121,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
 def test_no_network_is_told(tmp_path: Path, lock: Path, make: Make) -> None:
     code, said = make(lock, tmp_path / "env", "--index-url", "https://user:word@index.invalid/simple")
     assert code == outcome.UNREACHABLE
-    assert "the package index cannot be reached" in said
+    assert "IndexUnreachable: the package index cannot be reached" in said
     assert "user:word" not in said
 
 
