@@ -39,7 +39,7 @@ _SECRETS = re.compile(
 
 
 class Failed(Exception):
-    """The fetch cannot succeed; carries its exit code, and the reason where the code alone says too little."""
+    """The fetch cannot succeed; carries its exit code and its reason."""
 
     def __init__(self, code: int, message: str, reason: str = "") -> None:
         super().__init__(message)

@@ -37,7 +37,7 @@ def installed(directory: Path, name: str) -> tuple[Path, str]:
         if line.startswith("Tag")
     )
     kept = [each for each in found.files or () if ".." not in each.parts and "__pycache__" not in each.parts]
-    content = {str(each): each.locate().read_bytes() for each in kept if each.name != "RECORD"}
+    content = {str(each): Path(each.locate()).read_bytes() for each in kept if each.name != "RECORD"}
     info = next(str(each.parent) for each in kept if each.name == "METADATA")
     lines = [f"{path},sha256={_coded(data)},{len(data)}" for path, data in content.items()]
     content[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
