@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,8 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routers
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
-from modelyard.control import deliveries
+from modelyard.control import deliveries, kinds
+from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.gateway.base import Gateway
@@ -63,8 +65,23 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         await cluster.close()
         raise
     environments = local.environments(given)
-    options = replace(_options(given, capabilities), runtime_lock=environments.lock_text)
-    backend = KubernetesBackend(cluster, options, clock=given.clock)
+    artifacts = local.artifacts(given)
+    courier = deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
+    )
+    options = replace(_options(given, capabilities), courier=courier, runtime_lock=environments.lock_text)
+    hints, news = Hints(), News()
+    backend = KubernetesBackend(
+        cluster,
+        options,
+        clock=given.clock,
+        changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
+        note=news.tell,
+    )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
@@ -73,7 +90,9 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             backend=backend,
             environments=environments,
             gateway=_gateway(given, cluster),
-            artifacts=local.artifacts(given),
+            artifacts=artifacts,
+            hints=hints,
+            news=news,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(
@@ -133,7 +152,6 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
-        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
         capabilities=capabilities,
     )
 

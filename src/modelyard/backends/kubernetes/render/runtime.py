@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.render import environment
-from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.backends.kubernetes.render.desired import Images
 
 LOCK = "requirements.lock"
 INDEX = "index"
@@ -14,22 +14,20 @@ _HOME = f"{environment.RUNTIME}/environment"
 _LAID = f"{environment.PLATFORM}/packages"
 
 
-def secret(desired: Desired) -> dict[str, str]:
-    """What the init container is told: a Secret, because the index's address may hold a password."""
-    index = {INDEX: desired.settings.index_url} if desired.settings.index_url else {}
-    return {LOCK: desired.lock, **index}
+def secret(lock: str, index_url: str) -> dict[str, str]:
+    """What the init container is told: in a Secret, because the index's address may hold a password."""
+    return {LOCK: lock, **({INDEX: index_url} if index_url else {})}
 
 
-def interpreter(desired: Desired) -> str:
+def interpreter(lock: str) -> str:
     """The Python that loads the model; empty is that of the image."""
-    return f"{_HOME}/bin/python" if desired.lock else ""
+    return f"{_HOME}/bin/python" if lock else ""
 
 
-def containers(desired: Desired, packages: str, security: dict[str, Any]) -> list[dict[str, Any]]:
+def containers(images: Images, packages: str, security: dict[str, Any]) -> list[dict[str, Any]]:
     """Makes the environment in the server's own image, whose Python it is for."""
     if not packages:
         return []
-    images = desired.settings.images
     index = {"secretKeyRef": {"name": packages, "key": INDEX, "optional": True}}
     return [
         {
@@ -69,4 +67,5 @@ def volumes(packages: str) -> list[dict[str, Any]]:
     """The environment's volume and what is told to who makes it."""
     if not packages:
         return []
-    return [{"name": "runtime", "emptyDir": {}}, {"name": "packages", "secret": {"secretName": packages}}]
+    lock = {"secretName": packages, "items": [{"key": LOCK, "path": LOCK}]}
+    return [{"name": "runtime", "emptyDir": {}}, {"name": "packages", "secret": lock}]
