@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 
 from modelyard import __version__
@@ -58,7 +60,16 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     except BaseException:
         await cluster.close()
         raise
-    backend = KubernetesBackend(cluster, _options(given, capabilities), clock=given.clock)
+    artifacts = local.artifacts(given)
+    courier = deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
+    )
+    options = replace(_options(given, capabilities), courier=courier)
+    backend = KubernetesBackend(cluster, options, clock=given.clock)
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
@@ -67,7 +78,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             backend=backend,
             environments=local.environments(given),
             gateway=_gateway(given, cluster),
-            artifacts=local.artifacts(given),
+            artifacts=artifacts,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(_keep_keys, given, cluster),
