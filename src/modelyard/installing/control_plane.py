@@ -128,6 +128,7 @@ def _container() -> Tree:
         "name": "control-plane",
         "image": Text("{images.registry}/control-plane:{images.tag}"),
         "imagePullPolicy": Value("images.pull_policy"),
+        "command": ["modelyard"],
         "args": ["up"],
         "env": _environment(),
         "ports": [
@@ -154,7 +155,6 @@ def _environment() -> list[Tree]:
     """Settings that follow from values, and then the installation's own."""
     return [
         field("POD_NAME", "metadata.name"),
-        field("POD_IP", "status.podIP"),
         setting("HOME", "/data"),
         setting("BACKEND__KIND", "kubernetes"),
         setting("KUBERNETES__SYSTEM_NAMESPACE", Value(NAMESPACE)),

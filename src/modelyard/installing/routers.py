@@ -13,7 +13,7 @@ from modelyard.installing.foundation import (
     ROUTED,
     metadata,
 )
-from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, field, listens, probe, setting
+from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, listens, probe, setting
 from modelyard.installing.tree import NAMESPACE, Equals, Given, Text, Tree, Value, When
 
 _PIECES = 4
@@ -110,10 +110,10 @@ def _container() -> Tree:
         "name": "router",
         "image": Text("{images.registry}/control-plane:{images.tag}"),
         "imagePullPolicy": Value("images.pull_policy"),
+        "command": ["modelyard"],
         "args": ["router"],
         "env": [
-            field("POD_IP", "status.podIP"),
-            setting("ROUTER_HOST", "$(POD_IP)"),
+            setting("ROUTER_HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
             setting("ROUTER_PORT", str(HTTP)),
             When(Given("bind.https_port"), setting("ROUTER_HTTPS_PORT", str(HTTPS))),
             When(Given("bind.redirect"), setting("ROUTER_REDIRECT", "true")),
