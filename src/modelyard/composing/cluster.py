@@ -21,13 +21,12 @@ from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.render.desired import Images, Settings
-from modelyard.composing import doors, keys, local, routers
+from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
 from modelyard.control import deliveries
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
-from modelyard.gateway.base import Gateway
 from modelyard.settings import Kubernetes
 
 log = logging.getLogger(__name__)
@@ -71,13 +70,15 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     options = replace(_options(given, capabilities), courier=courier)
     backend = KubernetesBackend(cluster, options, clock=given.clock)
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
+    if wanted.routers:
+        await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
         yield World(
             name="kubernetes",
             backend=backend,
             environments=local.environments(given),
-            gateway=_gateway(given, cluster),
+            gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
             artifacts=artifacts,
             outlives=True,
             has_door=not wanted.routers,
@@ -94,9 +95,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
 async def _keep_keys(given: Given, cluster: Cluster) -> None:
     """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
     wanted = given.chosen.kubernetes
-    if wanted.lease or wanted.routers:
-        token = platform_token(given.master_key)
-        await keys.keep(cluster, wanted.system_namespace, given.home, platform_token=token)
+    if wanted.lease:
+        await keys.keep(cluster, wanted.system_namespace, given.home)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
@@ -170,13 +170,6 @@ def _artifact_url(given: Given) -> str:
     if not wanted.artifact_url and doors.is_loopback(server.host):
         log.warning("pods of other machines cannot reach %s; set kubernetes.artifact_url", base)
     return base.rstrip("/") + _ARTIFACTS
-
-
-def _gateway(given: Given, cluster: Cluster) -> Gateway:
-    if not given.chosen.kubernetes.routers:
-        return local.envoy(given)
-    token = platform_token(given.master_key)
-    return routers.gateway(cluster, given.chosen.kubernetes.system_namespace, token=token, clock=given.clock)
 
 
 def _leadership(given: Given, cluster: Cluster) -> Leadership:

@@ -2,7 +2,7 @@
 
 Gateway API v1 has weights, headers, mirrors and time-outs. It has no tokens, no rates, no bounds on what is
 in progress, no cookies, nobody who holds requests, and nobody who counts what a rollout is judged by. A
-service that needs any of these is led to the builtin router, which does all of them as it does without a gateway.
+that needs one of these is led to the builtin router, which does them all as it does without a gateway.
 """
 
 from __future__ import annotations
