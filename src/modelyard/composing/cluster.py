@@ -24,7 +24,8 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
-from modelyard.control import deliveries
+from modelyard.control import deliveries, kinds
+from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.settings import Kubernetes
@@ -68,7 +69,14 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         base=_artifact_url(given),
     )
     options = replace(_options(given, capabilities), courier=courier)
-    backend = KubernetesBackend(cluster, options, clock=given.clock)
+    hints, news = Hints(), News()
+    backend = KubernetesBackend(
+        cluster,
+        options,
+        clock=given.clock,
+        changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
+        note=news.tell,
+    )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     if wanted.routers:
         await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
@@ -80,6 +88,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             environments=local.environments(given),
             gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
             artifacts=artifacts,
+            hints=hints,
+            news=news,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(_keep_keys, given, cluster),
