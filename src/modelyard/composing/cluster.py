@@ -106,9 +106,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
 async def _keep_keys(given: Given, cluster: Cluster) -> None:
     """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
     wanted = given.chosen.kubernetes
-    if wanted.lease or wanted.routers:
-        token = platform_token(given.master_key)
-        await keys.keep(cluster, wanted.system_namespace, given.home, platform_token=token)
+    if wanted.lease:
+        await keys.keep(cluster, wanted.system_namespace, given.home)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:

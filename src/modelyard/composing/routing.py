@@ -18,8 +18,8 @@ from modelyard.gateway.gateway_api.site import Offer, Place, Site
 
 CERTIFICATES = ("modelyard-front-door", "modelyard-front-door-beside")
 """Secrets that the Gateway's HTTPS port proves itself with."""
-_ROUTER, _PLATFORM = "modelyard-router", "modelyard"
-"""Services of the routers, and of the control plane with an Envoy beside it."""
+_ROUTER = "modelyard-router"
+"""Service of the routers, or of the control plane with an Envoy beside it."""
 _PLATFORM_SELECTED = {"app.kubernetes.io/name": "modelyard", "app.kubernetes.io/component": "control-plane"}
 
 
@@ -65,15 +65,12 @@ async def keep_token(cluster: Cluster, namespace: str, token: str) -> None:
 def _site(given: Given) -> Site:
     chosen = given.chosen
     wanted, system = chosen.kubernetes, chosen.kubernetes.system_namespace
-    door = Place(namespace=system, name=_ROUTER, port=80)
-    if not wanted.routers:
-        door = Place(namespace=system, name=_PLATFORM, port=chosen.server.port)
     return Site(
         namespace=system,
         offer=Offer(
             gateway_class=wanted.gateway_class,
             features=frozenset(),
-            router=door,
+            router=Place(namespace=system, name=_ROUTER, port=80),
             router_second=81 if wanted.routers else chosen.gateway.second_port,
             router_selector={routers.COMPONENT: routers.ROUTER} if wanted.routers else _PLATFORM_SELECTED,
             direct=wanted.routing == "gateway",
