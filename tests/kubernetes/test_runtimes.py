@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from modelyard.backends.base import TaskKind
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.domain.deployment import Phase
 from modelyard.domain.errors import BackendError
 from tests.kubernetes.test_pods import doubled, files, guest
+from tests.kubernetes.test_tasks import SAMPLE, Lender, task
 from tests.kubernetes.worlds import World, world
 from tests.support import wheels
 
@@ -88,3 +90,13 @@ async def test_an_interpreter_of_one_machine_is_refused_with_what_to_do(
     with pytest.raises(BackendError, match="runtime mine is an interpreter of one machine") as caught:
         await here.backend.start(here.launch("a", guest=model))
     assert not caught.value.retryable
+
+
+async def test_a_model_is_tried_with_its_packages(here: World, files: tuple[str, dict[str, bytes]]) -> None:
+    lender = Lender(files[0], files[1])
+    here.backend._options = replace(here.backend._options, courier=lender)
+    asked = task(TaskKind.TEST, NEEDS, lender, request=SAMPLE)
+    asked = replace(asked, guest=replace(asked.guest, runtime="auto-scorekit", interpreter=INTERPRETER))
+    answer = await here.backend.run(asked)
+    assert answer.failure is None, (answer.failure, answer.stderr)
+    assert "3.0" in str(answer.result)
