@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routers
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
-from modelyard.control import deliveries
+from modelyard.control import deliveries, kinds
+from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.gateway.base import Gateway
@@ -61,7 +64,23 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     except BaseException:
         await cluster.close()
         raise
-    backend = KubernetesBackend(cluster, _options(given, capabilities), clock=given.clock)
+    artifacts = local.artifacts(given)
+    courier = deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
+    )
+    options = replace(_options(given, capabilities), courier=courier)
+    hints, news = Hints(), News()
+    backend = KubernetesBackend(
+        cluster,
+        options,
+        clock=given.clock,
+        changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
+        note=news.tell,
+    )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
@@ -70,7 +89,9 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             backend=backend,
             environments=local.environments(given),
             gateway=_gateway(given, cluster),
-            artifacts=local.artifacts(given),
+            artifacts=artifacts,
+            hints=hints,
+            news=news,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(

@@ -6,7 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.backends.kubernetes import names
@@ -50,7 +50,10 @@ class Trouble:
 
 def of_pod(pod: Manifest) -> Trouble | None:
     """What is wrong with a pod; None when nothing is, or nothing that its server could not say better."""
-    return next(_found(pod), None)
+    found = next(_found(pod), None)
+    if found is not None and pod.get("status", {}).get("phase") == "Failed":
+        return replace(found, ended=True)  # nothing of it is started again
+    return found
 
 
 def of_deployment(deployment: Manifest) -> Failure | None:

@@ -31,16 +31,29 @@ VARIANT = ".variant"
 
 def namespace(desired: Desired) -> Manifest:
     """Where the project's objects live; its pods must be restricted."""
-    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: desired.launch.key.project}
+    return namespace_of(desired.launch.key.project, desired.namespace)
+
+
+def namespace_of(project: str, name: str) -> Manifest:
+    """The namespace of a project."""
+    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: project}
     security = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": desired.namespace, "labels": {**found, **security, names.TENANT: "true"}}
+    metadata = {"name": name, "labels": {**found, **security, names.TENANT: "true"}}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def account(desired: Desired) -> Manifest:
     """Who the project's replicas are to the cluster: nobody, with nothing to ask."""
+    return account_of(desired.launch.key.project, desired.namespace)
+
+
+def account_of(project: str, namespace: str) -> Manifest:
+    """The account of a project's pods."""
+    labels = {names.MANAGED_BY: names.MANAGER, names.PROJECT: project}
     return {
-        **_head(SERVICE_ACCOUNT, "modelyard-runtime", desired, {}),
+        "apiVersion": SERVICE_ACCOUNT.api_version,
+        "kind": SERVICE_ACCOUNT.name,
+        "metadata": {"name": "modelyard-runtime", "namespace": namespace, "labels": labels},
         "automountServiceAccountToken": False,
     }
 
