@@ -31,6 +31,8 @@ ROUTED: dict[str, Tree] = {
 
 _ROUTES = [f"modelyard-routes-{number}" for number in range(16)]
 """Secrets with the last routes, for routers that start while the platform is away."""
+_CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
+"""Secrets with what a Gateway's HTTPS port proves itself with."""
 _READ = ["get", "list", "watch"]
 _WRITE = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 
@@ -61,7 +63,7 @@ def reader_role() -> Tree:
         _rule("storage.k8s.io", ["storageclasses"], _READ),
         _rule("node.k8s.io", ["runtimeclasses"], _READ),
         _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
-        _rule("gateway.networking.k8s.io", ["gatewayclasses", "gateways", "httproutes", "grpcroutes"], _READ),
+        _rule("gateway.networking.k8s.io", ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"], _READ),
         _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
         _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
         _rule("", ["namespaces"], ["create", "patch", "delete"]),
@@ -113,9 +115,10 @@ def own_role() -> Tree:
         _rule("", ["secrets"], ["create"]),
         # All, and not its keys alone: the registry's credentials are copied to projects by name.
         _rule("", ["secrets"], ["get"]),
-        _rule("", ["secrets"], ["update", "patch"], names=[KEYS, *_ROUTES]),
+        _rule("", ["secrets"], ["update", "patch"], names=[KEYS, *_ROUTES, *_CERTIFICATES]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
-        _rule("gateway.networking.k8s.io", ["gateways", "httproutes"], _WRITE),
+        _rule("", ["services"], _WRITE),
+        _rule("gateway.networking.k8s.io", ["gateways", "httproutes", "grpcroutes"], _WRITE),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

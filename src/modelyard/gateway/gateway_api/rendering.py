@@ -31,6 +31,7 @@ def objects(routes: Iterable[Route], site: Site) -> tuple[Manifest, ...]:
     offered = [route for route in present if planning.is_open(route, site.offer)]
     return (
         *_grants(offered, site),
+        *_router(site),
         *_own_ports(offered, site),
         gateway(site),
         *(each for route in _owners(offered) for each in _by_host(route, site)),
@@ -147,6 +148,20 @@ def _grants(routes: Iterable[Route], site: Site) -> Iterator[Manifest]:
         yield head("ReferenceGrant", "modelyard-routes", namespace, version=f"{GROUP}/v1beta1") | {
             "spec": spec
         }
+
+
+def _router(site: Site) -> Iterator[Manifest]:
+    """The Service that leads to the builtin router, unless somebody else makes it."""
+    place, targets = site.offer.router, site.offer.router_targets
+    if place is None or not targets:
+        return
+    ports = [
+        {"name": f"port-{port}", "port": port, "targetPort": target, "protocol": "TCP"}
+        for port, target in sorted(targets.items())
+        if target
+    ]
+    spec = {"type": "ClusterIP", "selector": dict(site.offer.router_selector), "ports": ports}
+    yield head("Service", place.name, place.namespace, version="v1") | {"spec": spec}
 
 
 def _own_ports(routes: Iterable[Route], site: Site) -> Iterator[Manifest]:
