@@ -29,6 +29,8 @@ def objects(routes: Iterable[Route], site: Site) -> tuple[Manifest, ...]:
     """Everything that there should be, in the order of applying: what leads somewhere comes after it."""
     present = with_aliases(sorted(routes, key=lambda route: route.name))
     offered = [route for route in present if planning.is_open(route, site.offer)]
+    if site.offer.router is None:
+        offered = [planning.reduced(route, site.offer) for route in offered]
     return (
         *_grants(offered, site),
         *_router(site),
