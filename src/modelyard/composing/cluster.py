@@ -79,8 +79,6 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         note=news.tell,
     )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
-    if wanted.routers:
-        await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
         yield World(
