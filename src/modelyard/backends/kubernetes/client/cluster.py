@@ -230,7 +230,7 @@ class Cluster:
         path = kinds.POD.path(namespace=namespace, name=pod, subresource="log")
         given = {key: value for key, value in query.items() if value}
         call = Call(verb="logs", kind=kinds.POD.qualified, path=path, query=given, accept="*/*")
-        # A program that has nothing to say is no broken connection, but after so long nobody can tell any more.
+        # A program that has nothing to say is no broken connection; after so long nobody can tell any more.
         async with self._transport.open(call, idle=_QUIET_SECONDS if follow else _IDLE_SECONDS) as answer:
             async for line in watching.lines(answer.aiter_bytes()):
                 yield line.decode(errors="replace").rstrip("\r")
