@@ -150,9 +150,9 @@ def _container() -> Tree:
             When(All((OWN_DOOR, _HTTPS)), listens("https", HTTPS, "bind.https_port")),
             {"name": "api", "containerPort": API},
         ],
-        "startupProbe": probe("/readyz", "api") | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
-        "readinessProbe": probe("/readyz", "api") | {"failureThreshold": 3},
-        "livenessProbe": probe("/livez", "api") | {"failureThreshold": 6},
+        "startupProbe": probe("/readyz", API) | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
+        "readinessProbe": probe("/readyz", API) | {"failureThreshold": 3},
+        "livenessProbe": probe("/livez", API) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("control_plane.cpu"), "memory": Value("control_plane.memory")},
             "limits": {"memory": Value("control_plane.memory")},

@@ -76,7 +76,8 @@ def trouble(here: World) -> str:
         for pod in here.objects("Pod", SYSTEM)
         for part in pod["spec"]["containers"]
     }
-    return json.dumps(logs, indent=1)
+    states = {pod["metadata"]["name"]: pod.get("status") for pod in here.objects("Pod", SYSTEM)}
+    return json.dumps([logs, states], indent=1)
 
 
 @pytest.mark.slow
@@ -99,7 +100,7 @@ async def test_what_is_installed_answers_through_its_router(tmp_path: Path) -> N
                 for manifest in manifests
             ]
             try:
-                await applying.install(cluster, wanted, say=lambda _: None, timeout_seconds=90)
+                await applying.install(cluster, wanted, say=lambda _: None, timeout_seconds=40)
             except ModelyardError as error:
                 raise AssertionError(trouble(here)) from error
             door = await address(cluster, "router")
