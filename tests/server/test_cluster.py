@@ -1,4 +1,4 @@
-"""`up` with a cluster: it starts, says which one, keeps its keys there, leads or waits, says what is wrong."""
+"""`up` with a cluster: it says which one, keeps its keys there, leads or waits, and says what is wrong."""
 
 from __future__ import annotations
 

@@ -45,6 +45,12 @@ class Measure:
             "modelyard_replicas", "Replicas by what they do.", ("state",), registry=self._registry
         )
         self._gateway = Gauge("modelyard_gateway_up", "Whether the gateway answers.", registry=self._registry)
+        self._routers = Gauge(
+            "modelyard_router_up",
+            "Whether a router works by what was published last.",
+            ("router",),
+            registry=self._registry,
+        )
 
         self._carried = Counter(
             "modelyard_artifact_bytes",
@@ -140,6 +146,9 @@ class Measure:
             self._weights.labels(key.project, key.service, str(part.ref)).set(part.weight)
         reading = await platform.gateway.statistics()
         self._gateway.set(reading is not None)
+        self._routers.clear()
+        for router, trouble in platform.gateway.members().items():
+            self._routers.labels(router).set(not trouble)
         counted = exposition.of_gateway(reading) if reading is not None else ""
         own = generate_latest(self._registry).decode() + counted
         targets = await scraping.scrape(known)
