@@ -11,7 +11,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG INDEX_URL=
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /build
-COPY locks/bootstrap.lock locks/server.lock locks/
+COPY locks/bootstrap.lock locks/run.lock locks/server.lock locks/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install ${INDEX_URL:+--index-url "$INDEX_URL"} --no-cache-dir --require-hashes -r locks/bootstrap.lock \
  && python -m venv --without-pip /opt/modelyard \

@@ -12,7 +12,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG INDEX_URL=
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /build
-COPY locks/bootstrap.lock locks/cuda.lock locks/
+COPY locks/bootstrap.lock locks/run.lock locks/cuda.lock locks/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install ${INDEX_URL:+--index-url "$INDEX_URL"} --no-cache-dir --require-hashes -r locks/bootstrap.lock \
  && python -m venv --without-pip /opt/modelyard \

@@ -176,12 +176,18 @@ class Kubernetes:
     """Secret of the platform's namespace with the registry's credentials; projects get a copy of it."""
     routers: bool = False
     """Routers run as pods of their own, which are told their routes; else the gateway is beside the API."""
+    gateway_class: str = ""
+    """GatewayClass of a Gateway that leads to the built-in router; empty means that there is none."""
+    routing: Literal["auto", "gateway", "builtin"] = "auto"
+    """`gateway` leads past the router what needs nothing of it, uncounted; `builtin` makes no Gateway."""
     artifact_url: str = ""
     """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
     api_port: int = 0
-    """Port of the API for routers and pods, at all addresses of this machine; 0 keeps it on a socket."""
+    """Port of the API for routers and pods; 0 keeps it on a socket."""
+    api_host: str = ""
+    """Address of that port; empty means all of this machine's."""
     lease: bool = False
-    """Write to the cluster only while leading by a Lease; control planes that share one need it."""
+    """Write only while leading by a Lease, and keep keys in a Secret; control planes in a cluster need it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from modelyard.cli import (
     access,
+    bundle,
     certificate,
     config,
     context,
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 for module in (
     up, serve, router, models, services, lifecycle, rollouts, shell,
-    config, access, certificate, deployments, traffic, resources, install,
+    config, access, certificate, deployments, traffic, resources, install, bundle,
 ):  # fmt: skip
     module.add_to(app)
 

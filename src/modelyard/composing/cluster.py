@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from modelyard import __version__
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
@@ -22,21 +21,19 @@ from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.render.desired import Images, Settings
-from modelyard.composing import doors, keys, local, routers
+from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
-from modelyard.gateway.base import Gateway
 from modelyard.settings import Kubernetes
 
 log = logging.getLogger(__name__)
 
 OLDEST = (1, 31)
 LEASE = "modelyard"
-_INSIDE = "in-cluster"
 _ARTIFACTS = "/api/v1/artifacts"
 _REACHED_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
@@ -58,12 +55,12 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster)
-        inside = cluster.access.context == _INSIDE
-        if inside:
+        if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
     except BaseException:
         await cluster.close()
         raise
+    environments = local.environments(given)
     artifacts = local.artifacts(given)
     courier = deliveries.Couriers(
         artifacts=artifacts,
@@ -72,7 +69,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         new_id=lambda: secrets.token_hex(16),
         base=_artifact_url(given),
     )
-    options = replace(_options(given, capabilities), courier=courier)
+    options = replace(_options(given, capabilities), courier=courier, runtime_lock=environments.lock_text)
     hints, news = Hints(), News()
     backend = KubernetesBackend(
         cluster,
@@ -83,22 +80,21 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
+    gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
     try:
         yield World(
             name="kubernetes",
             backend=backend,
-            environments=local.environments(given),
-            gateway=_gateway(given, cluster),
+            environments=environments,
+            gateway=gateway,
             artifacts=artifacts,
             hints=hints,
             news=news,
             outlives=True,
             has_door=not wanted.routers,
-            keep_keys=partial(
-                keys.keep if inside else _kept_already, cluster, wanted.system_namespace, given.home
-            ),
+            keep_keys=partial(_keep_keys, given, cluster),
             leadership=_leadership(given, cluster) if wanted.lease else None,
-            describe=reached.describe,
+            describe=lambda: {**reached.describe(), **routing.described(gateway)},
         )
     finally:
         watching.cancel()
@@ -106,8 +102,11 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         await backend.close()
 
 
-async def _kept_already(cluster: Cluster, namespace: str, home: Path) -> None:
-    """Outside a cluster the data directory is where keys are kept."""
+async def _keep_keys(given: Given, cluster: Cluster) -> None:
+    """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
+    wanted = given.chosen.kubernetes
+    if wanted.lease:
+        await keys.keep(cluster, wanted.system_namespace, given.home)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
@@ -147,10 +146,10 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             images=_images(wanted),
             artifact_url=_artifact_url(given),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            index_url=given.chosen.runtimes.index_url,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
-        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
         capabilities=capabilities,
     )
 
@@ -181,13 +180,6 @@ def _artifact_url(given: Given) -> str:
     if not wanted.artifact_url and doors.is_loopback(server.host):
         log.warning("pods of other machines cannot reach %s; set kubernetes.artifact_url", base)
     return base.rstrip("/") + _ARTIFACTS
-
-
-def _gateway(given: Given, cluster: Cluster) -> Gateway:
-    if not given.chosen.kubernetes.routers:
-        return local.envoy(given)
-    token = platform_token(given.master_key)
-    return routers.gateway(cluster, given.chosen.kubernetes.system_namespace, token=token, clock=given.clock)
 
 
 def _leadership(given: Given, cluster: Cluster) -> Leadership:

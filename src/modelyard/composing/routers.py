@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from modelyard.backends.kubernetes import kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.errors import NotFound, TooLarge
 from modelyard.gateway.remote import copy
 from modelyard.gateway.remote.gateway import RemoteGateway
@@ -22,7 +23,7 @@ def gateway(cluster: Cluster, namespace: str, *, token: str, clock: Callable[[],
 
     async def listed() -> Sequence[Router]:
         found = await cluster.list(kinds.POD, namespace=namespace, labels=f"{COMPONENT}={ROUTER}")
-        pods = [pod for pod in found.items if (pod.get("status") or {}).get("podIP")]
+        pods = [pod for pod in found.items if _runs(pod)]
         return [
             Router(name=pod["metadata"]["name"], address=_address(pod["status"]["podIP"])) for pod in pods
         ]
@@ -72,6 +73,12 @@ class SecretCopy:
                     "data": data,
                 }
             )
+
+
+def _runs(pod: Manifest) -> bool:
+    """Whether there is somebody to talk to; one that has ended keeps its address for a while."""
+    status = pod.get("status") or {}
+    return bool(status.get("podIP")) and status.get("phase") not in ("Succeeded", "Failed")
 
 
 def _name(number: int) -> str:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Kind, Manifest
-from modelyard.domain.errors import Invalid, NotFound, TimedOut, Unavailable
-from modelyard.installing.foundation import LABELS, NAME, SELECTED
+from modelyard.domain.errors import Invalid, TimedOut, Unavailable
+from modelyard.installing.foundation import LABELS, NAME, OURS
 
 MANAGER = "modelyard-install"
 """Field manager of the platform's own objects."""
 OLDEST = (1, 31)
-_PRUNED: tuple[Kind, ...] = (kinds.SERVICE, kinds.SECRET, kinds.NETWORK_POLICY)
+_PRUNED: tuple[Kind, ...] = (
+    kinds.SERVICE, kinds.SECRET, kinds.NETWORK_POLICY, kinds.DEPLOYMENT, kinds.POD_DISRUPTION_BUDGET,
+    kinds.SERVICE_ACCOUNT,
+)  # fmt: skip
 """Kinds whose objects may go when values change. Volumes never do."""
 _PAUSE_SECONDS = 1.0
 
@@ -52,18 +55,17 @@ async def install(
     namespace = _namespace(manifests)
     for gone in await _prune(cluster, manifests, namespace):
         say(f"{gone} is no longer wanted and was deleted")
-    await _until_available(cluster, namespace, say=say, timeout_seconds=timeout_seconds)
+    names = [each["metadata"]["name"] for each in manifests if each["kind"] == "Deployment"]
+    await _until_available(cluster, namespace, names, say=say, timeout_seconds=timeout_seconds)
     return Installed(version=version, addresses=await addresses(cluster, namespace))
 
 
 async def addresses(cluster: Cluster, namespace: str) -> tuple[str, ...]:
     """Where the front door answers outside the cluster."""
-    pods = await cluster.list(kinds.POD, namespace=namespace, labels=_selector(SELECTED))
-    on_host = tuple(url for pod in pods.items for url in _of_host_ports(pod))
-    try:
-        door = await cluster.get(kinds.SERVICE, f"{NAME}-door", namespace=namespace)
-    except NotFound:
-        return on_host
+    door = await cluster.get(kinds.SERVICE, f"{NAME}-door", namespace=namespace)
+    if door["spec"].get("type") == "ClusterIP":
+        pods = await cluster.list(kinds.POD, namespace=namespace, labels=_selector(OURS))
+        return tuple(url for pod in pods.items for url in _of_host_ports(pod))
     if door["spec"].get("type") == "LoadBalancer":
         given = ((door.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         hosts = [str(each.get("ip") or each.get("hostname")) for each in given]
@@ -88,12 +90,14 @@ async def _prune(cluster: Cluster, wanted: Sequence[Manifest], namespace: str) -
     return gone
 
 
-async def _until_available(cluster: Cluster, namespace: str, *, say: Say, timeout_seconds: float) -> None:
-    """Wait for the pod of what was applied; a cluster that does not answer for a moment is asked again."""
+async def _until_available(
+    cluster: Cluster, namespace: str, names: Sequence[str], *, say: Say, timeout_seconds: float
+) -> None:
+    """Wait for the pods of what was applied; a cluster that does not answer for a moment is asked again."""
     why = ""
     try:
         async with asyncio.timeout(timeout_seconds):
-            while not await _is_available(cluster, namespace):
+            while not all([await _is_available(cluster, namespace, name) for name in names]):
                 found = await _trouble(cluster, namespace)
                 if found and found != why:
                     say(found)
@@ -101,15 +105,15 @@ async def _until_available(cluster: Cluster, namespace: str, *, say: Say, timeou
                 await asyncio.sleep(_PAUSE_SECONDS)
     except TimeoutError:
         raise TimedOut(
-            f"Modelyard does not answer after {timeout_seconds:g} s: {why or 'its pod is not ready'}; "
+            f"Modelyard does not answer after {timeout_seconds:g} s: {why or 'its pods are not ready'}; "
             f"look with `kubectl -n {namespace} describe pod` and `kubectl -n {namespace} logs "
             f"deployment/{NAME}`; what was applied stays, and the same command goes on"
         ) from None
 
 
-async def _is_available(cluster: Cluster, namespace: str) -> bool:
+async def _is_available(cluster: Cluster, namespace: str, name: str) -> bool:
     try:
-        found = await cluster.get(kinds.DEPLOYMENT, NAME, namespace=namespace)
+        found = await cluster.get(kinds.DEPLOYMENT, name, namespace=namespace)
     except Unavailable:
         return False
     status, wanted = found.get("status") or {}, int(found["spec"].get("replicas", 1))
@@ -121,7 +125,7 @@ async def _is_available(cluster: Cluster, namespace: str) -> bool:
 async def _trouble(cluster: Cluster, namespace: str) -> str:
     """Why the platform's pods are not ready, in the cluster's words; empty when it does not say."""
     try:
-        pods = await cluster.list(kinds.POD, namespace=namespace, labels=_selector(SELECTED))
+        pods = await cluster.list(kinds.POD, namespace=namespace, labels=_selector(OURS))
     except Unavailable as error:
         return str(error)
     return next((reason for pod in pods.items for reason in _reasons(pod)), "")

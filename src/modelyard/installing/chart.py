@@ -30,7 +30,7 @@ _CHART = {
 _GENERATED = "# Written by tools/generate_chart.py from src/modelyard/installing; do not edit.\n"
 _NOTES = """Modelyard starts in the namespace {{ .Release.Namespace }}. Once its pod is ready:
 
-  kubectl -n {{ .Release.Namespace }} port-forward service/modelyard 8080:8080
+  kubectl -n {{ .Release.Namespace }} port-forward service/modelyard-door 8080:8080
   kubectl -n {{ .Release.Namespace }} exec deployment/modelyard -- modelyard login --link
 
 The administrator's token, for the command line and the SDK:

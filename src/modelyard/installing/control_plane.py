@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from modelyard.installing.foundation import API, HTTP, HTTPS, NAME, SELECTED, database_reference, metadata
+from modelyard.installing.foundation import (
+    API,
+    COMPONENT,
+    HTTP,
+    HTTPS,
+    NAME,
+    ROUTED,
+    SELECTED,
+    database_reference,
+    metadata,
+)
+from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, field, listens, probe, setting
 from modelyard.installing.tree import (
     NAMESPACE,
     All,
     Condition,
     Equals,
     Given,
+    Not,
     Some,
     Spread,
     Text,
@@ -19,10 +31,14 @@ from modelyard.installing.tree import (
     When,
 )
 
-USER = 10_001
 POSTGRESQL: Condition = Some((Given("database.url"), Given("database.secret")))
 _HTTPS: Condition = Given("bind.https_port")
-_ON_HOST: Condition = Equals("bind.kind", "HostPort")
+OWN_DOOR: Condition = Not(Given("routers.count"))
+"""Whether the platform's pod is the router too."""
+_ROUTES_REQUESTS: dict[str, Tree] = {
+    **SELECTED,
+    COMPONENT: When(OWN_DOOR, SELECTED[COMPONENT], ROUTED[COMPONENT]),
+}
 _STARTS_WITHIN_SECONDS = 300
 
 
@@ -43,38 +59,34 @@ def deployment() -> Tree:
 
 
 def service() -> Tree:
-    """What pods of the cluster call the platform by."""
+    """What pods of models and routers call the platform by."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(NAME),
         "spec": {
             "selector": SELECTED,
-            "ports": [
-                _port("http", HTTP),
-                When(_HTTPS, _port("https", HTTPS)),
-                _port("api", API),
-            ],
+            "ports": [_port("api", API)],
         },
     }
 
 
 def door() -> Tree:
-    """What clients outside the cluster call the platform by."""
+    """What clients call the front door by, inside the cluster and outside."""
     node_port: Condition = Equals("bind.kind", "NodePort")
+    outside: Condition = Equals("bind.kind", "LoadBalancer")
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(f"{NAME}-door"),
         "spec": {
-            "type": Value("bind.kind"),
-            "loadBalancerIP": When(Given("bind.ip"), Value("bind.ip")),
-            "externalTrafficPolicy": "Cluster",
-            "selector": SELECTED,
+            "type": When(Some((node_port, outside)), Value("bind.kind"), "ClusterIP"),
+            "loadBalancerIP": When(All((outside, Given("bind.ip"))), Value("bind.ip")),
+            "selector": _ROUTES_REQUESTS,
             "ports": [
                 {
                     "name": "http",
-                    "port": When(node_port, HTTP, Value("bind.http_port")),
+                    "port": When(outside, Value("bind.http_port"), HTTP),
                     "targetPort": "http",
                     "nodePort": When(node_port, Value("bind.http_port")),
                 },
@@ -82,13 +94,23 @@ def door() -> Tree:
                     _HTTPS,
                     {
                         "name": "https",
-                        "port": When(node_port, HTTPS, Value("bind.https_port")),
+                        "port": When(outside, Value("bind.https_port"), HTTPS),
                         "targetPort": "https",
                         "nodePort": When(node_port, Value("bind.https_port")),
                     },
                 ),
             ],
         },
+    }
+
+
+def routing() -> Tree:
+    """What a Gateway leads to: the routers, always by the same ports."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(f"{NAME}-router"),
+        "spec": {"selector": _ROUTES_REQUESTS, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
 
@@ -106,14 +128,7 @@ def _pod() -> Tree:
         "nodeSelector": Value("control_plane.node_selector"),
         "tolerations": Value("control_plane.tolerations"),
         "imagePullSecrets": When(Given("images.pull_secret"), [{"name": Value("images.pull_secret")}]),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [_container()],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": NAME}},
@@ -127,25 +142,22 @@ def _container() -> Tree:
         "name": "control-plane",
         "image": Text("{images.registry}/control-plane:{images.tag}"),
         "imagePullPolicy": Value("images.pull_policy"),
+        "command": ["modelyard"],
         "args": ["up"],
         "env": _environment(),
         "ports": [
-            _listens("http", HTTP, "bind.http_port"),
-            When(_HTTPS, _listens("https", HTTPS, "bind.https_port")),
+            When(OWN_DOOR, listens("http", HTTP, "bind.http_port")),
+            When(All((OWN_DOOR, _HTTPS)), listens("https", HTTPS, "bind.https_port")),
             {"name": "api", "containerPort": API},
         ],
-        "startupProbe": _probe("/readyz") | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
-        "readinessProbe": _probe("/readyz") | {"failureThreshold": 3},
-        "livenessProbe": _probe("/livez") | {"failureThreshold": 6},
+        "startupProbe": probe("/readyz", API) | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
+        "readinessProbe": probe("/readyz", API) | {"failureThreshold": 3},
+        "livenessProbe": probe("/livez", API) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("control_plane.cpu"), "memory": Value("control_plane.memory")},
             "limits": {"memory": Value("control_plane.memory")},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": "data", "mountPath": "/data"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
@@ -156,56 +168,33 @@ def _container() -> Tree:
 def _environment() -> list[Tree]:
     """Settings that follow from values, and then the installation's own."""
     return [
-        _field("POD_NAME", "metadata.name"),
-        _field("POD_IP", "status.podIP"),
-        _setting("HOME", "/data"),
-        _setting("BACKEND__KIND", "kubernetes"),
-        _setting("KUBERNETES__SYSTEM_NAMESPACE", Value(NAMESPACE)),
-        _setting("KUBERNETES__NAMESPACE_PREFIX", Value("namespace_prefix")),
-        _setting("KUBERNETES__SERVING_IMAGE", Text("{images.registry}/serving:{images.tag}")),
-        _setting("KUBERNETES__FETCH_IMAGE", Text("{images.registry}/fetch:{images.tag}")),
-        _setting("KUBERNETES__PULL_POLICY", Value("images.pull_policy")),
-        _setting("KUBERNETES__PULL_SECRET", Value("images.pull_secret")),
-        _setting("KUBERNETES__ARTIFACT_URL", Text(f"http://{NAME}.{{{NAMESPACE}}}.svc:{API}")),
-        _setting("KUBERNETES__API_PORT", str(API)),
-        _setting("KUBERNETES__LEASE", "true"),
-        _setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
-        _setting("SERVER__PORT", str(HTTP)),
-        When(_HTTPS, _setting("SERVER__HTTPS_PORT", str(HTTPS))),
-        When(Given("bind.redirect"), _setting("SERVER__REDIRECT_TO_HTTPS", "true")),
-        _setting("SERVER__DOMAIN", Value("domain")),
-        _setting("SERVER__PUBLIC_URL", Value("public_url")),
+        field("POD_NAME", "metadata.name"),
+        setting("HOME", "/data"),
+        setting("BACKEND__KIND", "kubernetes"),
+        setting("KUBERNETES__SYSTEM_NAMESPACE", Value(NAMESPACE)),
+        setting("KUBERNETES__NAMESPACE_PREFIX", Value("namespace_prefix")),
+        setting("KUBERNETES__SERVING_IMAGE", Text("{images.registry}/serving:{images.tag}")),
+        setting("KUBERNETES__FETCH_IMAGE", Text("{images.registry}/fetch:{images.tag}")),
+        setting("KUBERNETES__PULL_POLICY", Value("images.pull_policy")),
+        setting("KUBERNETES__PULL_SECRET", Value("images.pull_secret")),
+        setting("KUBERNETES__ARTIFACT_URL", Text(f"http://{NAME}.{{{NAMESPACE}}}.svc:{API}")),
+        setting("KUBERNETES__API_PORT", str(API)),
+        setting("KUBERNETES__ROUTING", Value("routing")),
+        setting("KUBERNETES__GATEWAY_CLASS", Value("gateway_class")),
+        setting("KUBERNETES__LEASE", "true"),
+        When(Given("routers.count"), setting("KUBERNETES__ROUTERS", "true")),
+        setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
+        setting("SERVER__PORT", str(HTTP)),
+        When(_HTTPS, setting("SERVER__HTTPS_PORT", str(HTTPS))),
+        When(Given("bind.redirect"), setting("SERVER__REDIRECT_TO_HTTPS", "true")),
+        setting("SERVER__DOMAIN", Value("domain")),
+        setting("SERVER__PUBLIC_URL", Value("public_url")),
         # Whoever installs has the cluster's rights, and nobody gets in without the token that is made then.
-        _setting("SERVER__INSECURE", "true"),
+        setting("SERVER__INSECURE", "true"),
         When(POSTGRESQL, {"name": "MODELYARD_STORE__URL", "valueFrom": database_reference()}),
         Spread("control_plane.env"),
     ]
 
 
-def _setting(name: str, value: Tree) -> Tree:
-    return {"name": f"MODELYARD_{name}", "value": value}
-
-
-def _field(name: str, path: str) -> Tree:
-    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-
-
 def _port(name: str, port: int) -> Tree:
     return {"name": name, "port": port, "targetPort": name}
-
-
-def _listens(name: str, port: int, outside: str) -> Tree:
-    return {
-        "name": name,
-        "containerPort": port,
-        "hostPort": When(_ON_HOST, Value(outside)),
-        "hostIP": When(All((_ON_HOST, Given("bind.ip"))), Value("bind.ip")),
-    }
-
-
-def _probe(path: str) -> dict[str, Tree]:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "periodSeconds": 5,
-        "timeoutSeconds": 5,
-    }

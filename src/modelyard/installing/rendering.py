@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from modelyard.backends.kubernetes.kinds import Manifest
-from modelyard.installing import checks, control_plane, foundation, values
-from modelyard.installing.tree import Condition, Equals, Given, Some, Tree, filled, holds
+from modelyard.installing import checks, control_plane, foundation, routers, values
+from modelyard.installing.tree import Condition, Given, Tree, filled, holds
 from modelyard.installing.values import Values
 
 _LEVELS = (
@@ -18,7 +18,7 @@ _LEVELS = (
     ("normal", 10_000, "Replicas of services of the level normal"),
     ("low", 1_000, "Replicas of services of the level low"),
 )
-_OUTSIDE: Condition = Some((Equals("bind.kind", "NodePort"), Equals("bind.kind", "LoadBalancer")))
+_ROUTERS: Condition = Given("routers.count")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,12 @@ def documents() -> tuple[Document, ...]:
         Document(name="volume", tree=foundation.volume_claim()),
         Document(name="network-policy", tree=foundation.network_policy(), condition=Given("network_policy")),
         Document(name="service", tree=control_plane.service()),
-        Document(name="door", tree=control_plane.door(), condition=_OUTSIDE),
+        Document(name="door", tree=control_plane.door()),
+        Document(name="router-service", tree=control_plane.routing()),
         Document(name="deployment", tree=control_plane.deployment()),
+        Document(name="router-service-account", tree=routers.account(), condition=_ROUTERS),
+        Document(name="router-budget", tree=routers.budget(), condition=_ROUTERS),
+        Document(name="router-deployment", tree=routers.deployment(), condition=_ROUTERS),
     )
 
 

@@ -68,9 +68,9 @@ class Bind:
     kind: Literal["NodePort", "LoadBalancer", "HostPort", "ClusterIP"] = "NodePort"
     """A port of every node, of a load balancer, of the pod's own node, or inside the cluster only."""
     http_port: int = 30_080
-    """Port for HTTP; with `ClusterIP` it is always 8080."""
+    """Port for HTTP outside the cluster; inside it is always 8080."""
     https_port: int = 0
-    """Port for HTTPS, such as 30443; 0 opens none."""
+    """Port for HTTPS outside, such as 30443; inside it is then 8443. 0 opens none."""
     ip: str = ""
     """With `HostPort`, the node's address to listen on; with `LoadBalancer`, the address to ask for."""
     redirect: bool = False
@@ -98,6 +98,24 @@ class ControlPlane:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Routers:
+    """Gateways as pods of their own, through which all requests come."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    count: int = 2
+    """How many; 0 makes the platform's own pod the router, so that requests wait while it is renewed."""
+    cpu: str = "500m"
+    """Cores that each asks for."""
+    memory: str = "512Mi"
+    """Memory that each asks for, which is the limit too."""
+    node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that they may run on."""
+    tolerations: list[dict[str, Any]] = field(default_factory=list)
+    """Taints that they bear."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
     """Everything that an installation may choose."""
 
@@ -111,6 +129,10 @@ class Values:
     """Services answer at `NAME.service.DOMAIN`."""
     public_url: str = ""
     """What browsers call the front door by, such as `https://ml.example.org`."""
+    routing: Literal["auto", "gateway", "builtin"] = "auto"
+    """`gateway` leads past the routers what needs nothing of them; `builtin` makes no Gateway."""
+    gateway_class: str = ""
+    """GatewayClass of a Gateway that is to be made before the routers; empty makes none."""
     network_policy: bool = True
     """Let nothing but the front door and the platform's own port be reached in the platform's namespace."""
     images: Images = field(default_factory=Images)
@@ -118,6 +140,7 @@ class Values:
     storage: Storage = field(default_factory=Storage)
     bind: Bind = field(default_factory=Bind)
     control_plane: ControlPlane = field(default_factory=ControlPlane)
+    routers: Routers = field(default_factory=Routers)
 
 
 _ADAPTER = TypeAdapter(Values)

@@ -6,6 +6,8 @@ from typing import Any
 
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults": {},
+    "no-routers": {"routers": {"count": 0}, "bind": {"https_port": 30443}},
+    "no-routers-host": {"routers": {"count": 0}, "bind": {"kind": "HostPort", "http_port": 80}},
     "https": {"bind": {"https_port": 30443, "redirect": True}, "public_url": "https://ml.example.org:30443"},
     "host-port": {"bind": {"kind": "HostPort", "http_port": 80, "https_port": 443, "ip": "192.0.2.7"}},
     "host-port-http": {"bind": {"kind": "HostPort", "http_port": 80}},
@@ -29,6 +31,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "placed": {
         "domain": "ml.example.org",
         "namespace_prefix": "ml",
+        "routing": "gateway",
+        "gateway_class": "eg",
+        "routers": {"count": 3, "cpu": "1", "memory": "1Gi", "node_selector": {"edge": "true"}},
         "control_plane": {
             "cpu": "2",
             "memory": "4Gi",

@@ -24,6 +24,7 @@ from tests.support.cluster.running import Running, running
 from tests.support.cluster.writing import Hand
 
 SYSTEM = "modelyard-system"
+_ON_HOST = {"kind": "HostPort", "http_port": 80, "ip": "192.0.2.7"}
 
 
 @pytest.fixture
@@ -80,8 +81,8 @@ async def test_the_same_again_changes_nothing(cluster: Cluster, control: Control
 async def test_an_upgrade_waits_for_the_new_pod(cluster: Cluster, control: Control) -> None:
     await applying.install(cluster, wanted(), say=lambda _: None, timeout_seconds=20)
     await applying.install(cluster, wanted(images={"tag": "9.9"}), say=lambda _: None, timeout_seconds=20)
-    (pod,) = (await cluster.list(kinds.POD, namespace=SYSTEM)).items
-    assert pod["spec"]["containers"][0]["image"] == "modelyard/control-plane:9.9"
+    pods = (await cluster.list(kinds.POD, namespace=SYSTEM)).items
+    assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"modelyard/control-plane:9.9"}
 
 
 async def test_what_values_no_longer_ask_for_goes(cluster: Cluster, control: Control) -> None:
@@ -91,12 +92,14 @@ async def test_what_values_no_longer_ask_for_goes(cluster: Cluster, control: Con
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "modelyard-keys", "namespace": SYSTEM}}
     )
     said: list[str] = []
-    choice = wanted(bind={"kind": "HostPort", "http_port": 80, "ip": "192.0.2.7"})
+    choice = wanted(routers={"count": 0}, bind=_ON_HOST)
     came = await applying.install(cluster, choice, say=said.append, timeout_seconds=20)
     assert came.addresses == ("http://192.0.2.7:80",)
     assert [each for each in said if "no longer" in each] == [
-        "Service modelyard-door is no longer wanted and was deleted",
         "Secret modelyard-database is no longer wanted and was deleted",
+        "Deployment modelyard-router is no longer wanted and was deleted",
+        "PodDisruptionBudget modelyard-router is no longer wanted and was deleted",
+        "ServiceAccount modelyard-router is no longer wanted and was deleted",
     ]
     kept = {each["metadata"]["name"] for each in (await cluster.list(kinds.SECRET, namespace=SYSTEM)).items}
     assert kept == {"modelyard-keys"}
@@ -106,7 +109,7 @@ async def test_what_values_no_longer_ask_for_goes(cluster: Cluster, control: Con
     ("part", "said"),
     [
         (Part(starts_after=0, fails=IMAGE_PULL), "ImagePullBackOff"),
-        (Part(starts_after=0, ready_after=1e6), "its pod is not ready"),
+        (Part(starts_after=0, ready_after=1e6), "its pods are not ready"),
     ],
 )
 async def test_a_platform_that_does_not_answer_is_said_why(

@@ -22,7 +22,7 @@ def rendered(choice: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {(each["kind"], each["metadata"]["name"]): each for each in found}
 
 
-@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql"])
+@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql", "no-routers"])
 def test_the_manifests_are_the_golden_ones(name: str) -> None:
     text = rendering.as_yaml(rendering.manifests(values.of({**CHOICES[name], "images": {"tag": "0.0.0"}})))
     path = GOLDEN / f"{name}.yaml"
@@ -47,8 +47,13 @@ def test_what_is_written_as_yaml_is_read_the_same(choice: dict[str, Any]) -> Non
 
 
 def test_the_pod_is_nobody_and_writes_to_its_volumes_only() -> None:
-    pod = rendered({})["Deployment", "modelyard"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+    for name in ("modelyard", "modelyard-router"):
+        pod = rendered({})["Deployment", name]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        _is_restricted(pod, container)
+
+
+def _is_restricted(pod: Any, container: Any) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 10001
     assert container["securityContext"] == {
@@ -60,13 +65,13 @@ def test_the_pod_is_nobody_and_writes_to_its_volumes_only() -> None:
 
 def test_an_address_and_ports_of_the_node() -> None:
     found = rendered(CHOICES["host-port"])
-    ports = found["Deployment", "modelyard"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    ports = found["Deployment", "modelyard-router"]["spec"]["template"]["spec"]["containers"][0]["ports"]
     assert [(each.get("hostPort"), each.get("hostIP")) for each in ports] == [
         (80, "192.0.2.7"),
         (443, "192.0.2.7"),
         (None, None),
     ]
-    assert ("Service", "modelyard-door") not in found
+    assert found["Service", "modelyard-door"]["spec"]["type"] == "ClusterIP"
     level = found["Namespace", "modelyard-system"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
     assert level == "privileged"
 
@@ -74,6 +79,17 @@ def test_an_address_and_ports_of_the_node() -> None:
 def test_ports_of_every_node() -> None:
     ports = rendered(CHOICES["https"])["Service", "modelyard-door"]["spec"]["ports"]
     assert [(each["port"], each["nodePort"]) for each in ports] == [(8080, 30080), (8443, 30443)]
+
+
+def test_the_door_is_of_the_routers_or_of_the_platform_itself() -> None:
+    for count, component in ((2, "router"), (0, "control-plane")):
+        found = rendered({"routers": {"count": count}})
+        pods = [each["spec"]["template"] for (kind, _), each in found.items() if kind == "Deployment"]
+        door = found["Service", "modelyard-door"]["spec"]["selector"]
+        chosen = [pod for pod in pods if door.items() <= pod["metadata"]["labels"].items()]
+        assert [pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in chosen] == [component]
+        named = {port["name"] for pod in chosen for port in pod["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in found["Service", "modelyard-door"]["spec"]["ports"]} <= named
 
 
 def test_a_password_stands_in_a_secret_only() -> None:
@@ -105,6 +121,7 @@ def test_nothing_may_read_secrets_of_the_whole_cluster() -> None:
         ({"bind": {"kind": "Ingress"}}, r"bind.kind: "),
         ({"database": {"url": "mysql://x"}}, r"database.url: must be postgresql://"),
         ({"database": {"url": "postgresql://x/y", "secret": "s"}}, r"database.secret: .*not both"),
+        ({"routers": {"count": -1}}, r"routers.count: must be from 0"),
         ({"namespace": "kube-system"}, r"namespace: must be one of the platform's own"),
         ({"control_plane": {"env": [{"value": "x"}]}}, r"control_plane.env: every entry needs a `name`"),
         ({"control_plane": {"env": [{"name": "MODELYARD_HOME", "value": "/"}]}}, r"MODELYARD_HOME follows"),

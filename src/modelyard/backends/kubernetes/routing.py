@@ -1,0 +1,98 @@
+"""The objects of routing in a real cluster: applied, listed and taken away."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Protocol
+
+from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.kinds import (
+    GATEWAY,
+    GATEWAY_CLASS,
+    GRPC_ROUTE,
+    HTTP_ROUTE,
+    REFERENCE_GRANT,
+    SECRET,
+    SERVICE,
+    Kind,
+    Manifest,
+    of,
+    place,
+)
+from modelyard.domain.errors import NotFound
+
+ROUTING = "modelyard.dev/routing"
+"""Label of everything that is rendered for routing."""
+KINDS = (GATEWAY, HTTP_ROUTE, GRPC_ROUTE, REFERENCE_GRANT, SERVICE)
+_MANAGER = "modelyard-routing"
+
+
+class Shown(Protocol):
+    """A certificate and its key, in PEM."""
+
+    @property
+    def chain(self) -> str:
+        """The certificates."""
+
+    @property
+    def key(self) -> str:
+        """The key of the first."""
+
+
+class RoutingObjects:
+    """What a gateway of the cluster is told; a kind that the cluster does not serve has no objects."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Have this object be as it is given here, whatever it was."""
+        await self._cluster.apply(manifest, manager=_MANAGER)
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Have it be no more; also one that is gone already."""
+        namespace, name = place(manifest)
+        await self._cluster.delete(of(manifest), name, namespace=namespace)
+
+    async def ours(self) -> Sequence[Manifest]:
+        """All that were rendered for routing, as they are now, with their status."""
+        found: list[Manifest] = []
+        for kind in KINDS:
+            found += await self._listed(kind)
+        return found
+
+    async def certify(self, name: str, certificate: Shown) -> None:
+        """Keep a certificate in the Secret of this name, in the platform's namespace."""
+        data = {"tls.crt": certificate.chain, "tls.key": certificate.key}
+        secret = {
+            "apiVersion": "v1",
+            "kind": SECRET.name,
+            "metadata": {
+                "name": name,
+                "namespace": self._namespace,
+                "labels": {names.MANAGED_BY: names.MANAGER},
+            },
+            "type": "kubernetes.io/tls",
+            "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+        }
+        await self._cluster.apply(secret, manager=_MANAGER)
+
+    async def offered(self, name: str) -> frozenset[str] | None:
+        """What a GatewayClass says that it supports; None when there is no such class."""
+        try:
+            found = await self._cluster.get(GATEWAY_CLASS, name)
+        except NotFound:
+            return None
+        features = (found.get("status") or {}).get("supportedFeatures") or []
+        return frozenset(each["name"] for each in features)
+
+    async def _listed(self, kind: Kind) -> list[Manifest]:
+        labels = names.selector({names.MANAGED_BY: names.MANAGER, ROUTING: "true"})
+        try:
+            listing = await self._cluster.list(kind, labels=labels)
+        except NotFound:
+            return []
+        # A list's items do not say what they are.
+        return [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in listing.items]

@@ -1,0 +1,82 @@
+"""Who divides requests in a cluster: an Envoy beside the API, routers as pods, a Gateway before either."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.routing import RoutingObjects
+from modelyard.composing import local, routers
+from modelyard.composing.rooms import Given
+from modelyard.domain.deployment import Key
+from modelyard.domain.errors import Invalid
+from modelyard.gateway.base import Gateway
+from modelyard.gateway.gateway_api.publishing import GatewayApi
+from modelyard.gateway.gateway_api.site import Offer, Place, Site
+
+CERTIFICATES = ("modelyard-front-door", "modelyard-front-door-beside")
+"""Secrets that the Gateway's HTTPS port proves itself with."""
+_ROUTER = "modelyard-gateway-router"
+"""Service that the Gateway leads to: routers, or the control plane with an Envoy beside it."""
+_PLATFORM_SELECTED = {"app.kubernetes.io/name": "modelyard", "app.kubernetes.io/component": "control-plane"}
+
+
+def gateway(given: Given, cluster: Cluster, *, token: str) -> Gateway:
+    """What settings ask for. Raises Invalid for settings that contradict one another."""
+    wanted = given.chosen.kubernetes
+    builtin: Gateway
+    if wanted.routers:
+        builtin = routers.gateway(cluster, wanted.system_namespace, token=token, clock=given.clock)
+    else:
+        builtin = local.envoy(given)
+    if wanted.routing == "gateway" and not wanted.gateway_class:
+        raise Invalid("kubernetes.gateway_class must name the GatewayClass that kubernetes.routing is to use")
+    if wanted.routing == "builtin" or not wanted.gateway_class:
+        return builtin
+    applier = RoutingObjects(cluster, wanted.system_namespace)
+    known = _site(given)
+
+    async def site() -> Site:
+        offered = await applier.offered(wanted.gateway_class) or frozenset()
+        return replace(known, offer=replace(known.offer, features=offered))
+
+    return GatewayApi(site=site, applier=applier, router=builtin)
+
+
+def described(gateway: Gateway) -> dict[str, str]:
+    """How many routers there are, and which of them fail, for the status."""
+    members = gateway.members()
+    failing = {name: why for name, why in sorted(members.items()) if why}
+    if not members:
+        return {}
+    told = {"routers": f"{len(members) - len(failing)} of {len(members)} serve"}
+    return told | {f"router {name}": why for name, why in failing.items()}
+
+
+def _site(given: Given) -> Site:
+    chosen = given.chosen
+    wanted, system = chosen.kubernetes, chosen.kubernetes.system_namespace
+    door = Place(namespace=system, name=_ROUTER, port=80)
+    return Site(
+        namespace=system,
+        offer=Offer(
+            gateway_class=wanted.gateway_class,
+            features=frozenset(),
+            router=door,
+            router_second=81 if chosen.gateway.second_port else 0,
+            router_targets={80: chosen.server.port, 81: chosen.gateway.second_port},
+            router_selector={routers.COMPONENT: routers.ROUTER} if wanted.routers else _PLATFORM_SELECTED,
+            direct=wanted.routing == "gateway",
+        ),
+        namespace_of=lambda project: names.namespace(project, prefix=wanted.namespace_prefix, system=system),
+        service_of=lambda service, revision: names.revision_name(_key(service), revision),
+        https_port=443 if chosen.server.https_port else 0,
+        second_port=chosen.gateway.second_port,
+        certificates=CERTIFICATES,
+    )
+
+
+def _key(name: str) -> Key:
+    project, _, service = name.partition("/")
+    return Key.parse(service, project=project)
