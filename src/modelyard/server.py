@@ -74,7 +74,7 @@ async def _serve(given: Given, on_ready: Ready) -> None:
 
 
 async def _run(given: Given, world: World, platform: Platform, measure: Measure, on_ready: Ready) -> None:
-    chosen = given.chosen
+    chosen, cluster = given.chosen, given.chosen.kubernetes
     await prepare(platform)
     await _require_guarded(platform, chosen.server)
     if platform.tls is not None:
@@ -87,8 +87,9 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
     stop, ending = _signals(), asyncio.Event()
     gc.freeze()  # what a start makes stays, and no later look for garbage needs to pass over it
     gc.enable()
-    await _require_door(platform)
-    with listening.sockets(given.api_socket, chosen.kubernetes.api_port) as sockets:
+    if world.has_door:
+        await _require_door(platform)
+    with listening.sockets(given.api_socket, cluster.api_host, cluster.api_port) as sockets:
         controlling = asyncio.create_task(_control(world, platform, measure, ending))
         serving = asyncio.create_task(server.serve(sockets=sockets))
         announcing = asyncio.create_task(_announce(given, world, platform, token, on_ready))
@@ -135,7 +136,8 @@ async def _announce(given: Given, world: World, platform: Platform, token: str, 
     door, home = platform.door, given.home
     asked = doors.url("http", door.host, door.port)
     if not world.has_door:
-        asked = doors.url("http", "127.0.0.1", given.chosen.kubernetes.api_port)
+        cluster = given.chosen.kubernetes
+        asked = doors.url("http", cluster.api_host or "127.0.0.1", cluster.api_port)
     while not await installation.answers(asked):
         if time.monotonic() > deadline:
             raise Unavailable(f"the front door does not answer; its log is below {home / 'gateway'}")

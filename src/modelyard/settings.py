@@ -183,7 +183,9 @@ class Kubernetes:
     artifact_url: str = ""
     """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
     api_port: int = 0
-    """Port of the API for routers and pods, at all addresses of this machine; 0 keeps it on a socket."""
+    """Port of the API for routers and pods; 0 keeps it on a socket."""
+    api_host: str = ""
+    """Address of that port; empty means all of this machine's."""
     lease: bool = False
     """Write only while leading by a Lease, and keep keys in a Secret; control planes in a cluster need it."""
 

@@ -36,7 +36,7 @@ async def stale(world: World, key: Key = CHURN) -> bool:
 
 @on_virtual_time
 async def test_the_last_status_stays_and_says_that_it_is_old() -> None:
-    async with running(pace=QUICK, rest_seconds=5.0) as world:
+    async with running(pace=QUICK) as world:
         await world.deploy(replicas=2)
         before = await world.until_running()
         world.backend.away = outage()
@@ -59,7 +59,7 @@ async def test_the_last_status_stays_and_says_that_it_is_old() -> None:
 
 @on_virtual_time
 async def test_nothing_is_started_ended_or_failed_meanwhile() -> None:
-    async with running(pace=QUICK, rest_seconds=5.0) as world:
+    async with running(pace=QUICK) as world:
         await world.deploy(replicas=2)
         await world.until_running()
         names = {r.name for r in await world.backend.observe(CHURN)}
@@ -79,7 +79,7 @@ async def test_nothing_is_started_ended_or_failed_meanwhile() -> None:
 
 @on_virtual_time
 async def test_what_is_deleted_meanwhile_goes_when_it_can_be_seen_again() -> None:
-    async with running(pace=QUICK, rest_seconds=5.0) as world:
+    async with running(pace=QUICK) as world:
         await world.deploy()
         await world.until_running()
         world.backend.away = outage()
@@ -92,3 +92,14 @@ async def test_what_is_deleted_meanwhile_goes_when_it_can_be_seen_again() -> Non
             return not await world.backend.keys()
 
         await world.until(gone)
+
+
+@on_virtual_time
+async def test_what_the_backend_notices_becomes_an_event() -> None:
+    async with running(pace=QUICK) as world:
+        world.platform.news.tell(CHURN, "DriftCorrected", "somebody had changed the image")
+
+        async def told() -> bool:
+            return "DriftCorrected" in await reasons(world)
+
+        await world.until(told)

@@ -11,14 +11,12 @@ from typing import Any
 
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
-from modelyard.backends.memory import ONE_NODE
 from modelyard.control import applying, operations
 from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Hints
 from modelyard.domain import conditions
 from modelyard.domain.deployment import DeploymentSpec, Key
-from modelyard.domain.node import Node
 from modelyard.domain.views import State
 from modelyard.store import deployments
 from tests.control import world as worlds
@@ -38,13 +36,6 @@ KINDS = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "P
 _PERIOD = 0.1
 _PACE = loops.Pace(lease_seconds=2.0)
 _QUICK = Part(starts_after=0.1, ready_after=0.3, stops_after=0.2)
-
-
-class Backend(KubernetesBackend):
-    """With one node for everything."""
-
-    async def nodes(self) -> tuple[Node, ...]:
-        return ONE_NODE
 
 
 class Silent:
@@ -95,7 +86,7 @@ class Plane:
         stage = self.stage
         wire = Wire(stage.server, before=self.before, written=self.written)
         platform = replace(stage.world.platform, hints=Hints(), identity=f"control-{id(self)}")
-        backend: Any = Backend(
+        backend: Any = KubernetesBackend(
             inside.client(stage.server, clock=clock, wire=wire),
             Options(),
             clock=clock,

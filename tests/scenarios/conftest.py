@@ -34,8 +34,10 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if "tests/scenarios/" not in report.nodeid or "[" not in report.nodeid:
         return
-    name, _, place = report.nodeid.rpartition("::")[2].rstrip("]").partition("[")
-    scenario = name.removeprefix("test_").replace("_", " ")
+    name, _, parameters = report.nodeid.rpartition("::")[2].rstrip("]").partition("[")
+    place = next((each for each in ENGINES if each in parameters.split("-")), "")
+    rest = [each for each in parameters.split("-") if each != place]
+    scenario = " ".join([name.removeprefix("test_").replace("_", " "), *rest])
     known = _RESULTS.setdefault(scenario, {})
     if report.skipped:
         known[place] = f"not here: {_reason(report)}"

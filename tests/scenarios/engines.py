@@ -19,7 +19,7 @@ import pytest
 from modelyard import Client
 from modelyard.domain.deployment import Replica
 from tests.support.load import Load
-from tests.support.platform import Running
+from tests.support.platform import Running, free_port
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 ROOT = Path(__file__).parents[2]
@@ -66,13 +66,14 @@ class Engine(ABC):
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    def load(self, service: str, token: str, row: list[float], *, rate: float = 50) -> Load:
-        """Requests to a service by its path, over connections that are kept."""
-        tensor = {"name": "input", "datatype": "FP64", "shape": [1, len(row)], "data": row}
+    def load(self, service: str, token: str, row: list[float], **how: Any) -> Load:
+        """Requests to a service by its path over connections that are kept; `how` are rate, name, shape."""
+        shape = how.get("shape", [1, len(row)])
+        tensor = {"name": how.get("name", "input"), "datatype": "FP64", "shape": shape, "data": row}
         path = f"/services/default/{service}/v2/models/{service}/infer"
         headers = {"authorization": f"Bearer {token}"}
         body = json.dumps({"inputs": [tensor]}).encode()
-        return Load(self.platform.port, path, body, headers, rate=rate, connections=4)
+        return Load(self.platform.port, path, body, headers, rate=how.get("rate", 50), connections=4)
 
     def replicas(self, service: str) -> tuple[Replica, ...]:
         """What runs of a service, as the platform tells."""
@@ -86,7 +87,7 @@ class Local(Engine):
     name = "local"
 
     def __init__(self, home: Path) -> None:
-        self.platform = Running(home / "home").start()
+        self.platform = Running(home / "home", settings=f"[server]\nhttps_port = {free_port()}\n").start()
 
     def lose(self, service: str, replica: Replica) -> None:
         psutil.Process(replica.pid).send_signal(signal.SIGKILL)
@@ -112,7 +113,10 @@ class InCluster(Engine):
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
         self.kubeconfig = self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
-        settings = f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        settings = (
+            f"[server]\nhttps_port = {free_port()}\n"
+            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        )
         self.platform = Running(home / "home", settings=settings)
         try:
             self.platform.start()
@@ -152,7 +156,9 @@ class InCluster(Engine):
         raise AssertionError(f"{service}: no pod at {replica.address}")
 
     def lose(self, service: str, replica: Replica) -> None:
-        self.kubectl("delete", "pod", "-n", "modelyard-default", self.pod_of(service, replica), "--wait=false")
+        self.kubectl(
+            "delete", "pod", "-n", "modelyard-default", self.pod_of(service, replica), "--wait=false"
+        )
 
     def crash(self, service: str, replica: Replica) -> None:
         pod = self.pod_of(service, replica)

@@ -1,11 +1,9 @@
-"""`up` with a cluster: it starts, says which one, keeps its keys there, leads or waits, and says what is wrong."""
+"""`up` with a cluster: it says which one, keeps its keys there, leads or waits, and says what is wrong."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import os
 import socket
 import sys

@@ -7,7 +7,9 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 
 from modelyard import __version__
@@ -22,7 +24,8 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
-from modelyard.control import deliveries
+from modelyard.control import deliveries, kinds
+from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.settings import Kubernetes
@@ -57,7 +60,24 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     except BaseException:
         await cluster.close()
         raise
-    backend = KubernetesBackend(cluster, _options(given, capabilities), clock=given.clock)
+    environments = local.environments(given)
+    artifacts = local.artifacts(given)
+    courier = deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
+    )
+    options = replace(_options(given, capabilities), courier=courier, runtime_lock=environments.lock_text)
+    hints, news = Hints(), News()
+    backend = KubernetesBackend(
+        cluster,
+        options,
+        clock=given.clock,
+        changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
+        note=news.tell,
+    )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
@@ -65,9 +85,11 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         yield World(
             name="kubernetes",
             backend=backend,
-            environments=local.environments(given),
+            environments=environments,
             gateway=gateway,
-            artifacts=local.artifacts(given),
+            artifacts=artifacts,
+            hints=hints,
+            news=news,
             outlives=True,
             has_door=not wanted.routers,
             keep_keys=partial(_keep_keys, given, cluster),
@@ -83,9 +105,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
 async def _keep_keys(given: Given, cluster: Cluster) -> None:
     """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
     wanted = given.chosen.kubernetes
-    if wanted.lease or wanted.routers:
-        token = platform_token(given.master_key)
-        await keys.keep(cluster, wanted.system_namespace, given.home, platform_token=token)
+    if wanted.lease:
+        await keys.keep(cluster, wanted.system_namespace, given.home)
 
 
 async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
@@ -125,10 +146,10 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             images=_images(wanted),
             artifact_url=_artifact_url(given),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            index_url=given.chosen.runtimes.index_url,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
-        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
         capabilities=capabilities,
     )
 

@@ -13,7 +13,6 @@ from modelyard.control import installation
 from modelyard.domain.errors import NotFound
 
 NAME = "modelyard-keys"
-PLATFORM_TOKEN = "platform-token"  # noqa: S105 - the name of an entry
 
 
 async def bring(cluster: Cluster, namespace: str, home: Path) -> None:
@@ -32,9 +31,9 @@ async def bring(cluster: Cluster, namespace: str, home: Path) -> None:
     installation.keep_keys(home, _plain(found.get("data") or {}))
 
 
-async def keep(cluster: Cluster, namespace: str, home: Path, *, platform_token: str) -> None:
-    """Make the Secret have the data directory's keys, and what the platform shows to routers."""
-    await cluster.apply(_secret(namespace, {**installation.keys(home), PLATFORM_TOKEN: platform_token}))
+async def keep(cluster: Cluster, namespace: str, home: Path) -> None:
+    """Make the Secret have the data directory's keys, as soon as the administrator's token is known."""
+    await cluster.apply(_secret(namespace, installation.keys(home)))
 
 
 def _secret(namespace: str, keys: Mapping[str, str]) -> kinds.Manifest:

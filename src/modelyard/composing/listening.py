@@ -21,7 +21,7 @@ def server(app: FastAPI) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def sockets(path: Path, port: int) -> Iterator[list[socket.socket]]:
+def sockets(path: Path, host: str, port: int) -> Iterator[list[socket.socket]]:
     """The socket at `path`, and with a port that one too. Raises Unavailable when the port is taken."""
     with contextlib.ExitStack() as stack:
         path.unlink(missing_ok=True)
@@ -31,17 +31,15 @@ def sockets(path: Path, port: int) -> Iterator[list[socket.socket]]:
         own.listen(_BACKLOG)
         opened = [own]
         if port:
-            opened.append(stack.enter_context(_at(port)))
+            opened.append(stack.enter_context(_at(host, port)))
         yield opened
 
 
-def _at(port: int) -> socket.socket:
+def _at(host: str, port: int) -> socket.socket:
+    both = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
     try:
-        return (
-            socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
-            if socket.has_dualstack_ipv6()
-            else socket.create_server(("", port), backlog=_BACKLOG)
-        )
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both, backlog=_BACKLOG)
     except OSError as error:
         raise Unavailable(
             f"kubernetes.api_port: port {port} cannot be opened: {error.strerror or error}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from modelyard.artifacts.sources import BucketSources
 from modelyard.backends.base import Backend, Environments
 from modelyard.composing import doors
 from modelyard.control import installation
-from modelyard.control.platform import Platform
+from modelyard.control.platform import Hints, News, Platform
 from modelyard.control.sites import Sites
 from modelyard.gateway.base import Gateway
 from modelyard.store import Database
@@ -49,6 +50,9 @@ class Leadership(Protocol):
     async def run(self) -> None:
         """Try to be it until cancelled."""
 
+    def fence(self) -> contextlib.AbstractContextManager[None]:
+        """What is begun in here writes to the cluster only while it is this one."""
+
 
 async def _nothing() -> None:
     """Keeps nothing."""
@@ -72,6 +76,10 @@ class World:
     """Called once the administrator's token is known."""
     leadership: Leadership | None = None
     """Who may write, where several control planes share a cluster."""
+    hints: Hints = field(default_factory=Hints)
+    """Given what changes in the world."""
+    news: News = field(default_factory=News)
+    """Told what the backend notices by itself."""
     describe: Callable[[], Mapping[str, str]] = dict
     """What is known of the cluster, for the status."""
 
@@ -100,6 +108,8 @@ def platform(given: Given, world: World, database: Database) -> Platform:
         identity=given.identity,
         backend_name=world.name,
         cluster=world.describe,
+        hints=world.hints,
+        news=world.news,
         time_zone=chosen.scaling.time_zone,
         test_timeout_seconds=chosen.limits.test_timeout_seconds,
     )

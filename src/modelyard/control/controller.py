@@ -103,6 +103,7 @@ class Controller:
             asyncio.create_task(self._watch.run(), name="watch replicas"),
             asyncio.create_task(self._autoscaler.listen(), name="wake services"),
             asyncio.create_task(watching.keep_gateway(self._platform), name="keep gateway"),
+            asyncio.create_task(watching.keep_news(self._platform), name="keep news"),
         ]
         try:
             await self._loop.run()

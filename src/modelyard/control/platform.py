@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from modelyard.backends.base import Backend, Environments
 from modelyard.control.carried import Carried
 from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
+from modelyard.domain.deployment import Key
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door, Gateway
 from modelyard.store import Database
@@ -37,6 +40,27 @@ class Hints:
         """Tell all listeners that something may have changed."""
         for listener in self._listeners:
             listener(kind, key)
+
+
+class News:
+    """Carries what a backend notices by itself to whoever records it; the newest, when nobody does."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._waiting: deque[tuple[Key, str, str]] = deque(maxlen=most)
+        self._came = asyncio.Event()
+
+    def tell(self, key: Key, reason: str, message: str) -> None:
+        """Something happened to a deployment's replicas that is worth an event."""
+        self._waiting.append((key, reason, message))
+        self._came.set()
+
+    async def taken(self) -> list[tuple[Key, str, str]]:
+        """Everything that was told since, once there is something."""
+        await self._came.wait()
+        self._came.clear()
+        found = list(self._waiting)
+        self._waiting.clear()
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +120,7 @@ class Platform:
     rest_seconds: float = 300.0
     """How long a deployment at rest goes without a full look; watching notices changes long before."""
     hints: Hints = field(default_factory=Hints)
+    news: News = field(default_factory=News)
     shells: Shells = field(default_factory=Shells)
     """Open in this control plane, and ended with it."""
     sources: Sources = field(default_factory=NoSources)

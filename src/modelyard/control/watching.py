@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Callable
 
-from modelyard.control import kinds
+from modelyard.control import authorise, kinds
+from modelyard.control.deployments import KIND
 from modelyard.control.platform import Platform
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import ModelyardError
@@ -53,6 +54,7 @@ class Watch:
         self._platform, self._alive = platform, alive
         self._seen: dict[Key, tuple[object, ...]] = {}
         self._pids: dict[int, Key] = {}
+        self._away = False
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -77,7 +79,15 @@ class Watch:
                 self._platform.hint(kinds.DEPLOYMENT, str(key))
 
     async def patrol(self) -> None:
-        """Observe everything once, and hint at what is not as it was."""
+        """Observe everything once, and hint at what is not as it was; at all, when nothing can be seen."""
+        away = self._platform.backend.outage() is not None
+        if away != self._away:
+            self._away = away
+            async with self._platform.database.read() as tx:
+                for deployment in await deployments.all(tx):
+                    self._platform.hint(kinds.DEPLOYMENT, str(deployment.key))
+        if away:
+            return
         found: dict[Key, tuple[object, ...]] = {}
         pids: dict[int, Key] = {}
         for key in await self._platform.backend.keys():
@@ -94,6 +104,20 @@ class Watch:
             await self.patrol()
         except (ModelyardError, OSError) as error:
             log.warning("replicas cannot be observed", extra={"error": str(error)})
+
+
+async def keep_news(platform: Platform) -> None:
+    """Record what the backend notices by itself, until cancelled."""
+    while True:
+        for key, reason, message in await platform.news.taken():
+            try:
+                async with platform.database.begin() as tx:
+                    await authorise.note(
+                        platform, tx, None, project=key.project, kind=KIND, name=key.service, reason=reason,
+                        message=message,
+                    )  # fmt: skip
+            except ModelyardError as error:
+                log.warning("news was not recorded: %s", error, extra={"deployment": str(key)})
 
 
 async def keep_gateway(platform: Platform) -> None:

@@ -65,6 +65,8 @@ def _platform(values: Values, taken: frozenset[str]) -> Wrong:
         yield "namespace", "must be one of the platform's own, such as modelyard-system"
     if not 0 <= values.routers.count <= _MOST_ROUTERS:
         yield "routers.count", f"must be from 0 to {_MOST_ROUTERS}, got {values.routers.count}"
+    if values.routing == "gateway" and not values.gateway_class:
+        yield "gateway_class", "must name the GatewayClass that routing=gateway is to use"
     for entry in values.control_plane.env:
         name = str(entry.get("name") or "")
         if not name:

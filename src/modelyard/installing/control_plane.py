@@ -35,6 +35,10 @@ POSTGRESQL: Condition = Some((Given("database.url"), Given("database.secret")))
 _HTTPS: Condition = Given("bind.https_port")
 OWN_DOOR: Condition = Not(Given("routers.count"))
 """Whether the platform's pod is the router too."""
+_ROUTES_REQUESTS: dict[str, Tree] = {
+    **SELECTED,
+    COMPONENT: When(OWN_DOOR, SELECTED[COMPONENT], ROUTED[COMPONENT]),
+}
 _STARTS_WITHIN_SECONDS = 300
 
 
@@ -78,7 +82,7 @@ def door() -> Tree:
         "spec": {
             "type": When(Some((node_port, outside)), Value("bind.kind"), "ClusterIP"),
             "loadBalancerIP": When(All((outside, Given("bind.ip"))), Value("bind.ip")),
-            "selector": {**SELECTED, COMPONENT: When(OWN_DOOR, SELECTED[COMPONENT], ROUTED[COMPONENT])},
+            "selector": _ROUTES_REQUESTS,
             "ports": [
                 {
                     "name": "http",
@@ -97,6 +101,16 @@ def door() -> Tree:
                 ),
             ],
         },
+    }
+
+
+def routing() -> Tree:
+    """What a Gateway leads to: the routers, always by the same ports."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(f"{NAME}-router"),
+        "spec": {"selector": _ROUTES_REQUESTS, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
 
@@ -128,6 +142,7 @@ def _container() -> Tree:
         "name": "control-plane",
         "image": Text("{images.registry}/control-plane:{images.tag}"),
         "imagePullPolicy": Value("images.pull_policy"),
+        "command": ["modelyard"],
         "args": ["up"],
         "env": _environment(),
         "ports": [
@@ -135,9 +150,9 @@ def _container() -> Tree:
             When(All((OWN_DOOR, _HTTPS)), listens("https", HTTPS, "bind.https_port")),
             {"name": "api", "containerPort": API},
         ],
-        "startupProbe": probe("/readyz", "api") | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
-        "readinessProbe": probe("/readyz", "api") | {"failureThreshold": 3},
-        "livenessProbe": probe("/livez", "api") | {"failureThreshold": 6},
+        "startupProbe": probe("/readyz", API) | {"failureThreshold": _STARTS_WITHIN_SECONDS // 5},
+        "readinessProbe": probe("/readyz", API) | {"failureThreshold": 3},
+        "livenessProbe": probe("/livez", API) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("control_plane.cpu"), "memory": Value("control_plane.memory")},
             "limits": {"memory": Value("control_plane.memory")},
@@ -154,7 +169,6 @@ def _environment() -> list[Tree]:
     """Settings that follow from values, and then the installation's own."""
     return [
         field("POD_NAME", "metadata.name"),
-        field("POD_IP", "status.podIP"),
         setting("HOME", "/data"),
         setting("BACKEND__KIND", "kubernetes"),
         setting("KUBERNETES__SYSTEM_NAMESPACE", Value(NAMESPACE)),
@@ -165,6 +179,8 @@ def _environment() -> list[Tree]:
         setting("KUBERNETES__PULL_SECRET", Value("images.pull_secret")),
         setting("KUBERNETES__ARTIFACT_URL", Text(f"http://{NAME}.{{{NAMESPACE}}}.svc:{API}")),
         setting("KUBERNETES__API_PORT", str(API)),
+        setting("KUBERNETES__ROUTING", Value("routing")),
+        setting("KUBERNETES__GATEWAY_CLASS", Value("gateway_class")),
         setting("KUBERNETES__LEASE", "true"),
         When(Given("routers.count"), setting("KUBERNETES__ROUTERS", "true")),
         setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network

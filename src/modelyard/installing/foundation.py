@@ -11,6 +11,8 @@ TENANT_ROLE = "modelyard-tenant-manager"
 KEYS = "modelyard-keys"
 """Secret with the master key and the administrator's token; the platform makes it at its first start."""
 DATABASE = "modelyard-database"
+TOKEN = "modelyard-router"  # noqa: S105 - the name of a Secret
+"""What the platform shows to routers; it makes that too."""
 HTTP, HTTPS, API, FACE = 8080, 8443, 8081, 8079
 """Ports of pods: the front door, the same over TLS, the API for pods and routers, and a router's own."""
 
@@ -29,6 +31,7 @@ ROUTED: dict[str, Tree] = {
     COMPONENT: "router",
 }
 
+_GATEWAY_ROUTES = ["httproutes", "grpcroutes", "tcproutes"]
 _ROUTES = [f"modelyard-routes-{number}" for number in range(16)]
 """Secrets with the last routes, for routers that start while the platform is away."""
 _CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
@@ -63,8 +66,11 @@ def reader_role() -> Tree:
         _rule("storage.k8s.io", ["storageclasses"], _READ),
         _rule("node.k8s.io", ["runtimeclasses"], _READ),
         _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
-        _rule("gateway.networking.k8s.io",
-              ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"], _READ),
+        _rule(
+            "gateway.networking.k8s.io",
+            ["gatewayclasses", "gateways", "referencegrants", *_GATEWAY_ROUTES],
+            _READ,
+        ),
         _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
         _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
         _rule("", ["namespaces"], ["create", "patch", "delete"]),
@@ -88,7 +94,7 @@ def tenant_role() -> Tree:
         _rule("autoscaling", ["horizontalpodautoscalers"], _WRITE),
         _rule("policy", ["poddisruptionbudgets"], _WRITE),
         _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
-        _rule("gateway.networking.k8s.io", ["httproutes", "grpcroutes", "referencegrants"], _WRITE),
+        _rule("gateway.networking.k8s.io", [*_GATEWAY_ROUTES, "referencegrants"], _WRITE),
         _rule("keda.sh", ["scaledobjects", "triggerauthentications"], _WRITE),
         _rule("monitoring.coreos.com", ["podmonitors"], _WRITE),
         _rule("kueue.x-k8s.io", ["localqueues", "workloads"], _READ),
@@ -116,10 +122,10 @@ def own_role() -> Tree:
         _rule("", ["secrets"], ["create"]),
         # All, and not its keys alone: the registry's credentials are copied to projects by name.
         _rule("", ["secrets"], ["get"]),
-        _rule("", ["secrets"], ["update", "patch"], names=[KEYS, *_ROUTES, *_CERTIFICATES]),
+        _rule("", ["secrets"], ["update", "patch"], names=[KEYS, TOKEN, *_CERTIFICATES, *_ROUTES]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("", ["services"], _WRITE),
-        _rule("gateway.networking.k8s.io", ["gateways", "httproutes", "grpcroutes"], _WRITE),
+        _rule("gateway.networking.k8s.io", ["gateways", *_GATEWAY_ROUTES], _WRITE),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -53,6 +53,7 @@ def documents() -> tuple[Document, ...]:
         Document(name="network-policy", tree=foundation.network_policy(), condition=Given("network_policy")),
         Document(name="service", tree=control_plane.service()),
         Document(name="door", tree=control_plane.door()),
+        Document(name="router-service", tree=control_plane.routing()),
         Document(name="deployment", tree=control_plane.deployment()),
         Document(name="router-service-account", tree=routers.account(), condition=_ROUTERS),
         Document(name="router-budget", tree=routers.budget(), condition=_ROUTERS),

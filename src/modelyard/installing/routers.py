@@ -7,13 +7,13 @@ from modelyard.installing.foundation import (
     FACE,
     HTTP,
     HTTPS,
-    KEYS,
     LABELS,
     NAME,
     ROUTED,
+    TOKEN,
     metadata,
 )
-from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, field, listens, probe, setting
+from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, listens, probe, setting
 from modelyard.installing.tree import NAMESPACE, Equals, Given, Text, Tree, Value, When
 
 _PIECES = 4
@@ -25,7 +25,7 @@ _PACE: Tree = When(
     {"maxUnavailable": 1, "maxSurge": 0},
     {"maxUnavailable": 0, "maxSurge": 1},
 )
-_TOKEN = "/etc/modelyard-router"  # noqa: S105 - a directory
+_SHOWN = "/etc/modelyard-router"
 _COPY = "/etc/modelyard-routes"
 _STATE = "/var/lib/modelyard-router"
 
@@ -88,10 +88,7 @@ def _pod() -> Tree:
         "volumes": [
             {"name": "state", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
-            {
-                "name": "token",
-                "secret": {"secretName": KEYS, "items": [{"key": "platform-token", "path": "token"}]},
-            },
+            {"name": "token", "secret": {"secretName": TOKEN}},
             *_copies(),
         ],
     }
@@ -110,10 +107,10 @@ def _container() -> Tree:
         "name": "router",
         "image": Text("{images.registry}/control-plane:{images.tag}"),
         "imagePullPolicy": Value("images.pull_policy"),
+        "command": ["modelyard"],
         "args": ["router"],
         "env": [
-            field("POD_IP", "status.podIP"),
-            setting("ROUTER_HOST", "$(POD_IP)"),
+            setting("ROUTER_HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
             setting("ROUTER_PORT", str(HTTP)),
             When(Given("bind.https_port"), setting("ROUTER_HTTPS_PORT", str(HTTPS))),
             When(Given("bind.redirect"), setting("ROUTER_REDIRECT", "true")),
@@ -121,7 +118,7 @@ def _container() -> Tree:
             setting("ROUTER_API", Text(f"{NAME}.{{{NAMESPACE}}}.svc:{API}")),
             setting("ROUTER_DIRECTORY", _STATE),
             setting("ROUTER_COPY", _COPY),
-            setting("ROUTER_TOKEN_FILE", f"{_TOKEN}/token"),
+            setting("ROUTER_TOKEN_FILE", f"{_SHOWN}/token"),
             setting("ROUTER_DOMAIN", Value("domain")),
             setting("ROUTER_DRAIN_SECONDS", str(_DRAIN_SECONDS)),
         ],
@@ -130,9 +127,9 @@ def _container() -> Tree:
             When(Given("bind.https_port"), listens("https", HTTPS, "bind.https_port")),
             {"name": "face", "containerPort": FACE},
         ],
-        "startupProbe": probe("/livez", "face") | {"failureThreshold": 24},
-        "readinessProbe": probe("/readyz", "face") | {"failureThreshold": 2},
-        "livenessProbe": probe("/livez", "face") | {"failureThreshold": 6},
+        "startupProbe": probe("/livez", FACE) | {"failureThreshold": 24},
+        "readinessProbe": probe("/readyz", FACE) | {"failureThreshold": 2},
+        "livenessProbe": probe("/livez", FACE) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("routers.cpu"), "memory": Value("routers.memory")},
             "limits": {"memory": Value("routers.memory")},
@@ -141,7 +138,7 @@ def _container() -> Tree:
         "volumeMounts": [
             {"name": "state", "mountPath": _STATE},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
-            {"name": "token", "mountPath": _TOKEN, "readOnly": True},
+            {"name": "token", "mountPath": _SHOWN, "readOnly": True},
             *(
                 {"name": f"routes-{number}", "mountPath": f"{_COPY}/{number}", "readOnly": True}
                 for number in range(_PIECES)

@@ -129,6 +129,10 @@ class Values:
     """Services answer at `NAME.service.DOMAIN`."""
     public_url: str = ""
     """What browsers call the front door by, such as `https://ml.example.org`."""
+    routing: Literal["auto", "gateway", "builtin"] = "auto"
+    """`gateway` leads past the routers what needs nothing of them; `builtin` makes no Gateway."""
+    gateway_class: str = ""
+    """GatewayClass of a Gateway that is to be made before the routers; empty makes none."""
     network_policy: bool = True
     """Let nothing but the front door and the platform's own port be reached in the platform's namespace."""
     images: Images = field(default_factory=Images)

@@ -31,6 +31,8 @@ CHOICES: dict[str, dict[str, Any]] = {
     "placed": {
         "domain": "ml.example.org",
         "namespace_prefix": "ml",
+        "routing": "gateway",
+        "gateway_class": "eg",
         "routers": {"count": 3, "cpu": "1", "memory": "1Gi", "node_selector": {"edge": "true"}},
         "control_plane": {
             "cpu": "2",

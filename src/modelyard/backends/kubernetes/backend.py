@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Launch, LogLine, Outage, Shell, Terminal
+from modelyard.backends.base import Answer, Guest, Launch, LogLine, Outage, Shell, Task, Terminal
+from modelyard.backends.delivery import Courier
 from modelyard.backends.kubernetes import logs, names
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.logs import Wanted
 from modelyard.backends.kubernetes.kinds import POD, Manifest, place
+from modelyard.backends.kubernetes.nodes import node_of
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
+from modelyard.backends.kubernetes.tasks import Tasks
 from modelyard.backends.kubernetes.upkeep import Note, Upkeep
 from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound
+from modelyard.domain.model import File
+from modelyard.domain.node import Node
+from modelyard.domain.runtime import HOST
 from modelyard.domain.tallies import Sample
 
 log = logging.getLogger(__name__)
@@ -40,9 +47,12 @@ class Options:
     settings: Settings = field(default_factory=Settings)
     token: str = ""
     """What the platform shows to replicas."""
-    artifact_token: Callable[[str], str] = lambda sha256: ""
-    """What opens one file, by its sha256, at the settings' `artifact_url`."""
+    runtime_lock: Callable[[str], str] | None = None
+    """The packages, with their hashes, of the environment of an interpreter; empty for one that has none."""
     capabilities: Capabilities = field(default_factory=Capabilities)
+    courier: Courier | None = None
+    """Lends files to replicas and tasks, and takes what tasks made."""
+    new_id: Callable[[], str] = lambda: secrets.token_hex(16)
 
 
 class KubernetesBackend:
@@ -79,6 +89,37 @@ class KubernetesBackend:
             return None
         why = self._view.trouble or "no answer yet"
         return Outage(self._clock() - seconds, f"the cluster's API server cannot be read: {why}")
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """The nodes that take pods at the moment."""
+        await self._begun()
+        found = (node_of(each) for each in self._view.nodes())
+        return tuple(sorted((node for node in found if node is not None), key=lambda node: node.name))
+
+    def enforcement(self) -> dict[str, str]:
+        """What the cluster enforces, and what nobody can know of it from here."""
+        return {
+            "memory": "cgroup of the pod",
+            "cpu": "requests are guaranteed, spare cores are shared",
+            "gpu": "given out by the device plugin",
+            "network of validation and tests": "by NetworkPolicy, if the cluster's network enforces them",
+            "network of services": "by NetworkPolicy, if the cluster's network enforces them",
+            "images of servers": "run as they are",
+            "mounts": "volumes of the pod",
+            "isolation of other servers and shells": "a container without privileges",
+        }
+
+    async def run(self, task: Task) -> Answer:
+        """Ask a guest in a Job; raises BackendError when nobody lends files to pods."""
+        await self._begun()
+        courier = self._options.courier
+        if courier is None:
+            raise BackendError("nothing lends files to pods, so that no model can be tried", retryable=False)
+        tasks = Tasks(
+            self._cluster, courier, pods=self._view.pods, settings=self._options.settings,
+            new_id=self._options.new_id,
+        )  # fmt: skip
+        return await tasks.run(task, lock=await asyncio.to_thread(self._lock, task.guest))
 
     async def samples(self) -> tuple[Sample, ...]:
         """What every replica uses, from the metrics API, and what waits in its front."""
@@ -121,10 +162,31 @@ class KubernetesBackend:
         desired = Desired(
             launch=launch,
             settings=self._options.settings,
-            tokens={file.sha256: self._options.artifact_token(file.sha256) for file in files},
+            lock="" if launch.program else await asyncio.to_thread(self._lock, launch.guest),
+            tokens=self._tokens(launch, files),
         )
         async with self._turns[launch.key]:
             await self._replicas.start(desired)
+
+    def _tokens(self, launch: Launch, files: Sequence[File]) -> Mapping[str, str]:
+        """What opens each file to the revision's pods."""
+        if self._options.courier is not None:
+            return self._options.courier.for_revision(launch.key, launch.revision, files)
+        return {}
+
+    def _lock(self, guest: Guest) -> str:
+        """What is to be installed when the pod starts; nothing for the runtime that the image has."""
+        find = self._options.runtime_lock
+        if find is None or guest.runtime in ("", HOST):
+            return ""
+        if lock := find(guest.interpreter):
+            return lock
+        raise BackendError(
+            f"runtime {guest.runtime} is an interpreter of one machine, which pods do not have; give it "
+            "packages instead, or serve with an image of your own",
+            retryable=False,
+            reason="InterpreterMissing",
+        )
 
     async def drain(self, key: Key, replica: str) -> None:
         """Take the pod out of its Service; it goes on answering."""

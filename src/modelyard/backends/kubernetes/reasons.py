@@ -6,7 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.backends.kubernetes import names
@@ -14,7 +14,6 @@ from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.deployment import Failure
 from modelyard.domain.failures import CATALOGUE
 
-ENVIRONMENT = "environment"
 """The init container that installs the packages of a runtime of its own."""
 
 _MOST_WORDS = 600
@@ -50,7 +49,10 @@ class Trouble:
 
 def of_pod(pod: Manifest) -> Trouble | None:
     """What is wrong with a pod; None when nothing is, or nothing that its server could not say better."""
-    return next(_found(pod), None)
+    found = next(_found(pod), None)
+    if found is not None and pod.get("status", {}).get("phase") == "Failed":
+        return replace(found, ended=True)  # nothing of it is started again
+    return found
 
 
 def of_deployment(deployment: Manifest) -> Failure | None:
@@ -163,7 +165,9 @@ class _Part:
         if self.name == names.FETCH:
             return _failure("ModelFetchFailed", message)
         if self.prepares:
-            return _failure("RuntimeBuildFailed" if self.name == ENVIRONMENT else "StartFailed", message)
+            return _failure(
+                "RuntimeBuildFailed" if self.name == names.ENVIRONMENT else "StartFailed", message
+            )
         return _failure("FrontCrashed", message)
 
 

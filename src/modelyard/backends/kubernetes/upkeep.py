@@ -129,6 +129,7 @@ class Upkeep:
             if self._differs(found.manifests, live):
                 await self._look_closely(whose[0], each)
         await self._prune([live[n] for n in live if n[0] != DEPLOYMENT and n not in wanted], unsure)
+        await self._prune_tasks()
         self._good = {name: good for name, good in self._good.items() if name in live}
 
     def _differs(self, manifests: Iterable[Manifest], live: Mapping[Name, Manifest]) -> bool:
@@ -182,6 +183,15 @@ class Upkeep:
                 await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
             except Conflict:
                 continue  # another of that name was made meanwhile
+
+    async def _prune_tasks(self) -> None:
+        """Remove what tasks were to read whose Job was never made; everything else of them goes with it."""
+        labels = f"{names.MANAGED_BY}={names.MANAGER},{names.TASK}"
+        for each in (await self._cluster.list(SECRET, labels=labels)).items:
+            metadata = each["metadata"]
+            if not metadata.get("ownerReferences") and self._clock() - _made(each) > _YOUNG_SECONDS:
+                namespace, name = place(each)
+                await self._cluster.delete(SECRET, name, namespace=namespace, uid=metadata["uid"])
 
     async def _read(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         try:

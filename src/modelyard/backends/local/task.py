@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import shutil
-import signal
 import stat
 import tempfile
 import time
@@ -16,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard.backends import process
+from modelyard.backends import endings, process
 from modelyard.backends.base import Answer, Task, TaskKind
 from modelyard.backends.local import files, places
 from modelyard.backends.process import Stat
 from modelyard.domain.deployment import Failure
-from modelyard.domain.quantity import format_memory
 from modelyard.domain.variant import Optimize
 
 _LOCK = "lock"
@@ -174,14 +172,14 @@ async def _watch(going: _Run, order: Order) -> None:
         while going.child.returncode is None:
             left = deadline - loop.time()
             if left <= 0:
-                going.ended = _late(order.task)
+                going.ended = endings.late(order.task)
                 return
             await asyncio.wait({waiting}, timeout=min(left, _LOOK_SECONDS))
             family = process.family(going.child.pid)
             going.seen.update(family)
             limit = order.task.memory_bytes
             if limit and process.memory(family) > limit:
-                going.ended = _too_big(limit)
+                going.ended = endings.too_big(limit)
                 return
     finally:
         waiting.cancel()
@@ -209,20 +207,19 @@ def _outcome(order: Order, going: _Run, *, oomed: bool) -> tuple[dict[str, Any] 
     if going.ended:
         return None, going.ended
     if out.exists() and out.stat().st_size > _MOST_RESULT:
-        message = f"the answer is larger than {format_memory(_MOST_RESULT)}; ask for fewer rows at once"
-        return None, Failure(reason="PredictionFailed", message=message)
+        return None, endings.too_long(_MOST_RESULT)
     said = files.read_json(out)
     if said is None:
-        return None, _silent_end(going.child.returncode or 0, oomed=oomed)
+        return None, endings.silent(going.child.returncode or 0, oomed=oomed)
     failure, result = said.get("failure"), said.get("result")
     if isinstance(failure, dict):
         return None, Failure(reason=str(failure.get("reason")), message=str(failure.get("message") or ""))
-    return (result, None) if isinstance(result, dict) else (None, _silent_end(0, oomed=False))
+    return (result, None) if isinstance(result, dict) else (None, endings.silent(0, oomed=False))
 
 
 def _inspected(order: Order, going: _Run, *, oomed: bool) -> tuple[dict[str, Any] | None, Failure]:
     """What is left of a guest that was ended: its inspection, if that was over, and why it was ended."""
-    ended = going.ended or _silent_end(going.child.returncode or 0, oomed=oomed)
+    ended = going.ended or endings.silent(going.child.returncode or 0, oomed=oomed)
     said = files.read_json(order.home / "result.json") or {}
     result = said.get("result")
     return (result if isinstance(result, dict) else None), ended
@@ -232,43 +229,4 @@ def _unstartable(order: Order, error: OSError) -> Failure:
     return Failure(
         reason="StartFailed",
         message=f"the process for runtime `{order.task.guest.runtime}` cannot be started: {error.strerror}",
-    )
-
-
-def _late(task: Task) -> Failure:
-    seconds = f"{task.timeout_seconds:g} seconds"
-    if task.kind == TaskKind.INSPECT:
-        return Failure(
-            reason="LoadTimeout", message=f"the model did not load within {seconds}; allow it more time"
-        )
-    return Failure(
-        reason="WorkerHung", message=f"the model did not answer within {seconds}; allow it more time"
-    )
-
-
-def _too_big(limit: int) -> Failure:
-    message = f"the model took more than the {format_memory(limit)} of memory it may use; give it more"
-    return Failure(reason="OutOfMemory", message=message)
-
-
-def _silent_end(code: int, *, oomed: bool) -> Failure:
-    """Why a process ended without an answer."""
-    number = -code
-    if number == signal.SIGKILL and oomed:
-        return Failure(
-            reason="OutOfMemory",
-            message="the machine ran out of memory while the model ran; free or add some",
-        )
-    if code in (126, 127):
-        return Failure(
-            reason="RuntimeMissing",
-            message="the runtime's Python is not there any more; build the runtime again",
-        )
-    if number in set(signal.Signals):
-        name = signal.Signals(number).name
-        how = f"was ended by signal {number} ({name})"
-    else:
-        how = f"ended with exit code {code}"
-    return Failure(
-        reason="WorkerCrashed", message=f"the model's process {how} before it answered; see what it wrote"
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.capabilities import Capabilities
-from modelyard.backends.kubernetes.render import environment, mounts, probes
-from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.backends.kubernetes.render import environment, mounts, probes, runtime
+from modelyard.backends.kubernetes.render.desired import Desired, Images
 from modelyard.domain import texts
 from modelyard.domain.deployment import Stage
 from modelyard.domain.program import Program
@@ -38,6 +38,8 @@ class Named:
     """Secret with the user's environment; empty without any."""
     fetch: str
     """Secret with the list of files to fetch; empty without a model."""
+    packages: str = ""
+    """Secret with the lock of the runtime; empty when the image has its packages."""
 
 
 def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
@@ -51,10 +53,13 @@ def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict
         "enableServiceLinks": False,
         "priorityClassName": f"modelyard-serving-{launch.spec.priority.level.value}",
         "terminationGracePeriodSeconds": grace,
-        "affinity": _affinity(),
+        "affinity": affinity("deploy"),
         "topologySpreadConstraints": [_spread(desired)],
         "securityContext": security(),
-        "initContainers": _fetch(desired, named),
+        "initContainers": [
+            *_fetch(desired, named),
+            *runtime.containers(desired.settings.images, named.packages, restricted()),
+        ],
         "containers": [_container(desired, named, capabilities)],
         "volumes": _volumes(desired, named),
     }
@@ -91,9 +96,9 @@ def ports(desired: Desired) -> tuple[int, ...]:
     return program.ports[:2] if program else (names.PORT,)
 
 
-def _affinity() -> dict[str, Any]:
-    """Services run on nodes of the class deploy; a node that nobody classified is everything."""
-    role = "modelyard.dev/role-deploy"
+def affinity(role: str) -> dict[str, Any]:
+    """Only nodes of this class; a node that nobody classified is everything."""
+    role = f"modelyard.dev/role-{role}"
     terms = [
         {"matchExpressions": [{"key": role, "operator": "In", "values": ["true"]}]},
         {"matchExpressions": [{"key": "modelyard.dev/classes", "operator": "DoesNotExist"}]},
@@ -112,10 +117,12 @@ def _spread(desired: Desired) -> dict[str, Any]:
 
 def _fetch(desired: Desired, named: Named) -> list[dict[str, Any]]:
     """The init container that brings the model, checked, into an empty directory."""
-    if not named.fetch:
-        return []
-    images = desired.settings.images
-    return [
+    return [fetcher(desired.settings.images)] if named.fetch else []
+
+
+def fetcher(images: Images) -> dict[str, Any]:
+    """What brings the files of the volume `fetch`'s manifest into the volume `models`."""
+    return (
         {
             "name": names.FETCH,
             "image": images.fetch,
@@ -136,7 +143,7 @@ def _fetch(desired: Desired, named: Named) -> list[dict[str, Any]]:
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             ],
         }
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _container(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
@@ -261,6 +268,8 @@ def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
     ):
         if path:
             found.append({"name": name, "mountPath": path, "readOnly": True})
+    if named.packages:
+        found.append(runtime.mount())
     return found + mounts.mounts(desired.launch.spec.mounts)
 
 
@@ -274,4 +283,5 @@ def _volumes(desired: Desired, named: Named) -> list[dict[str, Any]]:
         found.append({"name": "replica", "configMap": {"name": named.platform}})
     if named.config:
         found.append({"name": "config", "configMap": {"name": named.config}})
+    found += runtime.volumes(named.packages)
     return found + mounts.volumes(desired.launch.spec.mounts, config=named.config)

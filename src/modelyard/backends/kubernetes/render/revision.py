@@ -20,7 +20,7 @@ from modelyard.backends.kubernetes.kinds import (
     Kind,
     Manifest,
 )
-from modelyard.backends.kubernetes.render import environment, pod
+from modelyard.backends.kubernetes.render import environment, pod, runtime
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.backends.kubernetes.render.pod import Named
 from modelyard.domain import program, texts
@@ -31,16 +31,29 @@ VARIANT = ".variant"
 
 def namespace(desired: Desired) -> Manifest:
     """Where the project's objects live; its pods must be restricted."""
-    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: desired.launch.key.project}
+    return namespace_of(desired.launch.key.project, desired.namespace)
+
+
+def namespace_of(project: str, name: str) -> Manifest:
+    """The namespace of a project."""
+    found = {names.MANAGED_BY: names.MANAGER, names.PROJECT: project}
     security = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": desired.namespace, "labels": {**found, **security, names.TENANT: "true"}}
+    metadata = {"name": name, "labels": {**found, **security, names.TENANT: "true"}}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def account(desired: Desired) -> Manifest:
     """Who the project's replicas are to the cluster: nobody, with nothing to ask."""
+    return account_of(desired.launch.key.project, desired.namespace)
+
+
+def account_of(project: str, namespace: str) -> Manifest:
+    """The account of a project's pods."""
+    labels = {names.MANAGED_BY: names.MANAGER, names.PROJECT: project}
     return {
-        **_head(SERVICE_ACCOUNT, "modelyard-runtime", desired, {}),
+        "apiVersion": SERVICE_ACCOUNT.api_version,
+        "kind": SERVICE_ACCOUNT.name,
+        "metadata": {"name": "modelyard-runtime", "namespace": namespace, "labels": labels},
         "automountServiceAccountToken": False,
     }
 
@@ -62,6 +75,7 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
         config=_name_of(beside, "config"),
         env=_name_of(beside, "env"),
         fetch=_name_of(beside, "fetch"),
+        packages=_name_of(beside, "packages"),
     )
     objects = [*beside.values(), _service(desired), _deployment(desired, named, capabilities)]
     owner = {
@@ -136,6 +150,10 @@ def _beside(desired: Desired) -> dict[str, Manifest]:
         found["env"] = _secret(desired, "env", env)
     if fetched := _files(desired):
         found["fetch"] = _secret(desired, "fetch", {"manifest.json": json.dumps({"files": fetched})})
+    if desired.lock:
+        found["packages"] = _secret(
+            desired, "packages", runtime.secret(desired.lock, desired.settings.index_url)
+        )
     return found
 
 
@@ -143,7 +161,9 @@ def _replica(desired: Desired) -> dict[str, Any]:
     """replica.json: the same for all replicas of the revision; the pod's environment fills in the rest."""
     launch, settings = desired.launch, desired.settings
     home = Path("$(MODELYARD_MODEL_PATH)")
-    guest = replace(launch.guest, path=home, variant_path=home / VARIANT, interpreter="")
+    guest = replace(
+        launch.guest, path=home, variant_path=home / VARIANT, interpreter=runtime.interpreter(desired.lock)
+    )
     start = documents.Start(
         address=f"0.0.0.0:{names.PORT}",
         state_path="$(MODELYARD_RUN_DIR)/state.json",

@@ -1,0 +1,126 @@
+"""Replicas, nodes and the control plane go away under load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from modelyard.domain.deployment import Phase
+from tests.scenarios.engines import Engine, InCluster, until
+from tests.scenarios.things import ROW, publish_iris
+
+
+def ready(engine: Engine, service: str, count: int) -> bool:
+    return sum(replica.phase is Phase.READY for replica in engine.replicas(service)) == count
+
+
+async def test_a_replica_that_is_evicted_is_replaced_and_no_request_lost(engine: Engine) -> None:
+    if not isinstance(engine, InCluster):
+        engine.cannot("nobody evicts processes of one machine; a replica that is killed is the next scenario")
+    with engine.client() as client:
+        publish_iris(client, "evicted")
+        token = client.deploy("evicted@1", name="evicted", replicas=2).token
+    first = engine.replicas("evicted")[0]
+    load = engine.load("evicted", token, ROW)
+    async with load.running() as outcome:
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(engine.lose, "evicted", first)
+        await asyncio.to_thread(until, lambda: _others(engine, "evicted", first.address), "another one came")
+        await asyncio.sleep(0.5)
+    assert outcome.failed == 0, outcome.failures[:20]
+    with engine.client() as client:
+        client.undeploy("evicted")
+
+
+def _others(engine: Engine, service: str, address: str) -> bool:
+    return ready(engine, service, 2) and address not in [each.address for each in engine.replicas(service)]
+
+
+async def test_a_node_is_drained_and_no_request_lost(engine: Engine) -> None:
+    if not isinstance(engine, InCluster):
+        engine.cannot("there is one machine, and its end is that of the platform")
+    with engine.client() as client:
+        publish_iris(client, "drained")
+        token = client.deploy("drained@1", name="drained", replicas=2).token
+    (pod, *_) = [each for each in engine.objects("pods", "drained") if each["spec"].get("nodeName")]
+    node = pod["spec"]["nodeName"]
+    load = engine.load("drained", token, ROW)
+    async with load.running() as outcome:
+        await asyncio.sleep(0.5)
+        words = ("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s")
+        await asyncio.to_thread(engine.kubectl, *words)
+        await asyncio.to_thread(until, lambda: ready(engine, "drained", 2), "two are ready elsewhere")
+        await asyncio.sleep(0.5)
+    engine.kubectl("uncordon", node)
+    assert outcome.failed == 0, outcome.failures[:20]
+    with engine.client() as client:
+        client.undeploy("drained")
+
+
+async def test_a_replica_that_crashes_comes_back(engine: Engine) -> None:
+    with engine.client() as client:
+        publish_iris(client, "crashes")
+        token = client.deploy("crashes@1", name="crashes", replicas=2).token
+        victim = engine.replicas("crashes")[0]
+        load = engine.load("crashes", token, ROW)
+        async with load.running() as outcome:
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(engine.crash, "crashes", victim)
+            await asyncio.sleep(1.0)
+            await asyncio.to_thread(until, lambda: ready(engine, "crashes", 2), "two are ready again")
+            before = outcome.failed
+            await asyncio.sleep(2.0)
+        assert outcome.failed == before, "nothing fails once it is back"
+        assert outcome.total > 100
+        client.undeploy("crashes")
+
+
+async def test_the_control_plane_dies_and_whoever_comes_after_finds_all_as_it_was(engine: Engine) -> None:
+    with engine.client() as client:
+        publish_iris(client, "adopted")
+        token = client.deploy("adopted@1", name="adopted", replicas=2).token
+    before = {(each.name, each.address or each.pid) for each in engine.replicas("adopted")}
+    load = engine.load("adopted", token, ROW, rate=30)
+    async with load.running() as outcome:
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(engine.platform.kill)
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(engine.platform.start)
+        await asyncio.to_thread(until, lambda: ready(engine, "adopted", 2), "both are known again")
+        await asyncio.sleep(1.0)
+    assert outcome.failed == 0, outcome.failures[:20]
+    assert {(each.name, each.address or each.pid) for each in engine.replicas("adopted")} == before
+    with engine.client() as client:
+        client.undeploy("adopted")
+
+
+async def test_an_api_server_that_hangs_makes_what_is_known_stale_and_nothing_failed(engine: Engine) -> None:
+    if not isinstance(engine, InCluster):
+        engine.cannot("there is no API server between the platform and its processes")
+    with engine.client() as client:
+        publish_iris(client, "stale")
+        token = client.deploy("stale@1", name="stale", replicas=2).token
+        load = engine.load("stale", token, ROW, rate=30)
+        async with load.running() as outcome:
+            with engine.away():
+                await asyncio.to_thread(
+                    until,
+                    lambda: (
+                        "reachable" in engine.cli("system", "-o", "json")
+                        and _system(engine).get("reachable") == "no"
+                    ),
+                    "the platform says that the cluster does not answer",
+                )
+                assert client.deployments.get("stale").state.value in ("Online", "Healthy", "Ready")
+                assert engine.cli("explain", "stale")
+            await asyncio.to_thread(
+                until, lambda: _system(engine).get("reachable") == "yes", "the cluster answers again"
+            )
+        assert outcome.failed == 0, outcome.failures[:20]
+        await asyncio.to_thread(until, lambda: ready(engine, "stale", 2), "both are ready")
+        client.undeploy("stale")
+
+
+def _system(engine: Engine) -> dict[str, str]:
+    found: dict[str, str] = json.loads(engine.cli("system", "-o", "json")).get("cluster") or {}
+    return found
