@@ -60,6 +60,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     except BaseException:
         await cluster.close()
         raise
+    environments = local.environments(given)
     artifacts = local.artifacts(given)
     courier = deliveries.Couriers(
         artifacts=artifacts,
@@ -68,7 +69,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         new_id=lambda: secrets.token_hex(16),
         base=_artifact_url(given),
     )
-    options = replace(_options(given, capabilities), courier=courier)
+    options = replace(_options(given, capabilities), courier=courier, runtime_lock=environments.lock_text)
     hints, news = Hints(), News()
     backend = KubernetesBackend(
         cluster,
@@ -78,14 +79,12 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         note=news.tell,
     )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
-    if wanted.routers:
-        await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     try:
         yield World(
             name="kubernetes",
             backend=backend,
-            environments=local.environments(given),
+            environments=environments,
             gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
             artifacts=artifacts,
             hints=hints,
@@ -146,10 +145,10 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             images=_images(wanted),
             artifact_url=_artifact_url(given),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            index_url=given.chosen.runtimes.index_url,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
-        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
         capabilities=capabilities,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 
 from modelyard.backends.kubernetes import names
@@ -18,8 +17,8 @@ from modelyard.gateway.gateway_api.site import Offer, Place, Site
 
 CERTIFICATES = ("modelyard-front-door", "modelyard-front-door-beside")
 """Secrets that the Gateway's HTTPS port proves itself with."""
-_ROUTER = "modelyard-router"
-"""Service of the routers, or of the control plane with an Envoy beside it."""
+_ROUTER = "modelyard-gateway-router"
+"""Service that the Gateway leads to: routers, or the control plane with an Envoy beside it."""
 _PLATFORM_SELECTED = {"app.kubernetes.io/name": "modelyard", "app.kubernetes.io/component": "control-plane"}
 
 
@@ -45,33 +44,18 @@ def gateway(given: Given, cluster: Cluster, *, token: str) -> Gateway:
     return GatewayApi(site=site, applier=applier, router=builtin)
 
 
-async def keep_token(cluster: Cluster, namespace: str, token: str) -> None:
-    """Have the routers know what the platform shows them: the Secret that they mount."""
-    await cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": routers.TOKEN,
-                "namespace": namespace,
-                "labels": {names.MANAGED_BY: names.MANAGER},
-            },
-            "type": "Opaque",
-            "data": {"token": base64.b64encode(token.encode()).decode()},
-        }
-    )
-
-
 def _site(given: Given) -> Site:
     chosen = given.chosen
     wanted, system = chosen.kubernetes, chosen.kubernetes.system_namespace
+    door = Place(namespace=system, name=_ROUTER, port=80)
     return Site(
         namespace=system,
         offer=Offer(
             gateway_class=wanted.gateway_class,
             features=frozenset(),
-            router=Place(namespace=system, name=_ROUTER, port=80),
-            router_second=81 if wanted.routers else chosen.gateway.second_port,
+            router=door,
+            router_second=81 if chosen.gateway.second_port else 0,
+            router_targets={80: chosen.server.port, 81: chosen.gateway.second_port},
             router_selector={routers.COMPONENT: routers.ROUTER} if wanted.routers else _PLATFORM_SELECTED,
             direct=wanted.routing == "gateway",
         ),

@@ -47,6 +47,8 @@ DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 SERVER = "server"
 """The container that answers."""
 FETCH = "model-fetch"
+ENVIRONMENT = "environment"
+"""The init container that makes a runtime's environment."""
 """The init container that brings the model's files."""
 PORT = 8080
 """Where Modelyard's own server listens in a pod."""

@@ -73,10 +73,13 @@ class Tasks:
         self._new_id = new_id
         self._look_seconds = look_seconds
 
-    async def run(self, task: Task) -> Answer:
-        """The answer. Raises BackendError when the cluster or the store do not answer at all."""
+    async def run(self, task: Task, *, lock: str = "") -> Answer:
+        """The answer, with the packages of a lock where there is one.
+
+        Raises BackendError when the cluster or the store do not answer at all.
+        """
         began = asyncio.get_running_loop().time()
-        errand = await self._errand(task)
+        errand = await self._errand(task, lock)
         try:
             await self._begin(errand)
             answer = await self._followed(errand)
@@ -96,7 +99,7 @@ class Tasks:
             duration_seconds=seconds,
         )
 
-    async def _errand(self, task: Task) -> Errand:
+    async def _errand(self, task: Task, lock: str) -> Errand:
         guest, number = task.guest, self._new_id()
         project = guest.env.get("MODELYARD_PROJECT") or "default"
         trees = [Tree(path=guest.path, files=guest.artifact.files)]
@@ -111,6 +114,7 @@ class Tasks:
             marker=f"modelyard-outcome-{names.content_hash(number[::-1])}",
             grant=await self._courier.for_task(trees, seconds=seconds, takes_bytes=MOST_STORED),
             settings=self._settings,
+            lock=lock,
         )
 
     async def _begin(self, errand: Errand) -> None:

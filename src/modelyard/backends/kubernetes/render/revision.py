@@ -20,7 +20,7 @@ from modelyard.backends.kubernetes.kinds import (
     Kind,
     Manifest,
 )
-from modelyard.backends.kubernetes.render import environment, pod
+from modelyard.backends.kubernetes.render import environment, pod, runtime
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.backends.kubernetes.render.pod import Named
 from modelyard.domain import program, texts
@@ -75,6 +75,7 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
         config=_name_of(beside, "config"),
         env=_name_of(beside, "env"),
         fetch=_name_of(beside, "fetch"),
+        packages=_name_of(beside, "packages"),
     )
     objects = [*beside.values(), _service(desired), _deployment(desired, named, capabilities)]
     owner = {
@@ -149,6 +150,10 @@ def _beside(desired: Desired) -> dict[str, Manifest]:
         found["env"] = _secret(desired, "env", env)
     if fetched := _files(desired):
         found["fetch"] = _secret(desired, "fetch", {"manifest.json": json.dumps({"files": fetched})})
+    if desired.lock:
+        found["packages"] = _secret(
+            desired, "packages", runtime.secret(desired.lock, desired.settings.index_url)
+        )
     return found
 
 
@@ -156,7 +161,9 @@ def _replica(desired: Desired) -> dict[str, Any]:
     """replica.json: the same for all replicas of the revision; the pod's environment fills in the rest."""
     launch, settings = desired.launch, desired.settings
     home = Path("$(MODELYARD_MODEL_PATH)")
-    guest = replace(launch.guest, path=home, variant_path=home / VARIANT, interpreter="")
+    guest = replace(
+        launch.guest, path=home, variant_path=home / VARIANT, interpreter=runtime.interpreter(desired.lock)
+    )
     start = documents.Start(
         address=f"0.0.0.0:{names.PORT}",
         state_path="$(MODELYARD_RUN_DIR)/state.json",

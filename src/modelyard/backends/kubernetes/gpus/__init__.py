@@ -1,0 +1,1 @@
+"""GPUs of a cluster: which of its ways to give them out serves a request."""
