@@ -1,8 +1,9 @@
-"""`up` with a cluster: it starts, says which one, keeps its keys there, leads or waits, says what is wrong."""
+"""`up` with a cluster: it says which one, keeps its keys there, leads or waits, and says what is wrong."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import socket
@@ -20,11 +21,14 @@ from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.config import Access
+from modelyard.backends.kubernetes.render.revision import namespace_of
 from modelyard.composing import choosing, keys, leading
 from modelyard.composing import cluster as composing
 from modelyard.composing.reached import Reached
+from modelyard.composing.tenancy import Tenancy
 from modelyard.control import installation
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, NotFound, Unavailable
+from modelyard.installing import foundation
 from tests.support.cluster.running import Running, running
 
 SYSTEM = "modelyard-system"
@@ -211,6 +215,27 @@ async def test_every_control_plane_has_the_same_keys(server: Running, tmp_path: 
     assert installation.keys(homes[2]) == installation.keys(homes[0])
     secret = await cluster.get(kinds.SECRET, keys.NAME, namespace=SYSTEM)
     assert base64.b64decode(secret["data"]["admin-token"]) == b"myt_known"
+    await cluster.close()
+
+
+async def test_a_projects_namespace_comes_with_the_platforms_rights_in_it(
+    server: Running, tmp_path: Path
+) -> None:
+    access = config.load({}, kubeconfig=str(server.kubeconfig(tmp_path)))
+    cluster = Tenancy(access, clock=time.time)
+    labels = {"app.kubernetes.io/managed-by": "modelyard", "modelyard.dev/project": "vision"}
+    await cluster.apply(namespace_of("vision", "modelyard-vision"))  # by somebody who needs no account
+    assert (await cluster.list(kinds.ROLE_BINDING)).items == ()
+    cluster.account = SYSTEM, "modelyard"
+    await cluster.apply(namespace_of("text", "modelyard-text"))
+    await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "foreign"}})
+    await cluster.enter_all()
+    found = (await cluster.list(kinds.ROLE_BINDING)).items
+    assert {each["metadata"]["namespace"] for each in found} == {"modelyard-vision", "modelyard-text"}
+    for each in found:
+        assert each["roleRef"]["name"] == foundation.TENANT_ROLE
+        assert each["subjects"] == [{"kind": "ServiceAccount", "name": "modelyard", "namespace": SYSTEM}]
+    assert labels.items() <= namespace_of("vision", "x")["metadata"]["labels"].items()
     await cluster.close()
 
 

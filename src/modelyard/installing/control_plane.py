@@ -181,6 +181,7 @@ def _environment() -> list[Tree]:
         setting("KUBERNETES__API_PORT", str(API)),
         setting("KUBERNETES__ROUTING", Value("routing")),
         setting("KUBERNETES__GATEWAY_CLASS", Value("gateway_class")),
+        setting("KUBERNETES__ACCOUNT", NAME),
         setting("KUBERNETES__LEASE", "true"),
         When(Given("routers.count"), setting("KUBERNETES__ROUTERS", "true")),
         setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
