@@ -85,12 +85,13 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     )
     reached = Reached(cluster, clock=given.clock, version=capabilities.version)
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
+    gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
     try:
         yield World(
             name="kubernetes",
             backend=backend,
             environments=environments,
-            gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
+            gateway=gateway,
             artifacts=artifacts,
             hints=hints,
             news=news,
@@ -98,7 +99,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             has_door=not wanted.routers,
             keep_keys=partial(_keep_keys, given, cluster),
             leadership=_leadership(given, cluster) if wanted.lease else None,
-            describe=reached.describe,
+            describe=lambda: {**reached.describe(), **routing.described(gateway)},
         )
     finally:
         watching.cancel()

@@ -44,6 +44,16 @@ def gateway(given: Given, cluster: Cluster, *, token: str) -> Gateway:
     return GatewayApi(site=site, applier=applier, router=builtin)
 
 
+def described(gateway: Gateway) -> dict[str, str]:
+    """How many routers there are, and which of them fail, for the status."""
+    members = gateway.members()
+    failing = {name: why for name, why in sorted(members.items()) if why}
+    if not members:
+        return {}
+    told = {"routers": f"{len(members) - len(failing)} of {len(members)} serve"}
+    return told | {f"router {name}": why for name, why in failing.items()}
+
+
 def _site(given: Given) -> Site:
     chosen = given.chosen
     wanted, system = chosen.kubernetes, chosen.kubernetes.system_namespace

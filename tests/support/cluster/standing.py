@@ -1,4 +1,4 @@
-"""A cluster as a process of its own, with pods that are processes: `python -m tests.support.cluster.standing HOME`.
+"""A cluster as a process of its own, with real pods: `python -m tests.support.cluster.standing HOME`.
 
 Below HOME it keeps its pods' directories and, once it answers, `kubeconfig.yaml`. SIGTERM ends everything.
 """
