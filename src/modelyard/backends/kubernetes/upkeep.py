@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,7 +60,12 @@ def remembered(objects: Sequence[Manifest]) -> tuple[Manifest, ...]:
 
 def applied(deployment: Manifest) -> Applied:
     """What a Deployment remembers; nothing when somebody spoilt it."""
-    text = _text(deployment)
+    return _decoded(_text(deployment))
+
+
+@functools.lru_cache(maxsize=2048)
+def _decoded(text: str) -> Applied:
+    """Read once, as it is looked at whenever its replicas are."""
     try:
         found = json.loads(gzip.decompress(base64.b64decode(text)))
     except (ValueError, OSError, EOFError):
