@@ -17,6 +17,7 @@ from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     POD,
+    POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     Manifest,
@@ -270,7 +271,7 @@ class Replicas:
         await self._cluster.delete(
             DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
         )
-        for kind in (CONFIG_MAP, SECRET, SERVICE):
+        for kind in (CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET):
             await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
 
     async def _forget_all(self, key: Key) -> None:

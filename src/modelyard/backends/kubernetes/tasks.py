@@ -19,6 +19,7 @@ from modelyard.backends.kubernetes import names, reasons
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.logs import line_of
 from modelyard.backends.kubernetes.kinds import JOB, NAMESPACE, SECRET, Manifest
+from modelyard.backends.kubernetes.render import networks
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.backends.kubernetes.render.revision import account_of, namespace_of
 from modelyard.backends.kubernetes.render.task import (
@@ -130,6 +131,8 @@ class Tasks:
         except NotFound:
             await self._cluster.apply(namespace_of(errand.project, errand.namespace))
         await self._cluster.apply(account_of(errand.project, errand.namespace))
+        if networks.closes(errand.settings):
+            await self._cluster.apply(networks.policy(errand.project, errand.namespace, errand.settings))
 
     async def _followed(self, errand: Errand) -> Answer:
         """Until its pod has ended, cannot begin, or had its time."""
