@@ -19,6 +19,7 @@ from modelyard.backends.kubernetes.client.logs import Wanted
 from modelyard.backends.kubernetes.kinds import POD, Manifest, place
 from modelyard.backends.kubernetes.nodes import node_of
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
+from modelyard.backends.kubernetes.render import networks
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
 from modelyard.backends.kubernetes.tasks import Tasks
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 600.0
 _SHELL = "/bin/sh"
+_CLOSED = (
+    "by NetworkPolicy, if the cluster's network enforces them; not where packages are installed in the pod"
+)
+_OPEN = "not enforced: kubernetes.artifact_url names a host outside the cluster, which no NetworkPolicy can"
 _PATIENCE_SECONDS = 10.0
 """A cluster that is not heard of for less is just not quick to answer."""
 
@@ -102,8 +107,8 @@ class KubernetesBackend:
             "memory": "cgroup of the pod",
             "cpu": "requests are guaranteed, spare cores are shared",
             "gpu": "given out by the device plugin",
-            "network of validation and tests": "by NetworkPolicy, if the cluster's network enforces them",
-            "network of services": "by NetworkPolicy, if the cluster's network enforces them",
+            "network of validation and tests": _CLOSED if networks.closes(self._options.settings) else _OPEN,
+            "network of services": "not enforced",
             "images of servers": "run as they are",
             "mounts": "volumes of the pod",
             "isolation of other servers and shells": "a container without privileges",

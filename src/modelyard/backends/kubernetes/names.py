@@ -25,6 +25,8 @@ TAKES_REQUESTS = "modelyard.dev/takes-requests"
 WORKLOAD = "modelyard.dev/workload"
 """Label of a pod: `service`, `test`, `batch` and the like; network policies select on it."""
 
+NETWORK = "modelyard.dev/network"
+"""Label of a pod: `closed` when it reaches nothing but what lends it its files."""
 TENANT = "modelyard.dev/tenant"
 """Label of a project's namespace; routes of such may use the gateway."""
 ANCHOR = "modelyard.dev/anchor"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.backends.kubernetes import names, reasons
+from modelyard.backends.kubernetes import names, projects, reasons
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
 from modelyard.backends.kubernetes.capabilities import Capabilities
@@ -17,14 +17,14 @@ from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     POD,
+    POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     Manifest,
 )
 from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
-from modelyard.backends.kubernetes.render.revision import account, anchor, revision
-from modelyard.backends.kubernetes.render.revision import namespace as namespaced
+from modelyard.backends.kubernetes.render.revision import anchor, revision
 from modelyard.backends.kubernetes.upkeep import Upkeep, remembered
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
@@ -173,10 +173,10 @@ class Replicas:
         namespace, key = desired.namespace, desired.launch.key
         anchored = self._view.get(CONFIG_MAP, namespace, names.anchor_name(key))
         if anchored is None or "deletionTimestamp" in anchored["metadata"]:
-            await self._cluster.apply(namespaced(desired))
-            await self._cluster.apply(account(desired))
+            await projects.prepare(self._cluster, self._settings, key.project)
             anchored = await self._cluster.apply(anchor(desired))
             self._view.wrote(CONFIG_MAP, anchored)
+        await projects.lend_credentials(self._cluster, self._settings, key.project)
         uid = anchored["metadata"]["uid"]
         objects = remembered(revision(desired, self._capabilities, anchor_uid=uid))
         known = self._view.get(DEPLOYMENT, namespace, desired.name)
@@ -281,7 +281,7 @@ class Replicas:
             DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
         )
         self._view.removed(DEPLOYMENT, each.deployment)
-        for kind in (CONFIG_MAP, SECRET, SERVICE):
+        for kind in (CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET):
             await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
 
     async def _forget_all(self, key: Key) -> None:

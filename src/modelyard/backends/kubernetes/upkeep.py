@@ -14,7 +14,16 @@ from typing import Any
 
 from modelyard.backends.kubernetes import drift, kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
-from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind, Manifest, place
+from modelyard.backends.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    Kind,
+    Manifest,
+    place,
+)
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import Conflict, NotFound
@@ -118,7 +127,7 @@ class Upkeep:
         """Look at everything at once; a few lists, however much there is."""
         labels = f"{names.MANAGED_BY}={names.MANAGER},{names.REVISION}"
         live: dict[Name, Manifest] = {}
-        for kind in (SECRET, CONFIG_MAP, SERVICE, DEPLOYMENT):
+        for kind in (SECRET, CONFIG_MAP, SERVICE, POD_DISRUPTION_BUDGET, DEPLOYMENT):
             listing = await self._cluster.list(kind, labels=labels)
             live |= {
                 _name(each): _bare(each) if kind in (SECRET, CONFIG_MAP) else each for each in listing.items

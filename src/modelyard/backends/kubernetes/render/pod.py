@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def security() -> dict[str, Any]:
 
 def restricted() -> dict[str, Any]:
     """A container's security context."""
-    return dict(_RESTRICTED)
+    return copy.deepcopy(_RESTRICTED)
 
 
 def ports(desired: Desired) -> tuple[int, ...]:

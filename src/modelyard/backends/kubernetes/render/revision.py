@@ -14,6 +14,7 @@ from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
@@ -21,9 +22,11 @@ from modelyard.backends.kubernetes.kinds import (
     Manifest,
 )
 from modelyard.backends.kubernetes.render import environment, pod, runtime
+from modelyard.backends.kubernetes.render.budget import budget
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.backends.kubernetes.render.pod import Named
-from modelyard.domain import program, texts
+from modelyard.domain import health, program, texts
+from modelyard.domain.deployment import Stage
 
 VARIANT = ".variant"
 """Folder of the compiled variant, below the model's."""
@@ -77,7 +80,12 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
         fetch=_name_of(beside, "fetch"),
         packages=_name_of(beside, "packages"),
     )
-    objects = [*beside.values(), _service(desired), _deployment(desired, named, capabilities)]
+    objects = [
+        *beside.values(),
+        _service(desired),
+        _budget(desired),
+        _deployment(desired, named, capabilities),
+    ]
     owner = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -92,6 +100,8 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
 def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> Manifest:
     launch = desired.launch
     template = pod.template(desired, named, capabilities)
+    if scraped := _scraped(desired):
+        template["metadata"]["annotations"] = template["metadata"].get("annotations", {}) | scraped
     manifest = _head(DEPLOYMENT, desired.name, desired, desired.labels) | {
         "spec": {
             "revisionHistoryLimit": 1,
@@ -104,6 +114,22 @@ def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> M
     digest = names.content_hash(json.dumps(template, sort_keys=True))
     manifest["metadata"]["annotations"] = {names.SPEC_HASH: digest, names.LAUNCH: json.dumps(_facts(desired))}
     return manifest
+
+
+def _scraped(desired: Desired) -> dict[str, str]:
+    """Where a Prometheus of the cluster finds the metrics of a server that is not Modelyard's own.
+
+    Modelyard's own server gives its figures to the platform alone, which offers them to everybody.
+    """
+    server = desired.launch.program
+    port, path = health.target(server.metrics) if server else (0, "")
+    if server is None or not path or desired.launch.key.stage is Stage.DEBUG:
+        return {}
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port or server.ports[0]),
+        "prometheus.io/path": path,
+    }
 
 
 def _facts(desired: Desired) -> dict[str, Any]:
@@ -134,6 +160,11 @@ def _service(desired: Desired) -> Manifest:
             ],
         }
     }
+
+
+def _budget(desired: Desired) -> Manifest:
+    head = _head(POD_DISRUPTION_BUDGET, desired.name, desired, desired.labels)
+    return head | {"spec": budget(desired.labels)}
 
 
 def _beside(desired: Desired) -> dict[str, Manifest]:

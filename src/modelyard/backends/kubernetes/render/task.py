@@ -14,7 +14,7 @@ from modelyard.backends.base import Task, TaskKind
 from modelyard.backends.delivery import Grant
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.kinds import JOB, SECRET, Kind, Manifest
-from modelyard.backends.kubernetes.render import environment, pod, runtime
+from modelyard.backends.kubernetes.render import environment, networks, pod, runtime
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.domain.variant import Optimize
 
@@ -98,9 +98,14 @@ def job(errand: Errand) -> Manifest:
             "parallelism": 1,
             "activeDeadlineSeconds": seconds + FETCH_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": {"labels": errand.labels}, "spec": _pod(errand)},
+            "template": {"metadata": {"labels": {**errand.labels, **_network(errand)}}, "spec": _pod(errand)},
         }
     }
+
+
+def _network(errand: Errand) -> dict[str, str]:
+    """Closed, unless the pod must fetch packages first from wherever they are, or no policy can say how."""
+    return {names.NETWORK: networks.CLOSED} if networks.closes(errand.settings) and not errand.lock else {}
 
 
 def _pod(errand: Errand) -> dict[str, Any]:
