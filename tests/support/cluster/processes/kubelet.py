@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
