@@ -87,5 +87,17 @@ def test_what_asks_for_more_than_there_is_waits_with_the_reason(engine: Engine) 
             client.undeploy(name)
 
 
+def test_what_waits_for_room_starts_when_there_is_some(engine: Engine) -> None:
+    with engine.client() as client:
+        publish_iris(client, "room")
+        client.deploy("room@1", name="takes-it", cpu="20", replicas=engine.nodes)
+        client.deploy("room@1", name="wants-it", cpu="20", wait=False)
+        until(lambda: "insufficient cpu" in client.deployments.get("wants-it").message, "it waits for cores")
+        assert client.deployments.get("wants-it").state is State.PENDING
+        client.undeploy("takes-it")
+        assert client.deployments.wait("wants-it").status.ready_replicas == 1
+        client.undeploy("wants-it")
+
+
 def _called(resource: str) -> str:
     return {"cpu": "cpu", "gpu": "nvidia.com/gpu"}[resource]
