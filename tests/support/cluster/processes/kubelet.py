@@ -54,7 +54,9 @@ class ProcessKubelet:
             return
         if uid not in self.pods:
             number = next(self._numbers)
-            address = f"127.{64 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+            # Another kubelet on this machine has another second part.
+            second = 2 + (os.getpid() + number // 62500) % 250
+            address = f"127.{second}.{number // 250 % 250}.{number % 250 + 1}"
             self.pods[uid] = Pod(self.hand, value, self.home / uid, address, self.images)
             self._tasks[uid] = asyncio.get_running_loop().create_task(self.pods[uid].run())
         if is_leaving(value):
