@@ -33,6 +33,8 @@ class Engine(ABC):
 
     name: str
     platform: Running
+    nodes: int
+    """Each of 32 cores, as it is told, and without a GPU."""
 
     @abstractmethod
     def lose(self, service: str, replica: Replica) -> None:
@@ -87,9 +89,11 @@ class Local(Engine):
     """One machine: replicas are processes of it."""
 
     name = "local"
+    nodes = 1
 
     def __init__(self, home: Path) -> None:
-        self.platform = Running(home / "home", settings=f"[server]\nhttps_port = {free_port()}\n").start()
+        settings = f'[server]\nhttps_port = {free_port()}\n[node]\ncpu = "32"\ngpus = 0\n'
+        self.platform = Running(home / "home", settings=settings).start()
 
     def lose(self, service: str, replica: Replica) -> None:
         psutil.Process(replica.pid).send_signal(signal.SIGKILL)
@@ -106,6 +110,7 @@ class InCluster(Engine):
     """A cluster: replicas are pods, which here are processes too, at addresses of their own."""
 
     name = "cluster"
+    nodes = 2
 
     def __init__(self, home: Path, kubeconfig: Path | None = None) -> None:
         """With `kubeconfig`, a cluster that there is; else one of processes."""
