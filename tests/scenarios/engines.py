@@ -113,16 +113,20 @@ class InCluster(Engine):
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
         self.kubeconfig = self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
-        settings = (
-            f"[server]\nhttps_port = {free_port()}\n"
-            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
-        )
-        self.platform = Running(home / "home", settings=settings)
+        self.platform = self.installed(home)
         try:
             self.platform.start()
         except BaseException:
             self.stop()
             raise
+
+    def installed(self, home: Path) -> Running:
+        """The platform that is to run, which is not started yet."""
+        settings = (
+            f"[server]\nhttps_port = {free_port()}\n"
+            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        )
+        return Running(home / "home", settings=settings)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGCONT)
