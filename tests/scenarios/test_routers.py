@@ -29,7 +29,7 @@ class WithRouters(InCluster):
         self.api_port = free_port()
         kubernetes = {
             "kubeconfig": str(self.kubeconfig), "routers": True, "gateway_class": "envoy", "lease": True,
-            "api_port": self.api_port,
+            "api_port": self.api_port, "artifact_url": f"http://127.0.0.1:{self.api_port}",
         }  # fmt: skip
         lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in kubernetes.items())
         return Running(home / "home", settings=f'[backend]\nkind = "kubernetes"\n[kubernetes]\n{lines}')

@@ -205,6 +205,7 @@ class KubernetesBackend:
         await self._begun()
         async with self._turns[key]:
             await self._replicas.stop(key, replica, grace_seconds=0)
+            await self._replicas.forget(key)
 
     async def ask(self, key: Key, replica: str, path: str) -> bytes:
         """What its front answers; raises BackendError."""
