@@ -119,18 +119,22 @@ class InCluster(Engine):
         self.process = None if kubeconfig else self._stand(home / "cluster.out")
         self.kubeconfig = kubeconfig or self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
+        self.platform = self.installed(home)
+        try:
+            self.platform.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def installed(self, home: Path) -> Running:
+        """The platform that is to run, which is not started yet."""
         settings = (
             f"[server]\nhttps_port = {free_port()}\n"
             f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
         )
         # How pods of a real cluster reach this platform, and its images, is for its tester to say.
         chosen = {name: value for name, value in os.environ.items() if name.startswith(_CHOSEN)}
-        self.platform = Running(home / "home", settings=settings, variables=chosen)
-        try:
-            self.platform.start()
-        except BaseException:
-            self.stop()
-            raise
+        return Running(home / "home", settings=settings, variables=chosen)
 
     def _stand(self, output: Path) -> subprocess.Popen[bytes]:
         with output.open("ab") as out:

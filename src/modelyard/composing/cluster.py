@@ -87,6 +87,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
     try:
+        if wanted.routers:
+            await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
         yield World(
             name="kubernetes",
             backend=backend,

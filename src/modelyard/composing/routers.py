@@ -15,6 +15,8 @@ from modelyard.gateway.remote.link import Router
 
 COMPONENT = "app.kubernetes.io/component"
 ROUTER = "router"
+TOKEN = "modelyard-router"  # noqa: S105 - a Secret's name
+"""Secret with what the platform shows to routers."""
 FACE_PORT = 8079
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 from modelyard.backends.kubernetes import names
@@ -42,6 +43,23 @@ def gateway(given: Given, cluster: Cluster, *, token: str) -> Gateway:
         return replace(known, offer=replace(known.offer, features=offered))
 
     return GatewayApi(site=site, applier=applier, router=builtin)
+
+
+async def keep_token(cluster: Cluster, namespace: str, token: str) -> None:
+    """Have the routers know what the platform shows them: the Secret that they mount."""
+    await cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": routers.TOKEN,
+                "namespace": namespace,
+                "labels": {names.MANAGED_BY: names.MANAGER},
+            },
+            "type": "Opaque",
+            "data": {"token": base64.b64encode(token.encode()).decode()},
+        }
+    )
 
 
 def described(gateway: Gateway) -> dict[str, str]:
