@@ -62,6 +62,8 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         await cluster.enter_all()
         if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
+        if wanted.routers:
+            await keys.show(cluster, wanted.system_namespace, platform_token(given.master_key))
     except BaseException:
         await cluster.close()
         raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from modelyard.backends.kubernetes import kinds, names
-from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.client.cluster import Cluster, Listing, Selection
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.errors import ModelyardError
 
@@ -29,14 +30,25 @@ class Tenancy(Cluster):
             await self.enter(str(manifest["metadata"]["name"]))
         return applied
 
+    async def listing(self, wanted: Selection) -> Listing:
+        """As ever; Secrets of all namespaces are those of the projects, as others' are not ours to read."""
+        if not self.account or wanted.namespace or wanted.kind != kinds.SECRET:
+            return await super().listing(wanted)
+        found = await self._projects()
+        pages = [await super(Tenancy, self).listing(replace(wanted, namespace=each)) for each in found]
+        return Listing(tuple(item for page in pages for item in page.items), "")
+
+    async def _projects(self) -> list[str]:
+        """Every project's namespace that stays."""
+        wanted = f"{names.MANAGED_BY}={names.MANAGER},{names.PROJECT}"
+        found = await self.list(kinds.NAMESPACE, labels=wanted)
+        stay = [each for each in found.items if not each["metadata"].get("deletionTimestamp")]
+        return [str(each["metadata"]["name"]) for each in stay]
+
     async def enter_all(self) -> None:
         """Be let into every project's namespace that there is, also where an earlier try died half-way."""
-        if not self.account:
-            return
-        found = await self.list(kinds.NAMESPACE, labels=f"{names.MANAGED_BY}={names.MANAGER},{names.PROJECT}")
-        for each in found.items:
-            if not each["metadata"].get("deletionTimestamp"):
-                await self.enter(str(each["metadata"]["name"]))
+        for namespace in await self._projects() if self.account else ():
+            await self.enter(namespace)
 
     async def enter(self, namespace: str) -> None:
         """Bind the role, and wait until the cluster works by it, which takes it a moment."""
