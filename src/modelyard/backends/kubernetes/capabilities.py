@@ -15,7 +15,7 @@ class Gpus:
     """What the cluster's nodes and schedulers offer of GPUs."""
 
     resources: frozenset[str] = field(default_factory=frozenset)
-    """Names of what nodes have to give: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `volcano.sh/vgpu-number`."""
+    """What nodes have to give: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `volcano.sh/vgpu-number`."""
     products: frozenset[str] = field(default_factory=frozenset)
     """Values of the label `nvidia.com/gpu.product`: `Tesla-T4`."""
     hami: bool = False
@@ -28,8 +28,6 @@ class Gpus:
     """How: `time-slicing` or `mps`."""
     device_classes: frozenset[str] = field(default_factory=frozenset)
     """DeviceClasses of dynamic resource allocation: `gpu.nvidia.com`."""
-    consumable: bool = False
-    """Whether devices of those may be given to several claims by their memory."""
     runtime_class: str = ""
     """RuntimeClass that containers with GPUs need; empty when the default does."""
     cdi: bool = False
