@@ -66,7 +66,7 @@ async def test_a_name_in_the_address_that_is_none_is_refused(admin: httpx2.Async
         ({"resources": {"memory": "1e9Gi"}}, "resources.memory"),
         ({"resources": {"memory": "1GB"}}, "resources.memory"),
         ({"resources": {"gpu": "0.5"}}, "resources.gpu"),
-        ({"resources": {"gpu": "1(T4)"}}, "resources.gpu"),
+        ({"resources": {"gpu": "1(T4"}}, "resources.gpu"),
         ({"resources": {"gpus": "1"}}, "resources.gpus"),
         ({"resources": []}, "resources"),
         ({"address": {"host": "Churn.example"}}, "spec.address.host"),

@@ -34,7 +34,7 @@ def test_1_for_what_the_system_does_not_allow(run: Run, published: str, tmp_path
         "deploy x --name a --nothing",
         "deploy x --name a --timeout soon",
         "deploy x --name a --cpu -1",
-        "deploy x --name a --gpu 0.5",
+        "deploy x --name a --gpu half",
         "deploy x --name a --env A",
         "deploy X@ --name a",
         "status -o xml",

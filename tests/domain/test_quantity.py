@@ -127,4 +127,4 @@ def test_bytes_are_written_for_people(size: int, text: str) -> None:
 
 def test_resources_refuse_what_no_replica_could_ask_for() -> None:
     with pytest.raises(Invalid, match=r"resources\.gpu"):
-        Resources(gpu="0.5")
+        Resources(gpu="half")

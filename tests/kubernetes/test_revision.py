@@ -99,9 +99,10 @@ def test_what_is_held_beside_a_pod_has_another_name_when_it_changes(tmp_path: Pa
 
 def test_who_asks_for_no_card_sees_none(tmp_path: Path) -> None:
     def variables(gpus: tuple[int, ...]) -> set[str]:
-        (container,) = rendered(desired(tmp_path, gpus=gpus))["Deployment/churn-r2"]["spec"]["template"][
-            "spec"
-        ]["containers"]
+        spec = DeploymentSpec(model="churn@3", resources=Resources(gpu=str(len(gpus))))
+        (container,) = rendered(desired(tmp_path, gpus=gpus, spec=spec))["Deployment/churn-r2"]["spec"][
+            "template"
+        ]["spec"]["containers"]
         return {each["name"] for each in container["env"]}
 
     assert "NVIDIA_VISIBLE_DEVICES" in variables(())

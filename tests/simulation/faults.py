@@ -12,6 +12,7 @@ from modelyard.backends.memory import MemoryBackend
 from modelyard.domain.deployment import Key, Phase, Replica
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.node import Node
 from tests.support.gateway import MemoryGateway
 from tests.support.virtual import clock
@@ -65,6 +66,10 @@ class FaultyBackend:
 
     def outage(self) -> Outage | None:
         return self.world.outage()
+
+    def refuses_gpus(self, wanted: GpuRequest) -> str:
+        """As the backend says."""
+        return self.world.refuses_gpus(wanted)
 
     def enforcement(self) -> dict[str, str]:
         return self.world.enforcement()

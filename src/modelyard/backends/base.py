@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import Artifact
 from modelyard.domain.node import Node
 from modelyard.domain.program import Program
@@ -168,6 +169,9 @@ class Backend(Protocol):
 
     def enforcement(self) -> dict[str, str]:
         """Limits by name and how each is enforced; what cannot be enforced here says `not enforced`."""
+
+    def refuses_gpus(self, wanted: GpuRequest) -> str:
+        """Why a request for GPUs can never be served here, and what it would need; empty when it can."""
 
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What runs now. Asks the outside world; never a cache of intentions."""

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.backends.base import Answer, Launch, LogLine, Outage, Output, Shell, Task, Terminal
+from modelyard.domain import gpu
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
 from modelyard.domain.errors import BackendError, NotFound
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
 from modelyard.domain.tallies import Sample
@@ -86,6 +88,10 @@ class MemoryBackend:
     async def nodes(self) -> tuple[Node, ...]:
         """The machines given."""
         return self._nodes
+
+    def refuses_gpus(self, wanted: GpuRequest) -> str:
+        """Whole cards alone, as on one machine."""
+        return gpu.whole_only(wanted)
 
     def outage(self) -> Outage | None:
         """What `away` says."""

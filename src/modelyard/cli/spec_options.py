@@ -25,7 +25,9 @@ def size(
     replicas: Annotated[int | None, typer.Option(help="How many; 0 is offline")] = None,
     cpu: Annotated[str | None, typer.Option(help="Cores per replica, such as 0.5")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory per replica, such as 512Mi")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Whole GPUs per replica")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPUs per replica: 1, 1(T4), 0.2(T4), mem=4Gi, mig=1g.10gb")
+    ] = None,
 ) -> Fields:
     """How many, and how much each may use."""
     return {"replicas": replicas, "cpu": cpu, "memory": memory, "gpu": gpu}

@@ -224,6 +224,7 @@ async def _draft(
     if before is not None and before.deleting:
         raise Conflict(f"{key.service} is being removed; wait until it is gone, then deploy it anew")
     hours.require_zone(spec.autoscaling.time_zone)
+    servers.require_gpus(platform, spec)
     meant = await servers.resolve(platform, tx, key.project, spec, host)
     current = await revisions.get(tx, key, before.revision) if before else None
     return _Draft(

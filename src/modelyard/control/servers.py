@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 
 from modelyard.control import authorise, downloads, environments, missing, models
 from modelyard.control.platform import Platform
-from modelyard.domain import mounts, naming, quantity
+from modelyard.domain import gpu, mounts, naming, quantity
 from modelyard.domain import program as programs
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key
-from modelyard.domain.errors import FieldError, Forbidden
+from modelyard.domain.errors import FieldError, Forbidden, Invalid
 from modelyard.domain.model import Artifact, ModelVersion
-from modelyard.domain.placement import Request
 from modelyard.domain.program import Program, Subject
 from modelyard.domain.project import Trust
 from modelyard.domain.runtime import AUTO, HOST, Runtime, RuntimeStatus
 from modelyard.store import Snapshot, deployments, projects, runtimes
 
 KIND = "deployment"
+_GPU = "spec.resources.gpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def program_of(
         entry=artifact.entry,
         serialization=artifact.serialization,
         signature=artifact.signature,
-        gpus=Request.of(spec.resources).gpus,
+        gpus=gpu.parse(spec.resources.gpu, _GPU).count,
     )
     return programs.program(spec, subject)
 
@@ -136,6 +136,13 @@ def _unenforced(platform: Platform, spec: DeploymentSpec) -> Iterator[str]:
     sized = [mount.path for mount in spec.mounts if quantity.parse_memory(mount.size, "size")]
     if sized and "not enforced" in laid:
         yield f"mounts {', '.join(sized)}: {laid}"
+
+
+def require_gpus(platform: Platform, spec: DeploymentSpec) -> None:
+    """Raises Invalid when nothing here can ever give out GPUs as the spec asks for them."""
+    wanted = gpu.parse(spec.resources.gpu, _GPU)
+    if message := platform.backend.refuses_gpus(wanted):
+        raise Invalid(f"{_GPU}: {message}", errors=[FieldError(_GPU, message)])
 
 
 def _commands(spec: DeploymentSpec) -> tuple[object, ...]:

@@ -70,7 +70,11 @@ async def served(
     """
     artifact = guest.artifact
     chosen = artifact.optimization.chosen
-    if chosen is Variant.ORIGINAL or spec.variant is Serve.ORIGINAL or Request.of(spec.resources).gpus:
+    if (
+        chosen is Variant.ORIGINAL
+        or spec.variant is Serve.ORIGINAL
+        or Request.of(spec.resources).computes_on_gpus
+    ):
         return guest
     host = await platform.environments.host()
     here = _has(host, PACKAGES[chosen])

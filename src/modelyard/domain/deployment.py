@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import autoscaling, naming, quantity, texts, wire
+from modelyard.domain import gpu as cards
 from modelyard.domain import health as probes
 from modelyard.domain import mounts as mounting
 from modelyard.domain import server as servers
@@ -81,12 +82,12 @@ class Resources:
     memory: str = "0"
     """Bytes such as `512Mi` or `1Gi`; 0 reserves nothing and sets no limit."""
     gpu: str = "0"
-    """Whole GPUs, exclusively."""
+    """GPUs: `1`, a type of card `1(T4)`; on a cluster parts too: `0.2(T4)`, `mem=4Gi`, `mig=1g.10gb`."""
 
     def __post_init__(self) -> None:
         quantity.parse_cpu(self.cpu, "resources.cpu")
         quantity.parse_memory(self.memory, "resources.memory")
-        quantity.parse_gpus(self.gpu, "resources.gpu")
+        cards.parse(self.gpu, "spec.resources.gpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +210,7 @@ class DeploymentSpec:
             self.autoscaling,
             cpu_millis=quantity.parse_cpu(self.resources.cpu, "resources.cpu"),
             memory_bytes=quantity.parse_memory(self.resources.memory, "resources.memory"),
-            gpus=quantity.parse_gpus(self.resources.gpu, "resources.gpu"),
+            gpus=cards.parse(self.resources.gpu, "spec.resources.gpu").count,
         )
 
 

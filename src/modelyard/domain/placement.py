@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from modelyard.domain import quantity
+from modelyard.domain import gpu, quantity
 from modelyard.domain.deployment import Failure, Phase, Replica, Resources
 from modelyard.domain.node import Node, NodeClass
 
@@ -17,15 +18,28 @@ class Request:
     cpu_millis: int = 0
     memory_bytes: int = 0
     gpus: int = 0
+    """Whole cards."""
+    models: tuple[str, ...] = ()
+    """Any of these types of card; empty for all."""
+    part: str = ""
+    """What it asks of a part of a card, for which the cluster's scheduler finds a place."""
 
     @classmethod
     def of(cls, resources: Resources) -> Request:
         """The request that a spec's resources write down."""
+        wanted = gpu.parse(resources.gpu, "resources.gpu")
         return cls(
             cpu_millis=quantity.parse_cpu(resources.cpu, "resources.cpu"),
             memory_bytes=quantity.parse_memory(resources.memory, "resources.memory"),
-            gpus=quantity.parse_gpus(resources.gpu, "resources.gpu"),
+            gpus=wanted.whole,
+            models=wanted.models if wanted.whole else (),
+            part=gpu.write(wanted) if wanted.divided else "",
         )
+
+    @property
+    def computes_on_gpus(self) -> bool:
+        """Whether it has anything of a GPU."""
+        return bool(self.gpus or self.part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +100,11 @@ def place(
     candidates = [node for node in nodes if node_class in node.classes]
     if not candidates:
         return Unfit(message=f"no node of class {node_class}", impossible=True)
-    free = [_free(node, held) for node in candidates]
+    free = [_free(node, held, request.models) for node in candidates]
     fitting = [room for room in free if not room.lacks(request)]
     if not fitting:
         return _unfit(request, candidates, free)
-    best = min(fitting, key=lambda room: (len(room.gpus), room.cpu_millis, room.memory_bytes, room.node))
+    best = min(fitting, key=lambda room: (room.cards, room.cpu_millis, room.memory_bytes, room.node))
     return Placement(node=best.node, gpus=best.gpus[: request.gpus])
 
 
@@ -132,20 +146,25 @@ class _Room:
     cpu_millis: int
     memory_bytes: int
     gpus: tuple[int, ...]
+    """Free ones of the types that will do."""
+    cards: int
+    """Free ones of any type."""
 
     def lacks(self, request: Request) -> tuple[str, ...]:
         """What it has too little of, in words; empty when the request fits."""
         return tuple(_lacking(self, request))
 
 
-def _free(node: Node, held: Sequence[Claim]) -> _Room:
+def _free(node: Node, held: Sequence[Claim], models: Sequence[str] = ()) -> _Room:
     here = [c for c in held if c.node in ("", node.name)]
     busy = {index for c in here for index in c.gpus}
+    free = [each for each in node.gpus if each.index not in busy]
     return _Room(
         node.name,
         node.cpu_millis - sum(c.cpu_millis for c in here),
         node.memory_bytes - sum(c.memory_bytes for c in here),
-        tuple(sorted(gpu.index for gpu in node.gpus if gpu.index not in busy)),
+        tuple(sorted(each.index for each in free if gpu.is_model(each.name, models))),
+        len(free),
     )
 
 
@@ -156,7 +175,8 @@ def _lacking(room: _Room, request: Request) -> Iterator[str]:
     if request.memory_bytes > max(room.memory_bytes, 0):
         yield "insufficient memory: " + _memory(request.memory_bytes, max(room.memory_bytes, 0))
     if request.gpus > len(room.gpus):
-        yield f"insufficient nvidia.com/gpu: needs {request.gpus}, free {len(room.gpus)}"
+        kind = f" of type {' or '.join(request.models)}" if request.models else ""
+        yield f"insufficient nvidia.com/gpu{kind}: needs {request.gpus}, free {len(room.gpus)}"
 
 
 def _memory(needs: int, free: int) -> str:
@@ -170,12 +190,22 @@ def _unfit(request: Request, nodes: Sequence[Node], free: Sequence[_Room]) -> Un
     """Speaks of the node that comes nearest, and says when waiting cannot help."""
     nearest = min(free, key=lambda room: (len(room.lacks(request)), -room.memory_bytes, room.node))
     message = "; ".join(nearest.lacks(request))
-    empty = [_free(node, ()) for node in nodes]
+    empty = [_free(node, (), request.models) for node in nodes]
     if any(not room.lacks(request) for room in empty):
         return Unfit(message=message)
     largest = min(empty, key=lambda room: (len(room.lacks(request)), -room.memory_bytes, room.node))
     return Unfit(
         message=f"{message}; even an empty node has only cpu {quantity.format_cpu(largest.cpu_millis)}, "
-        f"memory {quantity.format_memory(largest.memory_bytes)}, {len(largest.gpus)} GPUs",
+        f"memory {quantity.format_memory(largest.memory_bytes)}, {len(largest.gpus)} GPUs"
+        + _cards(request, nodes),
         impossible=True,
     )
+
+
+def _cards(request: Request, nodes: Sequence[Node]) -> str:
+    """Which cards there are, for one who asked for others."""
+    if not request.models:
+        return ""
+    counted = Counter(card.name for node in nodes for card in node.gpus)
+    there = ", ".join(f"{name} ({number})" for name, number in sorted(counted.items()))
+    return f" of type {' or '.join(request.models)}; the cards there are: {there or 'none'}"

@@ -16,6 +16,8 @@ from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.logs import Wanted
+from modelyard.backends.kubernetes.gpus.fragment import Refusal
+from modelyard.backends.kubernetes.gpus.strategies import pods_of
 from modelyard.backends.kubernetes.kinds import POD, Manifest, place
 from modelyard.backends.kubernetes.nodes import node_of
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
@@ -28,6 +30,7 @@ from modelyard.backends.kubernetes.usage import Subject, Usage, Use, sample
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import File
 from modelyard.domain.node import Node
 from modelyard.domain.runtime import HOST
@@ -101,12 +104,19 @@ class KubernetesBackend:
         found = (node_of(each) for each in self._view.nodes())
         return tuple(sorted((node for node in found if node is not None), key=lambda node: node.name))
 
+    def refuses_gpus(self, wanted: GpuRequest) -> str:
+        """What would have to be installed, when no way of this cluster serves the request."""
+        if not wanted.divided or not self._view.follows:
+            return ""
+        found = pods_of(wanted, self._replicas.capabilities)
+        return found.message if isinstance(found, Refusal) else ""
+
     def enforcement(self) -> dict[str, str]:
         """What the cluster enforces, and what nobody can know of it from here."""
         return {
             "memory": "cgroup of the pod",
             "cpu": "requests are guaranteed, spare cores are shared",
-            "gpu": "given out by the device plugin",
+            "gpu": "whole cards by the device plugin; parts by what the cluster has for them",
             "network of validation and tests": _CLOSED if networks.closes(self._options.settings) else _OPEN,
             "network of services": "not enforced",
             "images of servers": "run as they are",

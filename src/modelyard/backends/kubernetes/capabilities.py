@@ -28,8 +28,6 @@ class Gpus:
     """How: `time-slicing` or `mps`."""
     device_classes: frozenset[str] = field(default_factory=frozenset)
     """DeviceClasses of dynamic resource allocation: `gpu.nvidia.com`."""
-    consumable: bool = False
-    """Whether devices of those may be given to several claims by their memory."""
     runtime_class: str = ""
     """RuntimeClass that containers with GPUs need; empty when the default does."""
     cdi: bool = False

@@ -13,6 +13,7 @@ from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.gpus.facts import with_nodes
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -168,6 +169,11 @@ class Replicas:
             found.append(_Revision(deployment, wanted, own, made))
         return found
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the cluster can do, with the GPUs that its nodes have now."""
+        return with_nodes(self._capabilities, self._view.nodes())
+
     async def _applied(self, desired: Desired) -> Manifest:
         """The revision's Deployment, made or brought up to date with all that belongs to it."""
         namespace, key = desired.namespace, desired.launch.key
@@ -178,7 +184,7 @@ class Replicas:
             self._view.wrote(CONFIG_MAP, anchored)
         await projects.lend_credentials(self._cluster, self._settings, key.project)
         uid = anchored["metadata"]["uid"]
-        objects = remembered(revision(desired, self._capabilities, anchor_uid=uid))
+        objects = remembered(revision(desired, self.capabilities, anchor_uid=uid))
         known = self._view.get(DEPLOYMENT, namespace, desired.name)
         if known is not None and _digest(known) == _digest(objects[-1]):
             return known

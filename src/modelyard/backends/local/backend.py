@@ -19,8 +19,10 @@ from modelyard.backends.local.options import Options
 from modelyard.backends.local.places import Places, mark
 from modelyard.backends.local.replicas import Replicas
 from modelyard.backends.local.sampling import Sampling
+from modelyard.domain import gpu
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.node import Node
 from modelyard.domain.tallies import Sample
 
@@ -65,6 +67,10 @@ class LocalBackend:
         if self._node is None:
             self._node = await asyncio.to_thread(nodes.discover, self._capacity)
         return (self._node,)
+
+    def refuses_gpus(self, wanted: GpuRequest) -> str:
+        """Whole cards are all that can be kept apart here."""
+        return gpu.whole_only(wanted)
 
     def outage(self) -> Outage | None:
         """Never: a machine always knows of its own processes."""

@@ -27,8 +27,6 @@ class Fragment:
     tolerations: tuple[Mapping[str, Any], ...] = ()
     prefers: tuple[Mapping[str, Any], ...] = ()
     """Preferred pod affinity: whole cards stay free where others are in use already."""
-    claims: tuple[Mapping[str, Any], ...] = ()
-    """ResourceClaimTemplates' specs, one to a claim of the pod."""
     memory: str = "whole card"
     """How the memory of the card is kept apart."""
     compute: str = "whole card"

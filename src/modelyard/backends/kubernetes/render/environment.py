@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.domain import gpu as cards
 from modelyard.domain import texts
 
 MODELS = "/models"
@@ -133,10 +134,11 @@ def _platform(desired: Desired) -> dict[str, str]:
         "PYTHONNOUSERSITE": "1",
         "PYTHONSAFEPATH": "1",
         **dict.fromkeys(_THREADS, str(workers)),
-        **_devices(launch.gpus),
+        **_devices(launch.spec.resources.gpu),
     }
 
 
-def _devices(gpus: tuple[int, ...]) -> dict[str, str]:
+def _devices(gpu: str) -> dict[str, str]:
     """Images that say `NVIDIA_VISIBLE_DEVICES=all` would show every card to who asked for none."""
-    return {} if gpus else {"NVIDIA_VISIBLE_DEVICES": "none", "CUDA_VISIBLE_DEVICES": ""}
+    wanted = cards.parse(gpu, "spec.resources.gpu")
+    return {} if wanted.count else {"NVIDIA_VISIBLE_DEVICES": "none", "CUDA_VISIBLE_DEVICES": ""}

@@ -44,7 +44,7 @@ class Named:
 
 
 def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
-    """The pod template of a revision."""
+    """The pod template of a revision, without what its GPUs add."""
     launch = desired.launch
     labels = {**desired.labels, names.TAKES_REQUESTS: "true", names.WORKLOAD: "service"}
     grace = PRE_STOP_SECONDS + math.ceil(launch.spec.drain_seconds) + 5
@@ -64,8 +64,6 @@ def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict
         "containers": [_container(desired, named, capabilities)],
         "volumes": _volumes(desired, named),
     }
-    if launch.gpus:
-        spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     if desired.settings.images.pull_secret:
         spec["imagePullSecrets"] = [{"name": desired.settings.images.pull_secret}]
     return {
@@ -244,8 +242,6 @@ def _resources(desired: Desired) -> dict[str, Any]:
     limits: dict[str, str] = {}
     if launch.memory_bytes:
         requests["memory"] = limits["memory"] = str(launch.memory_bytes)
-    if launch.gpus:
-        limits["nvidia.com/gpu"] = str(len(launch.gpus))
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
 
 

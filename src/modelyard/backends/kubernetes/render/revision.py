@@ -11,6 +11,8 @@ from typing import Any
 from modelyard.backends import documents
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.gpus.merging import with_gpus
+from modelyard.backends.kubernetes.gpus.wanted import gpus_of
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -108,10 +110,11 @@ def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> M
             "progressDeadlineSeconds": round(launch.spec.start_timeout_seconds) + 600,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": desired.labels},
-            "template": template,
+            "template": with_gpus(template, gpus_of(launch, capabilities)),
         }
     }
-    digest = names.content_hash(json.dumps(template, sort_keys=True))
+    # Not of what GPUs add: a card or a scheduler that comes later changes no replica that runs.
+    digest = names.content_hash(json.dumps([template, launch.spec.resources.gpu], sort_keys=True))
     manifest["metadata"]["annotations"] = {names.SPEC_HASH: digest, names.LAUNCH: json.dumps(_facts(desired))}
     return manifest
 

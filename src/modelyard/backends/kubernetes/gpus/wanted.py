@@ -1,0 +1,18 @@
+"""What a launch asks of GPUs, by the way of this cluster that serves it."""
+
+from __future__ import annotations
+
+from modelyard.backends.base import Launch
+from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.gpus.fragment import Fragment, Refusal
+from modelyard.backends.kubernetes.gpus.strategies import pods_of
+from modelyard.domain import gpu
+from modelyard.domain.errors import BackendError
+
+
+def gpus_of(launch: Launch, capabilities: Capabilities) -> Fragment:
+    """What is added to its pods. Raises BackendError when the cluster no longer has a way to serve it."""
+    found = pods_of(gpu.parse(launch.spec.resources.gpu, "spec.resources.gpu"), capabilities)
+    if isinstance(found, Refusal):
+        raise BackendError(found.message, reason="InsufficientResources", retryable=False)
+    return found
