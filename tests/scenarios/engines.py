@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.support.platform import Running, free_port
 KUBECTL = Path(sys.executable).parent / "kubectl"
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60.0
+_CHOSEN = "MODELYARD_KUBERNETES__"
 
 
 class Engine(ABC):
@@ -105,28 +107,35 @@ class InCluster(Engine):
 
     name = "cluster"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kubeconfig: Path | None = None) -> None:
+        """With `kubeconfig`, a cluster that there is; else one of processes."""
         self.home = home / "cluster"
         self.home.mkdir(parents=True)
-        with (home / "cluster.out").open("ab") as out:
-            command = [sys.executable, "-m", "tests.support.cluster.standing", str(self.home)]
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-        self.kubeconfig = self.home / "kubeconfig.yaml"
+        self.process = None if kubeconfig else self._stand(home / "cluster.out")
+        self.kubeconfig = kubeconfig or self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
         settings = (
             f"[server]\nhttps_port = {free_port()}\n"
             f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
         )
-        self.platform = Running(home / "home", settings=settings)
+        # How pods of a real cluster reach this platform, and its images, is for its tester to say.
+        chosen = {name: value for name, value in os.environ.items() if name.startswith(_CHOSEN)}
+        self.platform = Running(home / "home", settings=settings, variables=chosen)
         try:
             self.platform.start()
         except BaseException:
             self.stop()
             raise
 
+    def _stand(self, output: Path) -> subprocess.Popen[bytes]:
+        with output.open("ab") as out:
+            command = [sys.executable, "-m", "tests.support.cluster.standing", str(self.home)]
+            return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
         self.platform.stop()
+        if self.process is None:
+            return
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)
@@ -172,6 +181,8 @@ class InCluster(Engine):
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """The API server hangs meanwhile; what runs goes on."""
+        if self.process is None:
+            self.cannot("the API server of a cluster of others is not stopped")
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield

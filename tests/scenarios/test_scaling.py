@@ -28,7 +28,12 @@ def test_several_replicas_are_spread_and_each_is_asked(engine: Engine, tmp_path:
         names = {each.name for each in engine.replicas("spread")}
         assert len(names) == 3
         seen: set[object] = set()
-        until(lambda: seen.add(told(client, "spread")["replica"]) or seen == names, "each was asked")
+
+        def each_was_asked() -> bool:
+            seen.add(told(client, "spread")["replica"])
+            return seen == names
+
+        until(each_was_asked, "each was asked")
         if isinstance(engine, InCluster):
             assert len({pod["spec"]["nodeName"] for pod in engine.objects("pods", "spread")}) == 2
         client.deployments.scale("spread", 1)

@@ -24,6 +24,7 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
+from modelyard.composing.tenancy import Tenancy
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
@@ -39,11 +40,14 @@ _REACHED_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
 
 
-def connect(given: Given, observer: Observer) -> Cluster:
+def connect(given: Given, observer: Observer) -> Tenancy:
     """A client of the cluster that settings name. Raises Invalid for a file that says nothing usable."""
     wanted = given.chosen.kubernetes
     access = config.load(given.environ, kubeconfig=wanted.kubeconfig, context=wanted.context)
-    return Cluster(access, clock=given.clock, observer=observer)
+    cluster = Tenancy(access, clock=given.clock, observer=observer)
+    if wanted.account:
+        cluster.account = wanted.system_namespace, wanted.account
+    return cluster
 
 
 @contextlib.asynccontextmanager
@@ -55,6 +59,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster)
+        await cluster.enter_all()
         if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
     except BaseException:

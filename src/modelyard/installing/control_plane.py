@@ -173,7 +173,7 @@ def _environment() -> list[Tree]:
         setting("BACKEND__KIND", "kubernetes"),
         setting("KUBERNETES__SYSTEM_NAMESPACE", Value(NAMESPACE)),
         setting("KUBERNETES__NAMESPACE_PREFIX", Value("namespace_prefix")),
-        setting("KUBERNETES__SERVING_IMAGE", Text("{images.registry}/serving:{images.tag}")),
+        setting("KUBERNETES__SERVING_IMAGE", Text("{images.registry}/{images.serving}:{images.tag}")),
         setting("KUBERNETES__FETCH_IMAGE", Text("{images.registry}/fetch:{images.tag}")),
         setting("KUBERNETES__PULL_POLICY", Value("images.pull_policy")),
         setting("KUBERNETES__PULL_SECRET", Value("images.pull_secret")),
@@ -181,6 +181,7 @@ def _environment() -> list[Tree]:
         setting("KUBERNETES__API_PORT", str(API)),
         setting("KUBERNETES__ROUTING", Value("routing")),
         setting("KUBERNETES__GATEWAY_CLASS", Value("gateway_class")),
+        setting("KUBERNETES__ACCOUNT", NAME),
         setting("KUBERNETES__LEASE", "true"),
         When(Given("routers.count"), setting("KUBERNETES__ROUTERS", "true")),
         setting("SERVER__HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network

@@ -75,6 +75,9 @@ class Replicas:
     async def start(self, desired: Desired) -> None:
         """Want one more replica; nothing when it is wanted already. Raises BackendError."""
         launch = desired.launch
+        there, _ = self._find(launch.key, launch.replica)
+        if there is not None and there.number != launch.revision:
+            return
         try:
             deployment = await self._applied(desired)
             facts = {"gpus": list(launch.gpus), "at": self._clock()}
@@ -92,11 +95,16 @@ class Replicas:
             await self._settle(key, each)
             seen = await asyncio.gather(*(self._seen(each, *pair) for pair in _pairs(each)))
             found += [judge(one) for one in seen]
+        await self.forget(key)
+        return tuple(found)
+
+    async def forget(self, key: Key) -> None:
+        """Remove revisions that nothing is wanted of and nothing is left of, and then what they belong to."""
+        for each in self._revisions(key):
             if not each.wanted and not each.pods:
                 await self._forget(each)
-        if not found and not self._view.of(DEPLOYMENT, key):
+        if not self._view.of(DEPLOYMENT, key) and not self._view.of(POD, key):
             await self._forget_all(key)
-        return tuple(found)
 
     def running(self, key: Key) -> Iterator[tuple[Wish, Manifest]]:
         """Every replica that has a pod with a server in it, without asking anybody."""
@@ -260,6 +268,8 @@ class Replicas:
             )
         except Conflict:  # another pod has that name now
             return
+        if grace_seconds == 0:
+            self._view.removed(POD, pod)
 
     async def _forget(self, each: _Revision) -> None:
         """Remove everything of a revision; its pods are gone."""
@@ -270,6 +280,7 @@ class Replicas:
         await self._cluster.delete(
             DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
         )
+        self._view.removed(DEPLOYMENT, each.deployment)
         for kind in (CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET):
             await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
 
@@ -281,6 +292,7 @@ class Replicas:
                 await self._cluster.delete(
                     CONFIG_MAP, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
                 )
+                self._view.removed(CONFIG_MAP, each)
 
 
 def _wanted(deployment: Manifest) -> _Wanted:
