@@ -29,9 +29,7 @@ async def lend_credentials(cluster: Cluster, settings: Settings, project: str) -
     try:
         source = await cluster.get(SECRET, name, namespace=system)
     except NotFound:
-        message = (
-            f"kubernetes.pull_secret: there is no Secret {name} in the namespace {system}; make it there"
-        )
+        message = f"kubernetes.pull_secret: the namespace {system} has no Secret {name}; make it there"
         raise Invalid(message) from None
     await cluster.apply(pull_secret(source, project, settings.namespace(project)))
 
