@@ -73,9 +73,16 @@ def task(settings: Settings | None = None, *, lock: str = "") -> tuple[Manifest,
     return (*policy, secret(errand), job(errand))
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what is there twice twice: anchors help nobody who reads."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def as_yaml(manifests: Sequence[Manifest]) -> str:
     """For people to read: what stands in files within files is not folded."""
-    return yaml.safe_dump_all(manifests, sort_keys=False, width=10_000, allow_unicode=True)
+    return yaml.dump_all(manifests, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 OWN = DeploymentSpec(
