@@ -63,7 +63,7 @@ WRITES: tuple[tuple[str, str, Any, str], ...] = (
     ("PUT", f"{P}/deployments/x", {**SPEC, "replicas": "many"}, "replicas"),
     ("PUT", f"{P}/deployments/x", {**SPEC, "resources": {"memory": "1e9Gi"}}, "resources.memory"),
     ("PUT", f"{P}/deployments/x", {**SPEC, "resources": {"memory": "-1"}}, "resources.memory"),
-    ("PUT", f"{P}/deployments/x", {**SPEC, "resources": {"gpu": "0.5"}}, "resources.gpu"),
+    ("PUT", f"{P}/deployments/x", {**SPEC, "resources": {"gpu": "0.5"}}, "spec.resources.gpu"),
     ("PUT", f"{P}/deployments/x", {**SPEC, "resources": {"cpu": "-1"}}, "resources.cpu"),
     ("PUT", f"{P}/deployments/x", {**SPEC, "replica": 1}, "replica"),
     ("PUT", f"{P}/deployments/x", {**SPEC, "env": {"A B": "c"}}, "env"),

@@ -13,7 +13,7 @@ from modelyard.domain.deployment import Key, Phase, Replica
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError
 from modelyard.domain.gpu import GpuRequest
-from modelyard.domain.node import Node
+from modelyard.domain.node import Node, NodeClass
 from tests.support.gateway import MemoryGateway
 from tests.support.virtual import clock
 
@@ -66,6 +66,9 @@ class FaultyBackend:
 
     def outage(self) -> Outage | None:
         return self.world.outage()
+
+    async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
+        await self.world.classify(node, classes)
 
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """As the backend says."""

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 from fastapi import APIRouter, Request, Response
 
 from modelyard.api.answers import Items, everything
 from modelyard.api.request import ActorDep, PlatformDep
 from modelyard.api.verbs import states
 from modelyard.control import nodes, system
+from modelyard.domain import wire
 from modelyard.domain.access import Verb
 from modelyard.domain.node import Node
 from modelyard.domain.views import System
 
 router = APIRouter(tags=["system"])
 health = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """What a machine may be used for."""
+
+    __pydantic_config__: ClassVar[Any] = wire.STRICT
+
+    classes: tuple[str, ...]
+    """`control`, `compute`, `deploy`, or several of them."""
 
 
 @router.get("/system", openapi_extra=states(Verb.READ))
@@ -26,6 +40,18 @@ async def describe(platform: PlatformDep, actor: ActorDep) -> System:
 async def list_nodes(platform: PlatformDep, actor: ActorDep) -> Items[Node]:
     """The machines, with capacity and GPUs."""
     return everything(await nodes.list(platform, actor))
+
+
+@router.get("/nodes/{name}", openapi_extra=states(Verb.READ))
+async def get_node(platform: PlatformDep, actor: ActorDep, name: str) -> Node:
+    """One machine: what it has, what is reserved, and who holds which GPU."""
+    return await nodes.get(platform, actor, name)
+
+
+@router.put("/nodes/{name}/classes", openapi_extra=states(Verb.ADMINISTER))
+async def classify_node(platform: PlatformDep, actor: ActorDep, name: str, body: Classes) -> Node:
+    """Say what a machine of a cluster may be used for."""
+    return await nodes.classify(platform, actor, name, body.classes)
 
 
 @health.get("/livez", openapi_extra=states(Verb.ANYONE))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import Artifact
-from modelyard.domain.node import Node
+from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.program import Program
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
 from modelyard.domain.tallies import Sample
@@ -166,6 +166,9 @@ class Backend(Protocol):
 
     async def nodes(self) -> tuple[Node, ...]:
         """The machines there are, with their capacity."""
+
+    async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
+        """Say what a node may be used for. Raises NotFound; Conflict where there is but one machine."""
 
     def enforcement(self) -> dict[str, str]:
         """Limits by name and how each is enforced; what cannot be enforced here says `not enforced`."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from modelyard.backends.base import Answer, Launch, LogLine, Outage, Output, Shell, Task, Terminal
 from modelyard.domain import gpu
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
-from modelyard.domain.errors import BackendError, NotFound
+from modelyard.domain.errors import BackendError, Conflict, NotFound
 from modelyard.domain.gpu import GpuRequest
-from modelyard.domain.node import Node
+from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
 from modelyard.domain.tallies import Sample
 
@@ -88,6 +88,10 @@ class MemoryBackend:
     async def nodes(self) -> tuple[Node, ...]:
         """The machines given."""
         return self._nodes
+
+    async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
+        """One machine does everything."""
+        raise Conflict("this platform runs on one machine, which has every class; classes divide a cluster")
 
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """Whole cards alone, as on one machine."""

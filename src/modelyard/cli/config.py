@@ -6,21 +6,25 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from modelyard import settings
-from modelyard.cli import context, output
+from modelyard.cli import context, extras, output
 
+Kubeconfig = Annotated[str, typer.Option(help="File that says how to reach the cluster")]
+Context = Annotated[str, typer.Option("--context", help="Context of that file")]
+_doctor = typer.Typer(help="Check this machine, its GPUs, or a cluster; each with a remedy.")
 group = typer.Typer(no_args_is_help=True, help="Settings, and what clients must trust.")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(group, name="config")
-    app.command()(doctor)
+    app.add_typer(_doctor, name="doctor")
 
 
 @group.command()
@@ -45,14 +49,58 @@ def ca() -> None:
         sys.stdout.write(client.certificate.authority())
 
 
-def doctor() -> None:
+@_doctor.callback(invoke_without_command=True)
+def doctor(command: typer.Context) -> None:
     """Check this machine: Python, disk, port, data directory; each with a remedy."""
+    if command.invoked_subcommand:
+        return
     loaded = settings.load(settings.home(os.environ), os.environ, {})
     checks = [
         ("python", *_python()),
         ("data directory", *_directory(settings.home(os.environ))),
         *((name, *_port(loaded.settings.server.host, port)) for name, port in _doors(loaded.settings)),
     ]
+    _tell(checks)
+
+
+@_doctor.command("kubernetes")
+def doctor_kubernetes(kubeconfig: Kubeconfig = "", kube_context: Context = "") -> None:
+    """What a cluster can do; needs a kubeconfig and no platform."""
+    examining = extras.installed("modelyard.installing.examining", "kubernetes")
+    _tell(
+        [(each.name, each.ok, each.message) for each in examining.cluster(_target(kubeconfig, kube_context))]
+    )
+
+
+@_doctor.command("gpu")
+def doctor_gpu(
+    kubeconfig: Kubeconfig = "",
+    kube_context: Context = "",
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look at a cluster, not at this machine")
+    ] = False,
+) -> None:
+    """Whether GPUs can be used: of this machine, or with `--cluster` of a cluster; each with a remedy."""
+    if not (cluster or kubeconfig or kube_context):
+        _tell(extras.installed("modelyard.standalone.cards", "server").checks())
+    examining = extras.installed("modelyard.installing.examining", "kubernetes")
+    _tell(map(_told, examining.gpus(_target(kubeconfig, kube_context))))
+
+
+def _told(check: Any) -> tuple[str, bool, str]:
+    return check.name, check.ok, check.message
+
+
+def _target(kubeconfig: str, kube_context: str) -> Any:
+    running = extras.installed("modelyard.installing.running", "kubernetes")
+    return running.Target(
+        environ=os.environ, kubeconfig=kubeconfig, context=kube_context, timeout_seconds=30.0
+    )
+
+
+def _tell(checks: Iterable[tuple[str, bool, str]]) -> NoReturn:
+    """Print what was found, and end: with 1 when anything is wrong."""
+    checks = tuple(checks)
     if context.current().output != "table":
         output.data([{"check": name, "ok": ok, "message": text} for name, ok, text in checks])
     else:

@@ -12,6 +12,7 @@ from modelyard.client import options
 from modelyard.domain import quantity
 from modelyard.domain.access import Role
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.node import Gpu, Node
 from modelyard.domain.project import ProjectSpec
 from modelyard.domain.runtime import RuntimeSpec
 
@@ -163,16 +164,54 @@ def events(name: str, limit: Annotated[int, typer.Option(help="How many")] = 50)
         output.rows(client.projects.events(name, limit=limit), EVENT)
 
 
+_NODE: list[output.Column] = [
+    ("name", lambda n: n.name),
+    ("classes", lambda n: ",".join(n.classes)),
+    ("ready", lambda n: n.reason or ("yes" if n.ready else "no")),
+    ("cpu", lambda n: f"{n.reserved_cpu_millis / 1000:g} of {n.cpu_millis / 1000:g}"),
+    (
+        "memory",
+        lambda n: (
+            f"{quantity.format_memory(n.reserved_memory_bytes)} of {quantity.format_memory(n.memory_bytes)}"
+        ),
+    ),
+    ("gpus", lambda n: ", ".join(_card(g) for g in n.gpus) or _parts(n)),
+    ("memory limits", lambda n: n.enforcement),
+]
+
+
 @nodes.command("list")
 def list_nodes() -> None:
-    """Machines with capacity and GPUs."""
-    columns: list[output.Column] = [
-        ("name", lambda n: n.name),
-        ("classes", lambda n: ",".join(n.classes)),
-        ("cpu", lambda n: n.cpu_millis / 1000),
-        ("memory", lambda n: quantity.format_memory(n.memory_bytes)),
-        ("gpus", lambda n: ", ".join(g.name for g in n.gpus) or "none"),
-        ("memory limits", lambda n: n.enforcement),
+    """Machines with what is reserved of them, and their GPUs."""
+    with context.client() as client:
+        output.rows(client.accounts.nodes(), _NODE)
+
+
+@nodes.command("show")
+def show_node(name: str) -> None:
+    """One machine: its labels, its replicas, and who holds which GPU."""
+    more: list[output.Column] = [
+        ("replicas", lambda n: ", ".join(n.replicas) or "none"),
+        ("labels", lambda n: ", ".join(f"{key}={value}" for key, value in n.labels.items()) or "none"),
     ]
     with context.client() as client:
-        output.rows(client.accounts.nodes(), columns)
+        output.show(client.accounts.node(name), [*_NODE, *more])
+
+
+@nodes.command("label")
+def label_node(
+    name: str,
+    classes: Annotated[str, typer.Option("--class", help="control, compute, deploy, or several with commas")],
+) -> None:
+    """Say what a machine of a cluster may be used for; what runs on it stays."""
+    wanted = [each.strip() for each in classes.split(",") if each.strip()]
+    with context.client() as client:
+        output.show(client.accounts.classify_node(name, *wanted), _NODE)
+
+
+def _card(gpu: Gpu) -> str:
+    return f"{gpu.name} ({gpu.holder or 'free'})"
+
+
+def _parts(node: Node) -> str:
+    return ", ".join(f"{amount} {name}" for name, amount in node.parts.items()) or "none"

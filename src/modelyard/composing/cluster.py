@@ -20,6 +20,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
 from modelyard.backends.kubernetes.leases import Leadership
+from modelyard.backends.kubernetes.probe import probe
 from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
@@ -85,7 +86,10 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         changed=lambda key: hints.give(kinds.DEPLOYMENT, str(key)),
         note=news.tell,
     )
-    reached = Reached(cluster, clock=given.clock, version=capabilities.version)
+    reached = Reached(
+        cluster, clock=given.clock, capabilities=capabilities, learnt=backend.learn,
+        gateway_class=wanted.gateway_class,
+    )  # fmt: skip
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
     gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
     try:
@@ -133,7 +137,7 @@ async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS
         raise Forbidden(f"{where} lets nobody in with these credentials: {error}") from None
     if version < OLDEST:
         raise Invalid(f"{where} is Kubernetes {version[0]}.{version[1]}; Modelyard needs 1.31 or newer")
-    return Capabilities(version=version, resources=await cluster.resources())
+    return await probe(cluster, known=Capabilities(version=version))
 
 
 async def _version(cluster: Cluster) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ class Gpu:
     index: int
     name: str
     memory_bytes: int
+    holder: str = ""
+    """Whose replica has it: `default/churn`; empty for nobody's that the platform knows of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +45,15 @@ class Node:
     gpus: tuple[Gpu, ...] = ()
     enforcement: str = "watched"
     """How memory limits are kept: `cgroup` or `watched`."""
+    ready: bool = True
+    """Whether it takes replicas now."""
+    reason: str = ""
+    """Why it takes none, or what it runs short of."""
+    labels: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    """What it gives out of divided GPUs: amounts by name, such as `nvidia.com/mig-1g.10gb`."""
+    reserved_cpu_millis: int = 0
+    """What the platform's replicas on it have reserved."""
+    reserved_memory_bytes: int = 0
+    replicas: tuple[str, ...] = ()
+    """The platform's replicas on it: `default/churn/churn-ab12`."""

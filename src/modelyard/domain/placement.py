@@ -97,7 +97,7 @@ def place(
     Nodes already in use come first, so that whole nodes and GPUs stay free for what needs them;
     work without GPUs prefers nodes that have none.
     """
-    candidates = [node for node in nodes if node_class in node.classes]
+    candidates = [node for node in nodes if node_class in node.classes and node.ready]
     if not candidates:
         return Unfit(message=f"no node of class {node_class}", impossible=True)
     free = [_free(node, held, request.models) for node in candidates]

@@ -18,8 +18,8 @@ from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.logs import Wanted
 from modelyard.backends.kubernetes.gpus.fragment import Refusal
 from modelyard.backends.kubernetes.gpus.strategies import pods_of
-from modelyard.backends.kubernetes.kinds import POD, Manifest, place
-from modelyard.backends.kubernetes.nodes import node_of
+from modelyard.backends.kubernetes.kinds import NODE, POD, Manifest, place
+from modelyard.backends.kubernetes.nodes import class_labels, node_of
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
 from modelyard.backends.kubernetes.render import networks
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
@@ -32,7 +32,7 @@ from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import File
-from modelyard.domain.node import Node
+from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.runtime import HOST
 from modelyard.domain.tallies import Sample
 
@@ -99,10 +99,18 @@ class KubernetesBackend:
         return Outage(self._clock() - seconds, f"the cluster's API server cannot be read: {why}")
 
     async def nodes(self) -> tuple[Node, ...]:
-        """The nodes that take pods at the moment."""
+        """The nodes, also those that take no pods at the moment."""
         await self._begun()
-        found = (node_of(each) for each in self._view.nodes())
-        return tuple(sorted((node for node in found if node is not None), key=lambda node: node.name))
+        return tuple(sorted(map(node_of, self._view.nodes()), key=lambda node: node.name))
+
+    async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
+        """Label a node as of these classes; nothing that runs on it is moved."""
+        patch: dict[str, object] = {"metadata": {"labels": class_labels(classes)}}
+        await self._cluster.patch(NODE, node, patch, manager="modelyard-nodes")
+
+    def learn(self, capabilities: Capabilities) -> None:
+        """What the cluster can do now; what runs stays as it is."""
+        self._replicas.learn(capabilities)
 
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """What would have to be installed, when no way of this cluster serves the request."""

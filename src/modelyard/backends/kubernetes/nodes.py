@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from modelyard.backends.kubernetes.capabilities import MIG, SHARED
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.node import Gpu, Node, NodeClass
 
 GPU = "nvidia.com/gpu"
+_PRODUCT = "nvidia.com/gpu.product"
 _ROLE = "modelyard.dev/role-"
 _CLASSIFIED = "modelyard.dev/classes"
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
-def node_of(manifest: Manifest) -> Node | None:
-    """A node with what pods may have of it; None for one that takes no pods at the moment."""
+def node_of(manifest: Manifest) -> Node:
+    """A node with what pods may have of it, and whether it takes any at the moment."""
     spec, status = manifest.get("spec") or {}, manifest.get("status") or {}
-    if spec.get("unschedulable") or not _is_ready(status):
-        return None
     metadata, free = manifest["metadata"], status.get("allocatable") or {}
     labels: Mapping[str, str] = metadata.get("labels") or {}
     return Node(
@@ -28,11 +28,44 @@ def node_of(manifest: Manifest) -> Node | None:
         memory_bytes=_bytes(free.get("memory")),
         gpus=_gpus(labels, free),
         enforcement="cgroup",
+        ready=_is_ready(status) and not spec.get("unschedulable"),
+        reason=_reason(spec, status),
+        labels=dict(sorted(labels.items())),
+        parts={name: str(free[name]) for name in sorted(free) if _is_part(name, labels)},
     )
+
+
+def class_labels(classes: Collection[NodeClass]) -> dict[str, str | None]:
+    """What labels make a node one of these classes and of no others; None takes a label away."""
+    roles = {f"{_ROLE}{each.value}": "true" if each in classes else None for each in NodeClass}
+    return {_CLASSIFIED: "set", **roles}
 
 
 def _is_ready(status: Mapping[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
+
+
+def _reason(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """Why it takes no pods, or what it runs short of."""
+    found = ["cordoned"] if spec.get("unschedulable") else []
+    for each in status.get("conditions") or ():
+        if each["type"] == "Ready" and each["status"] != "True":
+            found.append(f"not ready: {each.get('message') or each.get('reason') or 'no word from it'}")
+        if each["type"].endswith("Pressure") and each["status"] == "True":
+            found.append(f"{each['type']}: {each.get('message') or each.get('reason') or ''}".rstrip(": "))
+    return "; ".join(found)
+
+
+def _is_divided(labels: Mapping[str, str]) -> bool:
+    """Whether what is called `nvidia.com/gpu` are parts of cards."""
+    return labels.get("nvidia.com/gpu.sharing-strategy", "none") != "none" or "-MIG-" in labels.get(
+        _PRODUCT, ""
+    )
+
+
+def _is_part(name: str, labels: Mapping[str, str]) -> bool:
+    parts = name.startswith((MIG, "volcano.sh/vgpu-")) or name == SHARED
+    return parts or (name == GPU and _is_divided(labels))
 
 
 def _classes(labels: Mapping[str, str]) -> tuple[NodeClass, ...]:
@@ -43,10 +76,12 @@ def _classes(labels: Mapping[str, str]) -> tuple[NodeClass, ...]:
 
 def _gpus(labels: Mapping[str, str], free: Mapping[str, Any]) -> tuple[Gpu, ...]:
     """Whole GPUs, called as the node's labels call them."""
+    if _is_divided(labels):
+        return ()
     count = _millis(free.get(GPU)) // 1000
     megabytes = labels.get("nvidia.com/gpu.memory", "0")
     size = int(megabytes) << 20 if megabytes.isdecimal() else 0
-    name = labels.get("nvidia.com/gpu.product", "GPU")
+    name = labels.get(_PRODUCT, "GPU")
     return tuple(Gpu(index=index, name=name, memory_bytes=size) for index in range(count))
 
 

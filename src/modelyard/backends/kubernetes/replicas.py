@@ -174,6 +174,10 @@ class Replicas:
         """What the cluster can do, with the GPUs that its nodes have now."""
         return with_nodes(self._capabilities, self._view.nodes())
 
+    def learn(self, capabilities: Capabilities) -> None:
+        """What the cluster can do from now on."""
+        self._capabilities = capabilities
+
     async def _applied(self, desired: Desired) -> Manifest:
         """The revision's Deployment, made or brought up to date with all that belongs to it."""
         namespace, key = desired.namespace, desired.launch.key

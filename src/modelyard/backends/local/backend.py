@@ -21,9 +21,9 @@ from modelyard.backends.local.replicas import Replicas
 from modelyard.backends.local.sampling import Sampling
 from modelyard.domain import gpu
 from modelyard.domain.deployment import Key, Replica
-from modelyard.domain.errors import BackendError
+from modelyard.domain.errors import BackendError, Conflict
 from modelyard.domain.gpu import GpuRequest
-from modelyard.domain.node import Node
+from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.tallies import Sample
 
 T = TypeVar("T")
@@ -67,6 +67,10 @@ class LocalBackend:
         if self._node is None:
             self._node = await asyncio.to_thread(nodes.discover, self._capacity)
         return (self._node,)
+
+    async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
+        """One machine does everything."""
+        raise Conflict("this platform runs on one machine, which has every class; classes divide a cluster")
 
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """Whole cards are all that can be kept apart here."""

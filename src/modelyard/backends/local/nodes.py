@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from modelyard.domain import quantity
 from modelyard.domain.node import Gpu, Node
 
 T = TypeVar("T")
@@ -45,6 +46,26 @@ def gpu_ratios() -> dict[int, float]:
     return dict(
         _each_gpu(lambda nvml, i: (i, nvml.nvmlDeviceGetUtilizationRates(_handle(nvml, i)).gpu / 100))
     )
+
+
+def gpu_processes() -> dict[int, tuple[str, ...]]:
+    """GPU to the processes that hold it, such as `python 4711 (2.1Gi)`; empty when nobody says."""
+    return dict(_each_gpu(lambda nvml, i: (i, _holders(nvml, i))))
+
+
+def _holders(nvml: Any, index: int) -> tuple[str, ...]:
+    running = nvml.nvmlDeviceGetComputeRunningProcesses(_handle(nvml, index))
+    return tuple(
+        f"{_program(each.pid)} {each.pid} ({quantity.format_memory(each.usedGpuMemory or 0)})"
+        for each in running
+    )
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:
+        return "process"
 
 
 def _cpu_millis() -> int:

@@ -153,3 +153,12 @@ class AsyncAccounts:
     async def nodes(self) -> tuple[Node, ...]:
         """The machines, with capacity."""
         return decode.items(Node, await self._transport.call("GET", "/nodes"))
+
+    async def node(self, name: str) -> Node:
+        """One machine: what it has, what is reserved, and who holds which GPU."""
+        return decode.one(Node, await self._transport.call("GET", f"/nodes/{name}"))
+
+    async def classify_node(self, name: str, *classes: str) -> Node:
+        """Say what a machine of a cluster may be used for: `control`, `compute`, `deploy`, or several."""
+        path = f"/nodes/{name}/classes"
+        return decode.one(Node, await self._transport.call("PUT", path, json={"classes": list(classes)}))

@@ -149,3 +149,12 @@ class Accounts:
     def nodes(self) -> tuple[Node, ...]:
         """The machines, with capacity."""
         return decode.items(Node, self._transport.call("GET", "/nodes"))
+
+    def node(self, name: str) -> Node:
+        """One machine: what it has, what is reserved, and who holds which GPU."""
+        return decode.one(Node, self._transport.call("GET", f"/nodes/{name}"))
+
+    def classify_node(self, name: str, *classes: str) -> Node:
+        """Say what a machine of a cluster may be used for: `control`, `compute`, `deploy`, or several."""
+        path = f"/nodes/{name}/classes"
+        return decode.one(Node, self._transport.call("PUT", path, json={"classes": list(classes)}))
