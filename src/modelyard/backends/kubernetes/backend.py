@@ -124,7 +124,7 @@ class KubernetesBackend:
             self._cluster, courier, pods=self._view.pods, settings=self._options.settings,
             new_id=self._options.new_id,
         )  # fmt: skip
-        return await tasks.run(task, lock=await asyncio.to_thread(self._lock, task.guest))
+        return await tasks.run(task, lock=await self._lock(task.guest))
 
     async def samples(self) -> tuple[Sample, ...]:
         """What every replica uses, from the metrics API, and what waits in its front."""
@@ -167,7 +167,7 @@ class KubernetesBackend:
         desired = Desired(
             launch=launch,
             settings=self._options.settings,
-            lock="" if launch.program else await asyncio.to_thread(self._lock, launch.guest),
+            lock="" if launch.program else await self._lock(launch.guest),
             tokens=self._tokens(launch, files),
         )
         async with self._turns[launch.key]:
@@ -179,12 +179,12 @@ class KubernetesBackend:
             return self._options.courier.for_revision(launch.key, launch.revision, files)
         return {}
 
-    def _lock(self, guest: Guest) -> str:
+    async def _lock(self, guest: Guest) -> str:
         """What is to be installed when the pod starts; nothing for the runtime that the image has."""
         find = self._options.runtime_lock
         if find is None or guest.runtime in ("", HOST):
             return ""
-        if lock := find(guest.interpreter):
+        if lock := await asyncio.to_thread(find, guest.interpreter):
             return lock
         raise BackendError(
             f"runtime {guest.runtime} is an interpreter of one machine, which pods do not have; give it "
