@@ -413,3 +413,23 @@ async def test_a_copy_that_cannot_be_kept_holds_the_replicas_that_it_names(
     while await gateway.routed() != {"r2"}:
         await asyncio.sleep(0.05)
     await gateway.close(stop=False)
+
+
+async def test_a_face_port_that_is_taken_is_said_in_words(
+    routers: Routers, two: tuple[RouterProcess, RouterProcess]
+) -> None:
+    while not await _answers(two[0]):
+        await asyncio.sleep(0.05)
+    third = await routers.start(host=two[0].host)
+    assert await third.process.wait() == 2
+    said = (routers.root / "log3").read_text()
+    assert "choose another --face-port" in said
+    assert "Traceback" not in said
+
+
+async def _answers(router: RouterProcess) -> bool:
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
+            return (await client.get(f"http://{router.host}:{router.face_port}/livez")).status_code == 200
+    except httpx2.HTTPError:
+        return False

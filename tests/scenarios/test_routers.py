@@ -47,6 +47,9 @@ class WithRouters(InCluster):
     def _at_home(self, container: dict[str, Any]) -> None:
         """The image's program, and the platform's address, which is no name here."""
         container["command"] = ["modelyard"]
+        here = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+        others = [each for each in container["env"] if each["name"] != "MODELYARD_ROUTER_HOST"]
+        container["env"] = [*others, {"name": "MODELYARD_ROUTER_HOST", "valueFrom": here}]
         for entry in container["env"]:
             if entry["name"] == "MODELYARD_ROUTER_API":
                 entry["value"] = f"127.0.0.1:{self.api_port}"
@@ -77,8 +80,7 @@ async def test_routers_serve_through_their_own_replacement_and_without_the_platf
     engine.start_routers()
     with engine.client() as client:
         publish_iris(client, "iris")
-        client.deploy("iris", replicas=2)
-        token = client.token("iris")
+        token = client.deploy("iris", name="iris", replicas=2).token
     until(lambda: len(engine.routers()) == COUNT, "routers are ready", seconds=120)
     body = {"inputs": [{"name": "input", "shape": [1, len(ROW)], "datatype": "FP64", "data": ROW}]}
     outcomes: dict[int | str, int] = {}
