@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from modelyard import __version__
+from modelyard.artifacts import Artifacts
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
@@ -70,14 +71,9 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         raise
     environments = local.environments(given)
     artifacts = local.artifacts(given)
-    courier = deliveries.Couriers(
-        artifacts=artifacts,
-        master_key=given.master_key,
-        clock=given.clock,
-        new_id=lambda: secrets.token_hex(16),
-        base=_artifact_url(given),
+    options = replace(
+        _options(given, capabilities), courier=_courier(given, artifacts), runtime_lock=environments.lock_text
     )
-    options = replace(_options(given, capabilities), courier=courier, runtime_lock=environments.lock_text)
     hints, news = Hints(), News()
     backend = KubernetesBackend(
         cluster,
@@ -181,6 +177,17 @@ def _images(wanted: Kubernetes) -> Images:
         fetch=named(wanted.fetch_image, reference(FETCH, registry=wanted.registry, tag=__version__)),
         pull_policy=wanted.pull_policy,
         pull_secret=wanted.pull_secret,
+    )
+
+
+def _courier(given: Given, artifacts: Artifacts) -> deliveries.Couriers:
+    """Lends models' files to pods."""
+    return deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
     )
 
 
