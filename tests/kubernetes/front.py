@@ -9,12 +9,12 @@ import threading
 import time
 
 
-def argument(name, default=""):
+def argument(name: str, default: str = "") -> str:
     """What follows a word on the command line."""
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 
 
-def main():
+def main() -> int:
     """Serve until told to stop; misbehave as the variable PLAY says."""
     module, play = sys.argv[sys.argv.index("-m") + 1], os.environ.get("PLAY", "")
     if module != "modelyard.serving":
@@ -30,7 +30,7 @@ def main():
     host, _, port = argument("--listen").rpartition(":")
     server = http.server.ThreadingHTTPServer((host, int(port)), Front)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    told = []
+    told: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(1))
     speak = broken + ".speak"
     while not told:
@@ -46,7 +46,7 @@ def main():
 class Front(http.server.BaseHTTPRequestHandler):
     """Says that it is ready, and how it is."""
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         state = {"phase": "ready", "worker_restarts": 0, "memory_bytes": 12345, "inflight": 3, "queue": 2}
         content = json.dumps(state).encode()
         self.send_response(200)
@@ -54,7 +54,7 @@ class Front(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 

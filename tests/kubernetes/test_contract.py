@@ -79,7 +79,7 @@ async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(worlds, "image", lambda name: played)
     async with worlds.world(tmp_path, processes=True) as here:
         made = PodWorld(here, crashes)
-        yield Shop(made)
+        yield Shop(made)  # type: ignore[arg-type]
         for other in made.others:
             await other.close()
     shutil.rmtree(programs)
