@@ -273,6 +273,9 @@ class Led:
 
     leads = False
 
+    def fence(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 
