@@ -273,6 +273,9 @@ class Led:
 
     leads = False
 
+    def fence(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 
@@ -304,15 +307,20 @@ async def test_nothing_is_reconciled_but_while_leading() -> None:
     await asyncio.sleep(0.4)
     assert said == []
     led.leads = True
-    await asyncio.sleep(0.6)
+    await until(said, ["began"])
     led.leads = False
-    await asyncio.sleep(0.6)
-    assert said == ["began", "cancelled"]
+    await until(said, ["began", "cancelled"])
     led.leads = True
-    await asyncio.sleep(0.6)
+    await until(said, ["began", "cancelled", "began"])
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     assert said == ["began", "cancelled", "began", "ended"]
+
+
+async def until(said: list[str], wanted: list[str]) -> None:
+    async with asyncio.timeout(20):
+        while said != wanted:
+            await asyncio.sleep(0.05)
 
 
 def client(server: Running, path: Path) -> Cluster:
