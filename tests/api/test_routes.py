@@ -29,6 +29,7 @@ PLACES = {
     "user": "admin",
     "token": "id-of-a-token",
     "shell": "id-of-a-shell",
+    "name": "memory",
 }
 BODIES: dict[str, Any] = {
     "create_project": {"name": "fresh"},
@@ -45,6 +46,7 @@ BODIES: dict[str, Any] = {
     "scale_deployment": {"replicas": 2},
     "roll_back_deployment": {},
     "copy_deployment": {"name": "other"},
+    "classify_node": {"classes": ["deploy"]},
     "put_certificate": {"certificate": "", "key": ""},
     "open_shell": {"command": ["true"]},
     "resize_shell": {"rows": 24, "columns": 80},

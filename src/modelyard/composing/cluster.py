@@ -60,7 +60,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         raise Invalid("kubernetes.api_port must be set: routers reach the API by it")
     cluster = connect(given, observer)
     try:
-        capabilities = await capabilities_of(cluster)
+        capabilities = await capabilities_of(cluster, gateway_class=wanted.gateway_class)
         await cluster.enter_all()
         if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
@@ -118,7 +118,9 @@ async def _keep_keys(given: Given, cluster: Cluster) -> None:
         await keys.keep(cluster, wanted.system_namespace, given.home)
 
 
-async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS) -> Capabilities:
+async def capabilities_of(
+    cluster: Cluster, *, seconds: float = _REACHED_SECONDS, gateway_class: str = ""
+) -> Capabilities:
     """What the cluster can do, once it answers. Raises Unavailable, Forbidden or Invalid with the remedy."""
     where = f"the cluster at {cluster.access.server} (context {cluster.access.context})"
     try:
@@ -133,7 +135,7 @@ async def capabilities_of(cluster: Cluster, *, seconds: float = _REACHED_SECONDS
         raise Forbidden(f"{where} lets nobody in with these credentials: {error}") from None
     if version < OLDEST:
         raise Invalid(f"{where} is Kubernetes {version[0]}.{version[1]}; Modelyard needs 1.31 or newer")
-    return await probe(cluster, known=Capabilities(version=version))
+    return await probe(cluster, known=Capabilities(version=version), gateway_class=gateway_class)
 
 
 async def _version(cluster: Cluster) -> tuple[int, int]:
