@@ -18,6 +18,7 @@ from bench import (
     overload,
     predict,
     report,
+    resync,
     rollout,
     start,
     traffic,
@@ -40,6 +41,7 @@ WORKLOADS = {
     "wake": wake.measure,
     "gates": gates.measure,
     "cluster": cluster.measure,
+    "resync": resync.measure,
 }
 ASKED_FOR = {"peers": peers.measure}
 """Measured only when named, as they install other servers; `peers:identity,forest@ours,floor` narrows."""

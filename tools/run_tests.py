@@ -27,7 +27,9 @@ LAYERS = (
     Layer("processes", ("tests/gateway", "tests/backends")),
     Layer("faces", ("tests/api", "tests/client", "tests/cli", "tests/docs")),
     Layer("simulation", ("tests/simulation",)),
+    Layer("kubernetes", ("tests/kubernetes", "tests/fetch"), minutes=20),
     Layer("end to end", ("tests/e2e",), minutes=20),
+    Layer("scenarios", ("tests/scenarios",), minutes=20),
     Layer("frameworks", ("tests/frameworks",), minutes=15),
 )
 
@@ -36,7 +38,9 @@ def reasons_to_skip() -> dict[str, str]:
     """Layers that cannot run here, with the reason."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         why = "Envoy's wheel and the process tests need Linux on x86-64"
-        return {"inference": why, "processes": why, "end to end": why, "frameworks": why}
+        return {"inference": why, "processes": why, "end to end": why, "frameworks": why} | {
+            name: why for name in ("kubernetes", "scenarios")
+        }
     why = _missing_frameworks()
     return {"frameworks": why} if why else {}
 

@@ -186,6 +186,8 @@ class Kubernetes:
     """Port of the API for routers and pods; 0 keeps it on a socket."""
     api_host: str = ""
     """Address of that port; empty means all of this machine's."""
+    account: str = ""
+    """ServiceAccount of the platform that is let into each project's namespace; empty lets nobody in."""
     lease: bool = False
     """Write only while leading by a Lease, and keep keys in a Secret; control planes in a cluster need it."""
 

@@ -25,7 +25,7 @@ def main(argv: List[str]) -> int:
         else:
             fetching.fetch(fetching.Wanted.of(options))
     except Failed as failed:
-        outcome.tell(failed.code, failed.message, options.last_words)
+        outcome.tell(failed, options.last_words)
         return failed.code
     except KeyboardInterrupt:
         print("modelyard-fetch: stopped; what has arrived is kept", file=sys.stderr, flush=True)
@@ -55,9 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--into", required=True, help="directory of the environment, below a volume")
     made.add_argument("--python", default="", help="interpreter to make it for; else the one that runs this")
     made.add_argument("--wheels", action="append", default=[], help="directory or address with wheels")
-    made.add_argument("--index-url", default="", help="package index; else UV_DEFAULT_INDEX")
+    made.add_argument("--index-url", default="", help="package index; else UV_DEFAULT_INDEX or PIP_INDEX_URL")
     made.add_argument("--offline", action="store_true", help="use the wheels and the cache only")
     made.add_argument("--cache", default="", help="directory of uv's cache that pods share")
-    made.add_argument("--uv", default="", help="program; else what `uv` is on PATH or as a package")
+    made.add_argument("--uv", default="", help="program; else `uv` on PATH, else what Python brings itself")
     made.add_argument("--last-words", default="", help="file that gets the reason of a failure")
     return parser

@@ -24,10 +24,12 @@ _HASH = re.compile(
 )
 _UNREACHABLE = re.compile(
     r"network was disabled|network connectivity is disabled|failed to fetch|error sending request"
-    r"|connection (?:refused|reset)|dns error|timed out|tcp connect",
+    r"|connection (?:refused|reset)|dns error|timed out|tcp connect|connection broken|name resolution"
+    r"|cannot connect to proxy|failed to establish a new connection",
     re.I,
 )
 _SECONDS = 3600
+_FAILED = outcome.REASONS[outcome.PACKAGES]
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,26 @@ def make(wanted: Wanted) -> None:
     if _stamp(into) == digest:
         _say("the environment stands already in " + into)
         return
-    program = wanted.uv or _uv()
-    beside = into + ".new"
-    with places.explained("making the environment"):
-        shutil.rmtree(beside, ignore_errors=True)
-        os.makedirs(os.path.dirname(into), exist_ok=True)
-        python = wanted.python or sys.executable
-        _run(wanted, [program, "venv", "--relocatable", "--no-project", "--python", python, beside], text)
-        if pins(text):
-            _say("installing %d packages" % len(pins(text)))
-            _run(wanted, [program, *_install(wanted, beside)], text)
-        with open(os.path.join(beside, STAMP), "w", encoding="utf-8") as stamp:
-            json.dump({"lock": digest}, stamp)
+    try:
+        with places.explained("making the environment"):
+            shutil.rmtree(into, ignore_errors=True)
+            os.makedirs(os.path.dirname(into), exist_ok=True)
+            _make(wanted, into, text)
+            with open(os.path.join(into, STAMP), "w", encoding="utf-8") as stamp:
+                json.dump({"lock": digest}, stamp)
+    except Failed:
         shutil.rmtree(into, ignore_errors=True)
-        os.rename(beside, into)
+        raise
     _say("the environment is ready in " + into)
+
+
+def _make(wanted: Wanted, into: str, text: str) -> None:
+    python, uv = wanted.python or sys.executable, wanted.uv or _uv()
+    create, install = _by_uv(wanted, uv, python, into) if uv else _by_pip(wanted, python, into)
+    _run(wanted, create, text)
+    if pins(text):
+        _say("installing %d packages" % len(pins(text)))
+        _run(wanted, install, text)
 
 
 def pins(text: str) -> Dict[str, str]:
@@ -91,18 +98,35 @@ def lacking(text: str, files: List[str]) -> List[str]:
     return sorted("%s==%s" % pin for pin in pins(text).items() if pin not in there)
 
 
-def _install(wanted: Wanted, environment: str) -> List[str]:
-    command = ["pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode", "--link-mode", "copy"]
-    command += ["--only-binary", ":all:", "--python", os.path.join(environment, "bin", "python")]
-    for place in wanted.wheels:
-        command += ["--find-links", place]
+def _by_uv(wanted: Wanted, uv: str, python: str, into: str) -> List[List[str]]:
+    """The commands that make the environment with uv."""
+    options = ["--compile-bytecode", "--link-mode", "copy", "--python", os.path.join(into, "bin", "python")]
     if wanted.offline:
-        command += ["--offline", *(["--no-index"] if wanted.wheels else [])]
-    return [*command, "-r", wanted.requirements]
+        options += ["--offline", *(["--no-index"] if wanted.wheels else [])]
+    return [
+        [uv, "venv", "--no-project", "--python", python, into],
+        [uv, "pip", "install", *options, *_packages(wanted)],
+    ]
+
+
+def _by_pip(wanted: Wanted, python: str, into: str) -> List[List[str]]:
+    """The commands that make it with what Python itself brings, for images without uv."""
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    options += ["--cache-dir", wanted.cache] if wanted.cache else ["--no-cache-dir"]
+    if wanted.offline:
+        options += ["--no-index"]
+    own = os.path.join(into, "bin", "python")
+    return [[python, "-m", "venv", into], [own, "-m", "pip", "install", *options, *_packages(wanted)]]
+
+
+def _packages(wanted: Wanted) -> List[str]:
+    """What is installed, and from which wheels: the same words for both programs."""
+    places = [word for place in wanted.wheels for word in ("--find-links", place)]
+    return ["--require-hashes", "--no-deps", "--only-binary", ":all:", *places, "-r", wanted.requirements]
 
 
 def _run(wanted: Wanted, command: List[str], text: str) -> None:
-    """Run uv and pass on what it says, without secrets; raises Failed with what that means."""
+    """Run a command and pass on what it says, without secrets; raises Failed with what that means."""
     try:
         done = subprocess.run(
             command,
@@ -114,12 +138,12 @@ def _run(wanted: Wanted, command: List[str], text: str) -> None:
             check=False,
         )
     except OSError as error:
-        raise Failed(outcome.PACKAGES, "uv cannot be started: %s" % error.strerror) from None
+        raise Failed(outcome.PACKAGES, "%s cannot be started: %s" % (command[0], error.strerror)) from None
     except subprocess.TimeoutExpired:
         raise Failed(outcome.PACKAGES, "the packages were not there after an hour") from None
     said = done.stdout.decode("utf-8", "replace")
     for line in said.splitlines():
-        print("uv: " + outcome.plain(line), file=sys.stderr, flush=True)
+        print("  " + outcome.plain(line), file=sys.stderr, flush=True)
     if done.returncode:
         raise _judged(wanted, said, text)
 
@@ -130,14 +154,15 @@ def _judged(wanted: Wanted, said: str, text: str) -> Failed:
     if "No space left" in said or "os error 28" in said:
         return Failed(outcome.NO_SPACE, "no space left for the packages; raise the volume's size limit")
     if _HASH.search(said):
-        return Failed(outcome.DIFFERS, "a package is not what was locked: " + essence)
+        return Failed(outcome.DIFFERS, "a package is not what was locked: " + essence, _FAILED)
     if wanted.offline:
         missing = lacking(text, _files(wanted.wheels))
         names = ", ".join(missing[:20]) or "one for this interpreter and machine"
         return Failed(outcome.PACKAGES, "offline, and not every package is here; missing: " + names)
     if _UNREACHABLE.search(said):
-        return Failed(outcome.UNREACHABLE, "the package index cannot be reached: " + essence)
-    return Failed(outcome.PACKAGES, essence or "uv gave no reason")
+        said_so = "the package index cannot be reached: " + essence
+        return Failed(outcome.UNREACHABLE, said_so, "IndexUnreachable")
+    return Failed(outcome.PACKAGES, essence or "no reason was given")
 
 
 def _files(wheels: Tuple[str, ...]) -> List[str]:
@@ -152,7 +177,7 @@ def _environment(wanted: Wanted, inherited: Mapping[str, str]) -> Dict[str, str]
     """What uv may know; the index's address is not an argument, because it can hold a password."""
     ours = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1"}
     if wanted.index_url:
-        ours["UV_DEFAULT_INDEX"] = wanted.index_url
+        ours["UV_DEFAULT_INDEX"] = ours["PIP_INDEX_URL"] = wanted.index_url
     if wanted.cache:
         ours["UV_CACHE_DIR"] = wanted.cache
     else:
@@ -164,11 +189,7 @@ def _environment(wanted: Wanted, inherited: Mapping[str, str]) -> Dict[str, str]
 def _uv() -> str:
     found = shutil.which("uv")
     beside = os.path.join(os.path.dirname(sys.executable), "uv")
-    if not found and os.access(beside, os.X_OK):
-        found = beside
-    if not found:
-        raise Failed(outcome.PACKAGES, "`uv` is not in this image; use one of Modelyard's, or give --uv")
-    return found
+    return found or (beside if os.access(beside, os.X_OK) else "")
 
 
 def _read(path: str) -> str:

@@ -39,12 +39,13 @@ _SECRETS = re.compile(
 
 
 class Failed(Exception):
-    """The fetch cannot succeed; carries its exit code."""
+    """The fetch cannot succeed; carries its exit code and its reason."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.reason = reason or REASONS.get(code, "Failed")
 
 
 def plain(text: str) -> str:
@@ -53,9 +54,9 @@ def plain(text: str) -> str:
     return " ".join(hidden.split())[:1000]
 
 
-def tell(code: int, message: str, last_words: Optional[str]) -> None:
+def tell(failed: Failed, last_words: Optional[str]) -> None:
     """Say why it ended, on stderr and where the kubelet looks."""
-    line = "%s: %s" % (REASONS.get(code, "Failed"), plain(message))
+    line = "%s: %s" % (failed.reason, plain(failed.message))
     print("modelyard-fetch: " + line, file=sys.stderr, flush=True)
     path = last_words or (TERMINATION_LOG if os.path.exists(TERMINATION_LOG) else "")
     if not path:

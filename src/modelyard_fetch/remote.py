@@ -87,7 +87,10 @@ class Remote:
     def __post_init__(self) -> None:
         context = ssl.create_default_context()
         if self.ca_file:
-            context.load_verify_locations(self.ca_file)
+            try:
+                context.load_verify_locations(self.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise Failed(outcome.USAGE, "%s is no certificate: %s" % (self.ca_file, error)) from None
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
 
     def read(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from modelyard.domain.errors import Invalid, Refused, Unavailable
 from modelyard.domain.model import File
 from modelyard.domain.storage import StoreOptions
 from tests.artifacts.streams import publish, stream
-from tests.support import buckets
+from tests.support import buckets, tls_door
 from tests.support.buckets import KEYS, BucketServer
 
 DAY = 86_400.0
@@ -268,3 +268,14 @@ async def test_what_is_too_large_never_reaches_the_bucket(options: StoreOptions,
         async with store.upload(bounds=Bounds(max_bytes=2)) as upload:
             await upload.add("a", stream(b"abc"))
     assert await store.contents() == frozenset()
+
+
+async def test_a_bucket_with_an_authority_of_its_own(
+    options: StoreOptions, bucket_server: BucketServer, tmp_path: Path
+) -> None:
+    with tls_door.door(bucket_server.url, tmp_path / "tls") as (url, trusted):
+        named = opened(replace(options, endpoint=url, ca_file=str(trusted)), tmp_path / "one")
+        await named.verify(await publish(named, {"a": b"abc" * 100_000}))
+        unnamed = opened(replace(options, endpoint=url), tmp_path / "two")
+        with pytest.raises(Unavailable, match=r"is not trusted; name its authority in `artifacts.ca_file`"):
+            await unnamed.contents()

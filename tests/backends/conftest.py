@@ -24,6 +24,8 @@ from tests.backends.contract import Shop
 class LocalWorld:
     """Real processes below one directory with a short name, because sockets need one."""
 
+    addresses = "unix:"
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / "model"
@@ -54,6 +56,9 @@ class LocalWorld:
     def log(self, replica: str, key: Key = things.KEY) -> Path:
         """Log of a replica."""
         return self.directory / "data/logs" / key.project / key.service / f"{replica}.log"
+
+    def identity(self, replica: Replica) -> object:
+        return replica.pid
 
     async def pass_time(self) -> None:
         await asyncio.sleep(0.02)

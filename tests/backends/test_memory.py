@@ -20,10 +20,15 @@ MISSING = Failure(reason="MissingPackage", message="xgboost is missing")
 class MemoryWorld:
     """Time passes a quarter of a second a step."""
 
+    addresses = "unix:"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.clock = ManualClock()
         self.backend = MemoryBackend(clock=self.clock)
+
+    def identity(self, replica: Replica) -> object:
+        return replica.pid
 
     async def pass_time(self) -> None:
         self.clock.advance(0.25)

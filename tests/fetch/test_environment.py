@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from modelyard_fetch import environment, outcome
 from tests.fetch.running import PROGRAM
+from tests.support.wheels import wheel
 
+Make = Callable[..., tuple[int, str]]
 SCALE = "from base_kit import TWO\ndef scale(v): return v * TWO\n"
 PREDICT = "import model, json; print(json.dumps(model.Model().predict({'x': [1, 2]})))"
 MODEL = """
@@ -26,29 +28,6 @@ class Model:
     def predict(self, inputs):
         return {"y": [weights.scale(value) for value in inputs["x"]]}
 """
-
-
-def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> tuple[Path, str]:
-    """Write a wheel by hand; answers its path and the line of a lock."""
-    info = f"{name}-{version}.dist-info"
-    content = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},{_hash(text)},{len(text.encode())}\n" for path, text in content.items())
-    content[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, text in content.items():
-            archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
-    return path, f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _hash(text: str) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-    return f"sha256={digest}"
 
 
 @pytest.fixture
@@ -67,15 +46,27 @@ def lock(tmp_path: Path, wheels: Path) -> Path:
     return path
 
 
-def make(lock: Path, into: Path, *more: str) -> tuple[int, str]:
+@pytest.fixture(params=["uv", "pip"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes environments with uv, or with what Python brings itself."""
+    if request.param == "pip" and importlib.util.find_spec("ensurepip") is None:
+        pytest.skip("this Python was made without pip")
+    return partial(_make, uv=request.param == "uv")
+
+
+def _make(lock: Path, into: Path, *more: str, uv: bool) -> tuple[int, str]:
     """Run it with every way to a network shut."""
     shut = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_"))}
     alone = ["unshare", "-n"] if os.geteuid() == 0 and shutil.which("unshare") else []
-    uv = str(Path(sys.executable).parent / "uv")
+    program = str(Path(sys.executable).parent / "uv")
+    choice = ["--uv", program] if uv else []
+    # An image without uv: the interpreter behind our environment, and nothing on the path.
+    python = sys.executable if uv else getattr(sys, "_base_executable", sys.executable)
+    kept["PATH"] = kept["PATH"] if uv else "/usr/bin:/bin"
     done = subprocess.run(
-        [*alone, sys.executable, "-I", PROGRAM, "environment",
-         "--requirements", str(lock), "--into", str(into), "--uv", uv,
+        [*alone, python, "-I", PROGRAM, "environment",
+         "--requirements", str(lock), "--into", str(into), *choice,
          "--last-words", str(lock.with_name("words")), *more],
         capture_output=True,
         text=True,
@@ -86,7 +77,7 @@ def make(lock: Path, into: Path, *more: str) -> tuple[int, str]:
 
 
 def test_an_environment_is_made_from_wheels_and_loads_a_model(
-    tmp_path: Path, wheels: Path, lock: Path
+    tmp_path: Path, wheels: Path, lock: Path, make: Make
 ) -> None:
     into = tmp_path / "env" / "runtime"
     code, said = make(lock, into, "--wheels", str(wheels), "--offline")
@@ -106,7 +97,7 @@ def test_an_environment_is_made_from_wheels_and_loads_a_model(
     assert (into / environment.STAMP).stat().st_mtime_ns == before
 
 
-def test_what_is_missing_offline_is_named(tmp_path: Path, wheels: Path, lock: Path) -> None:
+def test_what_is_missing_offline_is_named(tmp_path: Path, wheels: Path, lock: Path, make: Make) -> None:
     (wheels / "base_kit-2.0-py3-none-any.whl").unlink()
     code, said = make(lock, tmp_path / "env", "--wheels", str(wheels), "--offline")
     assert code == outcome.PACKAGES
@@ -117,7 +108,9 @@ def test_what_is_missing_offline_is_named(tmp_path: Path, wheels: Path, lock: Pa
     assert not (tmp_path / "env").exists()
 
 
-def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path: Path, wheels: Path, lock: Path) -> None:
+def test_a_wheel_that_is_not_the_locked_one_is_refused(
+    tmp_path: Path, wheels: Path, lock: Path, make: Make
+) -> None:
     wheel(wheels, "base_kit", "2.0", {"base_kit/__init__.py": "TWO = 3  # tampered\n"})
     code, said = make(lock, tmp_path / "env", "--wheels", str(wheels), "--offline")
     assert code == outcome.DIFFERS
@@ -125,14 +118,14 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path: Path, wheels: P
     assert not (tmp_path / "env").exists()
 
 
-def test_no_network_is_told(tmp_path: Path, lock: Path) -> None:
+def test_no_network_is_told(tmp_path: Path, lock: Path, make: Make) -> None:
     code, said = make(lock, tmp_path / "env", "--index-url", "https://user:word@index.invalid/simple")
     assert code == outcome.UNREACHABLE
-    assert "the package index cannot be reached" in said
+    assert "IndexUnreachable: the package index cannot be reached" in said
     assert "user:word" not in said
 
 
-def test_a_half_made_environment_is_made_anew(tmp_path: Path, wheels: Path, lock: Path) -> None:
+def test_a_half_made_environment_is_made_anew(tmp_path: Path, wheels: Path, lock: Path, make: Make) -> None:
     into = tmp_path / "env"
     (into / "bin").mkdir(parents=True)
     (tmp_path / "env.new").mkdir()
@@ -140,7 +133,9 @@ def test_a_half_made_environment_is_made_anew(tmp_path: Path, wheels: Path, lock
     assert (into / "bin/python").exists()
 
 
-def test_a_lock_without_hashes_and_none_at_all_are_refused(tmp_path: Path, wheels: Path, lock: Path) -> None:
+def test_a_lock_without_hashes_and_none_at_all_are_refused(
+    tmp_path: Path, wheels: Path, lock: Path, make: Make
+) -> None:
     lock.write_text("scorekit==1.2\n")
     code, said = make(lock, tmp_path / "env", "--wheels", str(wheels), "--offline")
     assert code in (outcome.DIFFERS, outcome.PACKAGES), said
@@ -148,7 +143,7 @@ def test_a_lock_without_hashes_and_none_at_all_are_refused(tmp_path: Path, wheel
     assert (code, "cannot be read" in said) == (outcome.USAGE, True)
 
 
-def test_an_environment_without_packages_is_one(tmp_path: Path, lock: Path) -> None:
+def test_an_environment_without_packages_is_one(tmp_path: Path, lock: Path, make: Make) -> None:
     lock.write_text("# nothing\n")
     assert make(lock, tmp_path / "env", "--offline")[0] == outcome.OK
 

@@ -19,6 +19,7 @@ from modelyard_fetch import outcome
 from modelyard_fetch.places import PIECE
 from tests.fetch.faults import Files, serving
 from tests.fetch.running import command, entry, manifest, run, start, tree
+from tests.support import tls_door
 
 BIG = os.urandom(20 * 1024 * 1024)
 SMALL = b"graph"
@@ -326,3 +327,16 @@ def test_a_large_file_takes_little_memory(tmp_path: Path, into: Path) -> None:
         process.communicate()
     assert process.returncode == 0
     assert 0 < most < 80_000
+
+
+def test_a_server_with_an_authority_of_its_own_is_trusted_when_it_is_named(
+    tmp_path: Path, into: Path, server: Files
+) -> None:
+    with tls_door.door(server.url, tmp_path / "tls") as (url, trusted):
+        wanted = manifest(tmp_path, [entry("model.onnx", SMALL)], base=f"{url}/a")
+        code, said = run(wanted, into)
+        assert (code, "certificate verify failed" in said) == (outcome.UNREACHABLE, True)
+        assert "tries in a row" not in said, "trying again would not help"
+        assert run(wanted, into, "--ca-file", str(trusted))[0] == outcome.OK
+        code, said = run(wanted, into, "--ca-file", str(tmp_path / "none"))
+        assert (code, "Traceback" in said) == (outcome.USAGE, False)

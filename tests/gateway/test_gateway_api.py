@@ -331,3 +331,17 @@ def test_everything_that_a_route_needs_is_decided_and_has_a_reason_where_the_gat
         decided = planning.plan(demo, offer)
         assert {d.feature for d in decided} == planning.needed(demo)
         assert all(d.reason for d in decided if d.where is not Where.GATEWAY)
+
+
+def test_without_a_router_what_nobody_can_do_is_left_out_and_said() -> None:
+    own = "vision/demo"
+    shares = tuple(some(f"{own}#{number}", number, 1, number) for number in range(1, 19))
+    demo = served(own, *shares, mirrors=(Mirror(share=some("vision/x", 1, 1), percent=5),))
+    offer = an_offer("traefik", router=False)
+    http = by_host(rendering.objects([demo], a_site(offer)), "demo.vision.service.localhost")
+    assert {name for name, _ in leads(http)} == {f"demo-r{number}" for number in range(3, 19)}
+    assert not [f for rule in http["spec"]["rules"] for f in rule["filters"] if f["type"] == "RequestMirror"]
+    decided = {each.feature: each for each in planning.plan(demo, offer)}
+    assert decided[Feature.WEIGHTS].where is Where.NOBODY
+    assert "this one needs 18" in decided[Feature.WEIGHTS].reason
+    assert decided[Feature.MIRROR].where is Where.NOBODY

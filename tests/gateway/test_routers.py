@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,8 @@ import pytest
 from modelyard.domain.endpoint import Route, Waking
 from modelyard.domain.errors import Unavailable
 from modelyard.domain.limits import Limits
+from modelyard.gateway import authority
+from modelyard.gateway.remote.copy import DirectoryCopy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from tests.gateway.conftest import StartUpstream
 from tests.gateway.routers import TOKEN, RouterProcess, Routers
@@ -319,3 +322,114 @@ async def test_only_who_shows_the_token_is_told_anything(two: tuple[RouterProces
         assert "routes" in wrong.json()["error"]
         assert (await client.get("/v1/news", params={"after": "x"}, headers=shown)).status_code == 422
         assert (await client.get("/readyz")).json()["error"] == "it has no routes yet"
+
+
+async def test_the_control_plane_is_reached_by_a_name_and_the_routers_token_does_not_go_along(
+    routers: Routers, gateway: RemoteGateway, upstream: StartUpstream
+) -> None:
+    api = await upstream("api", tcp=True)
+    routers.api = f"localhost:{api.address.rpartition(':')[2]}"
+    one = await routers.start()
+    await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
+    async with httpx2.AsyncClient(base_url=one.url, trust_env=False, timeout=20) as client:
+        for path in ("/", "/api/v1/projects"):
+            answer = await client.get(path, headers={"authorization": "Bearer mine"})
+            assert (answer.json()["replica"], answer.json()["path"]) == ("api", path)
+            assert answer.json()["headers"]["authorization"] == "Bearer mine"
+        await api.kill()
+        away = await client.get("/api/v1/projects")
+        assert away.status_code == 503
+        assert "services go on answering" in away.json()["detail"]
+        assert (await client.get(_PATH)).status_code == 200
+
+
+async def test_certificates_come_with_the_routes_and_a_router_that_starts_later_has_them_from_the_copy(
+    routers: Routers, gateway: RemoteGateway, upstream: StartUpstream
+) -> None:
+    now = time.time()
+    ca = authority.make_authority("test", now=now)
+    shown = authority.issue(ca, ["churn.service.localhost", "localhost"], now=now)
+    secure = free_port()
+    await gateway.present(shown, shown)
+    one = await routers.start(https_port=secure)
+    await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
+    await gateway.close(stop=False)
+    late = await routers.start(https_port=secure)
+    await late.ready()
+    trusted = ssl.create_default_context(cadata=ca.chain)
+    trusted.check_hostname = False
+    for each in (one, late):
+        async with httpx2.AsyncClient(verify=trusted, trust_env=False, timeout=20) as client:
+            answer = await client.get(
+                f"https://{each.host}:{secure}/v2", headers={"host": "churn.service.localhost"}
+            )
+            assert answer.json()["replica"] == "r1"
+
+
+async def test_an_older_publication_is_refused_and_a_control_plane_whose_clock_is_behind_goes_beyond_it(
+    routers: Routers, gateway: RemoteGateway, upstream: StartUpstream
+) -> None:
+    one = await routers.start()
+    await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
+    await gateway.close(stop=False)
+    shutil.rmtree(routers.root / "copy")  # so that the next one knows of no version
+    behind = RemoteGateway(
+        routers=routers.list, token=TOKEN, copy=DirectoryCopy(routers.root / "copy"), clock=lambda: 5.0
+    )
+    await behind.publish([route("default/churn", await upstream("r2"))])
+    while await behind.routed() != {"r2"}:
+        await asyncio.sleep(0.05)
+    assert (await _get(one)).json()["replica"] == "r2"
+    face = f"http://{one.host}:{one.face_port}/v1/routes"
+    async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
+        shown = {"authorization": f"Bearer {TOKEN}"}
+        answer = await client.put(face, content=b'{"version": 1, "routes": []}', headers=shown)
+        assert answer.status_code == 409
+        assert answer.json()["version"] > 1
+    assert (await _get(one)).json()["replica"] == "r2"
+    await behind.close(stop=False)
+
+
+async def test_a_copy_that_cannot_be_kept_holds_the_replicas_that_it_names(
+    routers: Routers, upstream: StartUpstream
+) -> None:
+    class Full(DirectoryCopy):
+        full = False
+
+        async def save(self, document: bytes, *, version: int) -> None:
+            if self.full:
+                raise Unavailable("the disk is full")
+            await super().save(document, version=version)
+
+    copy = Full(routers.root / "copy")
+    gateway = RemoteGateway(routers=routers.list, token=TOKEN, copy=copy, clock=time.time)
+    one = await routers.start()
+    await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
+    copy.full = True
+    await gateway.publish([route("default/churn", await upstream("r2"))])
+    assert (await _get(one)).json()["replica"] == "r2"
+    assert await gateway.routed() == {"r1", "r2"}
+    copy.full = False
+    while await gateway.routed() != {"r2"}:
+        await asyncio.sleep(0.05)
+    await gateway.close(stop=False)
+
+
+async def test_a_face_port_that_is_taken_is_said_in_words(
+    routers: Routers, two: tuple[RouterProcess, RouterProcess]
+) -> None:
+    while not await _answers(two[0]):
+        await asyncio.sleep(0.05)
+    third = await routers.start(host=two[0].host)
+    assert await third.process.wait() == 2
+    said = (routers.root / "log3").read_text()
+    assert "choose another --face-port" in said
+    assert "Traceback" not in said
+
+
+async def _answers(router: RouterProcess) -> bool:
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
+            return (await client.get(f"http://{router.host}:{router.face_port}/livez")).status_code == 200
+    except httpx2.HTTPError:
+        return False

@@ -96,7 +96,7 @@ async def test_when_the_last_one_is_gone_nothing_is_left(here: World) -> None:
     assert await here.backend.keys() == {KEY}
     await here.backend.stop(KEY, "a")
     await here.until_ready()
-    kinds = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret")
+    kinds = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "PodDisruptionBudget")
     async with asyncio.timeout(10):
         while any(here.objects(kind) for kind in kinds):
             await here.seen()

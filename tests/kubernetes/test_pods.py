@@ -1,4 +1,4 @@
-"""Pods that really run: the model is fetched, the front answers, and what goes wrong is said as everywhere."""
+"""Pods that really run: a model is fetched, the front answers, and what goes wrong is said as everywhere."""
 
 from __future__ import annotations
 

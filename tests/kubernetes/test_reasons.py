@@ -66,7 +66,7 @@ CASES: list[tuple[dict[str, Any], str, bool]] = [
         "ModelFetchFailed",
         True,
     ),
-    (pod(reasons.ENVIRONMENT, init=True, state=ended(1)), "RuntimeBuildFailed", False),
+    (pod(names.ENVIRONMENT, init=True, state=ended(1)), "RuntimeBuildFailed", False),
     (pod("own-init", init=True, state=ended(3)), "StartFailed", False),
     (pod(state=OOM), "OutOfMemory", True),
     (pod(**waiting("CrashLoopBackOff", lastState=OOM)), "OutOfMemory", True),

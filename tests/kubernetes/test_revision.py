@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,35 @@ def test_everything_belongs_to_the_anchor_and_carries_its_labels(tmp_path: Path)
     for each in revision(wanted, NEWEST, anchor_uid="u-1"):
         assert each["metadata"]["ownerReferences"][0]["uid"] == "u-1"
         assert names.key_of(each["metadata"]["labels"]) == wanted.launch.key
+
+
+LOCK = "numpy==2.1.0 \\\n    --hash=sha256:aa\n"
+
+
+@pytest.mark.parametrize("version", schemas.VERSIONS)
+def test_a_runtime_that_no_image_has_is_made_when_the_pod_starts(version: str, tmp_path: Path) -> None:
+    settings = Settings(index_url="https://user:word@index.example.org/simple")
+    wanted = replace(desired(tmp_path), lock=LOCK, settings=settings)
+    objects = rendered(wanted)
+    there = cluster(version)
+    for each in objects.values():
+        name = (each["metadata"]["namespace"], each["metadata"]["name"])
+        options = Options(manager="modelyard", force=True)
+        there.patch(there.kind(each["kind"]), name, verbs.APPLY, each, options)
+    template = objects["Deployment/churn-r2"]["spec"]["template"]["spec"]
+    made = next(each for each in template["initContainers"] if each["name"] == names.ENVIRONMENT)
+    assert made["image"] == settings.images.serving, "its Python is the one that the environment is for"
+    secret = next(each for name, each in objects.items() if name.startswith("Secret/churn-r2-packages"))
+    assert base64.b64decode(secret["data"]["requirements.lock"]).decode() == LOCK
+    assert "user:word" not in json.dumps(objects), "addresses with passwords are in Secrets only"
+    platform = next(each for name, each in objects.items() if name.startswith("ConfigMap/churn-r2-replica"))
+    interpreter = json.loads(platform["data"]["replica.json"])["worker"]["interpreter"]
+    assert interpreter == "/runtime/environment/bin/python"
+    server = template["containers"][0]
+    assert {"name": "runtime", "mountPath": "/runtime", "readOnly": True} in server["volumeMounts"]
+
+
+def test_a_runtime_of_the_image_needs_no_other(tmp_path: Path) -> None:
+    objects = rendered(desired(tmp_path))
+    template = objects["Deployment/churn-r2"]["spec"]["template"]["spec"]
+    assert names.ENVIRONMENT not in [each["name"] for each in template["initContainers"]]

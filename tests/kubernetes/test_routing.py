@@ -200,9 +200,7 @@ async def test_a_class_that_nobody_looks_after_is_said_to_be_so() -> None:
         assert failure is not None
         assert "nobody looks after GatewayClass nobodys" in failure.message
         assert not [
-            each
-            for each in (await gateway.decisions())["vision/demo"]
-            if not each.reason and each.where != "gateway"
+            each for each in gateway.plan("vision/demo") if not each.reason and each.where != "gateway"
         ]
 
 

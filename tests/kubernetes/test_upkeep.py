@@ -102,7 +102,7 @@ async def test_a_look_at_everything_finds_what_happened_while_nobody_looked(here
     assert len(said) == 2
     here.there.server.requests.clear()
     await here.backend._upkeep.sweep()
-    assert len(here.there.server.requests) == 5
+    assert len(here.there.server.requests) == 6, "one list of each kind, and that of what tasks read"
     assert requests > 0
 
 

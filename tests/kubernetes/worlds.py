@@ -80,6 +80,7 @@ async def world(
         kubelet = ProcessKubelet(Hand(there.cluster, "kubelet"), path / "pods", image)
         if processes:
             control.kubelet = there.server.keeper = kubelet
+            there.server.execute, there.server.measure = kubelet.execute, kubelet.measure
         add_node(there.cluster, "node-1", nvidia_com__gpu="2")
         for level in ("low", "normal", "high"):
             value = {"metadata": {"name": f"modelyard-serving-{level}"}, "value": 1000}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     home = tmp_path_factory.mktemp(request.param)
-    made: Engine = Local(home) if request.param == "local" else InCluster(home)
+    given = os.environ.get("SCENARIOS_KUBECONFIG")
+    made: Engine = (
+        Local(home) if request.param == "local" else InCluster(home, Path(given) if given else None)
+    )
     yield made
     made.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.support.platform import Running, free_port
 KUBECTL = Path(sys.executable).parent / "kubectl"
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60.0
+_CHOSEN = "MODELYARD_KUBERNETES__"
 
 
 class Engine(ABC):
@@ -31,6 +33,8 @@ class Engine(ABC):
 
     name: str
     platform: Running
+    nodes: int
+    """Each of 32 cores, as it is told, and without a GPU."""
 
     @abstractmethod
     def lose(self, service: str, replica: Replica) -> None:
@@ -85,9 +89,11 @@ class Local(Engine):
     """One machine: replicas are processes of it."""
 
     name = "local"
+    nodes = 1
 
     def __init__(self, home: Path) -> None:
-        self.platform = Running(home / "home", settings=f"[server]\nhttps_port = {free_port()}\n").start()
+        settings = f'[server]\nhttps_port = {free_port()}\n[node]\ncpu = "32"\ngpus = 0\n'
+        self.platform = Running(home / "home", settings=settings).start()
 
     def lose(self, service: str, replica: Replica) -> None:
         psutil.Process(replica.pid).send_signal(signal.SIGKILL)
@@ -104,29 +110,41 @@ class InCluster(Engine):
     """A cluster: replicas are pods, which here are processes too, at addresses of their own."""
 
     name = "cluster"
+    nodes = 2
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kubeconfig: Path | None = None) -> None:
+        """With `kubeconfig`, a cluster that there is; else one of processes."""
         self.home = home / "cluster"
         self.home.mkdir(parents=True)
-        with (home / "cluster.out").open("ab") as out:
-            command = [sys.executable, "-m", "tests.support.cluster.standing", str(self.home)]
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-        self.kubeconfig = self.home / "kubeconfig.yaml"
+        self.process = None if kubeconfig else self._stand(home / "cluster.out")
+        self.kubeconfig = kubeconfig or self.home / "kubeconfig.yaml"
         until(self.kubeconfig.exists, "the cluster answers", seconds=_START_SECONDS)
-        settings = (
-            f"[server]\nhttps_port = {free_port()}\n"
-            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
-        )
-        self.platform = Running(home / "home", settings=settings)
+        self.platform = self.installed(home)
         try:
             self.platform.start()
         except BaseException:
             self.stop()
             raise
 
+    def installed(self, home: Path) -> Running:
+        """The platform that is to run, which is not started yet."""
+        settings = (
+            f"[server]\nhttps_port = {free_port()}\n"
+            f'[backend]\nkind = "kubernetes"\n[kubernetes]\nkubeconfig = "{self.kubeconfig}"\n'
+        )
+        # How pods of a real cluster reach this platform, and its images, is for its tester to say.
+        chosen = {name: value for name, value in os.environ.items() if name.startswith(_CHOSEN)}
+        return Running(home / "home", settings=settings, variables=chosen)
+
+    def _stand(self, output: Path) -> subprocess.Popen[bytes]:
+        with output.open("ab") as out:
+            command = [sys.executable, "-m", "tests.support.cluster.standing", str(self.home)]
+            return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
         self.platform.stop()
+        if self.process is None:
+            return
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)
@@ -172,6 +190,8 @@ class InCluster(Engine):
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """The API server hangs meanwhile; what runs goes on."""
+        if self.process is None:
+            self.cannot("the API server of a cluster of others is not stopped")
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield

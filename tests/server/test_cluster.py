@@ -1,4 +1,4 @@
-"""`up` with a cluster: it starts, says which one, keeps its keys there, leads or waits, and says what is wrong."""
+"""`up` with a cluster: it says which one, keeps its keys there, leads or waits, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,21 @@ from typing import Any
 import httpx2
 import pytest
 
+from modelyard.backends.kubernetes import kinds
+from modelyard.backends.kubernetes.client import config
+from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.client.config import Access
+from modelyard.backends.kubernetes.render.revision import namespace_of
+from modelyard.composing import choosing, keys, leading
+from modelyard.composing import cluster as composing
+from modelyard.composing.reached import Reached
+from modelyard.composing.tenancy import Tenancy
+from modelyard.control import installation
+from modelyard.domain.errors import BackendError, Forbidden, Invalid, NotFound, Unavailable
+from modelyard.installing import foundation
 from tests.support.cluster.running import Running, running
+
+SYSTEM = "modelyard-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +125,196 @@ async def test_a_context_that_is_not_there_is_named(server: Running, tmp_path: P
 async def test_a_kind_of_backend_that_nobody_knows_is_named(tmp_path: Path) -> None:
     code, said = await refused(tmp_path / "home", {"MODELYARD_BACKEND__KIND": "swarm"})
     assert (code, "backend.kind" in said) == (2, True)
+
+
+async def test_status_says_which_cluster(server: Running, tmp_path: Path) -> None:
+    async with up(tmp_path / "home", server) as started:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "modelyard", "status",
+            env={**os.environ, "MODELYARD_HOME": str(started.home)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert f"Kubernetes 1.37 at {server.url}" in said.decode()
+
+
+async def test_a_cluster_that_goes_away_is_said_with_since_when(server: Running, tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    cluster = client(server, tmp_path)
+    reached = Reached(cluster, clock=lambda: now[0], version=(1, 37))
+    await reached.look()
+    assert reached.describe()["reachable"] == "yes"
+    now[0] += 60
+    gone = Reached(nowhere(), clock=lambda: now[0] - 60, version=(1, 36))
+    await gone.look()
+    said = gone.describe()
+    assert (said["reachable"], said["version"]) == ("no", "1.36")
+    assert said["stale_since"] == "1970-01-12T13:46:40+00:00"
+    assert said["why"]
+    await cluster.close()
+
+
+async def test_a_cluster_that_never_answers_ends_the_start_with_the_remedy() -> None:
+    cluster = nowhere()
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.5 s; see .*kubernetes\.kubeconfig"):
+        await composing.capabilities_of(cluster, seconds=0.5)
+    await cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (BackendError("401"), Forbidden, "lets nobody in with these credentials"),
+        (Forbidden("no"), Forbidden, "lets nobody in with these credentials"),
+        ((1, 30), Invalid, r"is Kubernetes 1\.30; Modelyard needs 1\.31"),
+    ],
+)
+async def test_a_cluster_that_cannot_be_used_is_said_why(
+    answer: Any, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def version() -> tuple[int, int]:
+        if isinstance(answer, Exception):
+            raise answer
+        return tuple(answer)
+
+    cluster = nowhere()
+    monkeypatch.setattr(cluster, "version", version)
+    with pytest.raises(kind, match=message):
+        await composing.capabilities_of(cluster)
+    await cluster.close()
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'wsproto'", name="wsproto")
+
+    monkeypatch.setattr(choosing.importlib, "import_module", absent)
+    with pytest.raises(
+        Invalid, match=r"`wsproto`, which is not installed; pip install 'modelyard\[kubernetes\]'"
+    ):
+        choosing._cluster()
+
+
+async def test_every_control_plane_has_the_same_keys(server: Running, tmp_path: Path) -> None:
+    cluster = client(server, tmp_path)
+    homes = [tmp_path / name for name in ("one", "two", "three")]
+    for home in homes:
+        home.mkdir()
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    await asyncio.gather(*(keys.bring(cluster, SYSTEM, home) for home in homes[:2]))
+    assert installation.master_key(homes[0]) == installation.master_key(homes[1])
+    (homes[0] / installation.TOKEN_FILE).write_text("myt_known\n")
+    await keys.keep(cluster, SYSTEM, homes[0])
+    installation.master_key(homes[2])  # one of its own, from before
+    await keys.bring(cluster, SYSTEM, homes[2])
+    assert installation.keys(homes[2]) == installation.keys(homes[0])
+    secret = await cluster.get(kinds.SECRET, keys.NAME, namespace=SYSTEM)
+    assert base64.b64decode(secret["data"]["admin-token"]) == b"myt_known"
+    await cluster.close()
+
+
+async def test_a_projects_namespace_comes_with_the_platforms_rights_in_it(
+    server: Running, tmp_path: Path
+) -> None:
+    access = config.load({}, kubeconfig=str(server.kubeconfig(tmp_path)))
+    cluster = Tenancy(access, clock=time.time)
+    labels = {"app.kubernetes.io/managed-by": "modelyard", "modelyard.dev/project": "vision"}
+    await cluster.apply(namespace_of("vision", "modelyard-vision"))  # by somebody who needs no account
+    assert (await cluster.list(kinds.ROLE_BINDING)).items == ()
+    cluster.account = SYSTEM, "modelyard"
+    await cluster.apply(namespace_of("text", "modelyard-text"))
+    await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "foreign"}})
+    await cluster.enter_all()
+    found = (await cluster.list(kinds.ROLE_BINDING)).items
+    assert {each["metadata"]["namespace"] for each in found} == {"modelyard-vision", "modelyard-text"}
+    for each in found:
+        assert each["roleRef"]["name"] == foundation.TENANT_ROLE
+        assert each["subjects"] == [{"kind": "ServiceAccount", "name": "modelyard", "namespace": SYSTEM}]
+    assert labels.items() <= namespace_of("vision", "x")["metadata"]["labels"].items()
+    await cluster.close()
+
+
+@pytest.mark.slow
+async def test_of_two_control_planes_one_leads_and_the_other_takes_over(
+    server: Running, tmp_path: Path
+) -> None:
+    cluster = client(server, tmp_path)
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    lease = {"MODELYARD_KUBERNETES__LEASE": "true"}
+    async with (
+        up(tmp_path / "one", server, **lease, POD_NAME="one") as first,
+        up(tmp_path / "two", server, **lease, POD_NAME="two"),
+    ):
+        assert await holder(cluster) == "one"
+        first.process.kill()
+        async with asyncio.timeout(40):
+            while await holder(cluster) != "two":
+                await asyncio.sleep(0.2)
+    assert await holder(cluster) == ""  # given back at the end
+    await cluster.close()
+
+
+async def holder(cluster: Cluster) -> str:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(NotFound):
+                found = await cluster.get(kinds.LEASE, "modelyard", namespace=SYSTEM)
+                return str(found["spec"].get("holderIdentity") or "")
+            await asyncio.sleep(0.05)
+
+
+class Led:
+    """A lead that a test gives and takes."""
+
+    leads = False
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Works:
+    """A controller that only says what happens to it."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said, self._over = said, asyncio.Event()
+
+    async def run(self) -> None:
+        self._said.append("began")
+        try:
+            await self._over.wait()
+        except asyncio.CancelledError:
+            self._said.append("cancelled")
+            raise
+        self._said.append("ended")
+
+    async def stop(self) -> None:
+        self._over.set()
+
+
+async def test_nothing_is_reconciled_but_while_leading() -> None:
+    said: list[str] = []
+    led, stop = Led(), asyncio.Event()
+    made: Any = lambda: Works(said)  # noqa: E731 - of another type than a Controller
+    running = asyncio.create_task(leading.run(led, made, stop))
+    await asyncio.sleep(0.4)
+    assert said == []
+    led.leads = True
+    await asyncio.sleep(0.6)
+    led.leads = False
+    await asyncio.sleep(0.6)
+    assert said == ["began", "cancelled"]
+    led.leads = True
+    await asyncio.sleep(0.6)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert said == ["began", "cancelled", "began", "ended"]
+
+
+def client(server: Running, path: Path) -> Cluster:
+    return Cluster(config.load({}, kubeconfig=str(server.kubeconfig(path))), clock=time.time)
+
+
+def nowhere() -> Cluster:
+    """A cluster whose API server is not there."""
+    return Cluster(Access(server=f"http://127.0.0.1:{free_port()}", context="gone"), clock=time.time)

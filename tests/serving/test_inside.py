@@ -40,3 +40,10 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     with replica(flags=("--listen", f"unix:{elsewhere}", "--replica", "churn-r1-abc")) as running:
         assert elsewhere.is_socket()
         assert "churn-r1-abc" in running.log
+
+
+def test_in_a_pod_it_answers_as_the_service_whose_host_it_took_and_else_at_a_port_not() -> None:
+    alias = {"x-modelyard-alias": "another"}
+    for platform_sha256, status in ((SHA256, 200), ("", 404)):
+        with replica(listen="tcp", platform_sha256=platform_sha256) as running:
+            assert running.call("GET", "/v2/models/another/ready", b"", alias).status == status

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, RoutingView
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies
 
@@ -32,6 +32,7 @@ class MemoryGateway:
         self.busy: frozenset[int] = frozenset()
         self.presented: Certificate | None = None
         self.beside: Certificate | None = None
+        self.plans: dict[str, tuple[RoutingView, ...]] = {}
         self.lag = lag
         self.delay = delay
 
@@ -79,6 +80,12 @@ class MemoryGateway:
         self.waiting[name] = self.waiting.get(name, 0) + count
         self.knocks.add(name)
         self._knocked.set()
+
+    def members(self) -> dict[str, str]:
+        return {}
+
+    def plan(self, route: str) -> tuple[RoutingView, ...]:
+        return self.plans.get(route, ())
 
     async def ensure(self) -> Failure | None:
         if not self.alive and self.failure is None:

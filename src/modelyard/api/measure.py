@@ -27,6 +27,12 @@ class Measure:
         self._registry = CollectorRegistry()
         self._seen: dict[str, int] = {}
         ProcessCollector(registry=self._registry)
+        self._count_work()
+        self._count_services()
+        self._count_cluster()
+
+    def _count_work(self) -> None:
+        """What the control plane itself does."""
         self._requests = Histogram(
             "modelyard_api_request_duration_seconds",
             "Requests to the control plane's API.",
@@ -41,11 +47,6 @@ class Measure:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._replicas = Gauge(
-            "modelyard_replicas", "Replicas by what they do.", ("state",), registry=self._registry
-        )
-        self._gateway = Gauge("modelyard_gateway_up", "Whether the gateway answers.", registry=self._registry)
-
         self._carried = Counter(
             "modelyard_artifact_bytes",
             "Bytes of models' files that went to pods, and of results that came from tasks.",
@@ -55,6 +56,19 @@ class Measure:
         self._damaged = Counter(
             "modelyard_artifact_damaged",
             "Files that were found damaged while they were sent to a pod.",
+            registry=self._registry,
+        )
+
+    def _count_services(self) -> None:
+        """What it runs."""
+        self._replicas = Gauge(
+            "modelyard_replicas", "Replicas by what they do.", ("state",), registry=self._registry
+        )
+        self._gateway = Gauge("modelyard_gateway_up", "Whether the gateway answers.", registry=self._registry)
+        self._routers = Gauge(
+            "modelyard_router_up",
+            "Whether a router works by what was published last.",
+            ("router",),
             registry=self._registry,
         )
         self._desired = Gauge(
@@ -69,6 +83,9 @@ class Measure:
             ("project", "service", "to"),
             registry=self._registry,
         )
+
+    def _count_cluster(self) -> None:
+        """What is asked of a cluster."""
         self._cluster = Histogram(
             "modelyard_cluster_request_duration_seconds",
             "Requests to the Kubernetes API by verb, kind and status; `none` for no answer.",
@@ -140,6 +157,9 @@ class Measure:
             self._weights.labels(key.project, key.service, str(part.ref)).set(part.weight)
         reading = await platform.gateway.statistics()
         self._gateway.set(reading is not None)
+        self._routers.clear()
+        for router, trouble in platform.gateway.members().items():
+            self._routers.labels(router).set(not trouble)
         counted = exposition.of_gateway(reading) if reading is not None else ""
         own = generate_latest(self._registry).decode() + counted
         targets = await scraping.scrape(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,10 +126,24 @@ def status(name: Annotated[str, typer.Argument(help="NAME; all when empty")] = "
     """State, replicas and addresses of one service or all."""
     with context.client() as client:
         if not name:
-            return output.rows(client.deployments.list(), ROW)
+            output.rows(client.deployments.list(), ROW)
+            return _say_cluster(client.system().cluster)
         view = client.deployments.get(name)
         weights = traffic.in_words([(s.to, s.weight) for s in client.endpoints.get(view.service).shares])
         output.show(view, [*STATUS, ("traffic", lambda _: weights)])
+
+
+def _say_cluster(cluster: Mapping[str, str]) -> None:
+    """Which cluster services run on, and since when it does not answer; nothing on one machine."""
+    if not cluster:
+        return
+    said = f"Kubernetes {cluster.get('version', '?')} at {cluster.get('server', '?')}"
+    if cluster.get("reachable") == "no":
+        said += (
+            f" does not answer since {cluster.get('stale_since', '?')} ({cluster.get('why', '')}); "
+            "what is shown is what was known then"
+        )
+    context.notes().print(said, markup=False, soft_wrap=True)
 
 
 def explain(name: Name) -> None:

@@ -11,7 +11,7 @@ import typer
 from modelyard.cli import context, files, output, reach
 from modelyard.cli.services import Name
 from modelyard.client import options
-from modelyard.domain.endpoint import Endpoint, MirrorView, ShareView
+from modelyard.domain.endpoint import Endpoint, MirrorView, RoutingView, ShareView
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.traffic_spec import EndpointSpec, PinTo, Sticky, StickyBy
 
@@ -34,6 +34,7 @@ _SHOWN: list[output.Column] = [
     ("requests", lambda e: e.requests),
     ("weights", lambda e: "\n         ".join(_share(s) for s in e.shares)),
     ("mirrors", lambda e: "\n         ".join(_mirror(m) for m in e.mirrors)),
+    ("routing", lambda e: "\n         ".join(_routing(r) for r in e.routing)),
     ("pins", lambda e: ", ".join(f"{p.header or p.cookie}:{p.value}={p.to}" for p in e.spec.pins)),
     ("sticky", lambda e: f"{e.spec.sticky.by} {e.spec.sticky.key}" if e.spec.sticky else ""),
 ]
@@ -148,6 +149,11 @@ def _share(share: ShareView) -> str:
 def _mirror(view: MirrorView) -> str:
     why = f" ({view.reason})" if view.reason else ""
     return f"{view.to} {view.percent} %, {view.sent} sent, {view.dropped} dropped{why}"
+
+
+def _routing(view: RoutingView) -> str:
+    why = f" ({view.reason})" if view.reason else ""
+    return f"{view.feature}: {view.where}{why}"
 
 
 def _invalid(path: str, message: str) -> Invalid:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from modelyard import __version__
+from modelyard.artifacts import Artifacts
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
@@ -25,6 +26,7 @@ from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.composing import doors, keys, local, routing
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
+from modelyard.composing.tenancy import Tenancy
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
@@ -40,11 +42,14 @@ _REACHED_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0
 
 
-def connect(given: Given, observer: Observer) -> Cluster:
+def connect(given: Given, observer: Observer) -> Tenancy:
     """A client of the cluster that settings name. Raises Invalid for a file that says nothing usable."""
     wanted = given.chosen.kubernetes
     access = config.load(given.environ, kubeconfig=wanted.kubeconfig, context=wanted.context)
-    return Cluster(access, clock=given.clock, observer=observer)
+    cluster = Tenancy(access, clock=given.clock, observer=observer)
+    if wanted.account:
+        cluster.account = wanted.system_namespace, wanted.account
+    return cluster
 
 
 @contextlib.asynccontextmanager
@@ -56,20 +61,19 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster, gateway_class=wanted.gateway_class)
+        await cluster.enter_all()
         if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
+        if wanted.routers:
+            await keys.show(cluster, wanted.system_namespace, platform_token(given.master_key))
     except BaseException:
         await cluster.close()
         raise
+    environments = local.environments(given)
     artifacts = local.artifacts(given)
-    courier = deliveries.Couriers(
-        artifacts=artifacts,
-        master_key=given.master_key,
-        clock=given.clock,
-        new_id=lambda: secrets.token_hex(16),
-        base=_artifact_url(given),
+    options = replace(
+        _options(given, capabilities), courier=_courier(given, artifacts), runtime_lock=environments.lock_text
     )
-    options = replace(_options(given, capabilities), courier=courier)
     hints, news = Hints(), News()
     backend = KubernetesBackend(
         cluster,
@@ -82,15 +86,16 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
         cluster, clock=given.clock, capabilities=capabilities, learnt=backend.learn,
         gateway_class=wanted.gateway_class,
     )  # fmt: skip
-    if wanted.routers:
-        await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
+    gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
     try:
+        if wanted.routers:
+            await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
         yield World(
             name="kubernetes",
             backend=backend,
-            environments=local.environments(given),
-            gateway=routing.gateway(given, cluster, token=platform_token(given.master_key)),
+            environments=environments,
+            gateway=gateway,
             artifacts=artifacts,
             hints=hints,
             news=news,
@@ -98,7 +103,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             has_door=not wanted.routers,
             keep_keys=partial(_keep_keys, given, cluster),
             leadership=_leadership(given, cluster) if wanted.lease else None,
-            describe=reached.describe,
+            describe=lambda: {**reached.describe(), **routing.described(gateway)},
         )
     finally:
         watching.cancel()
@@ -152,10 +157,10 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             images=_images(wanted),
             artifact_url=_artifact_url(given),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
+            index_url=given.chosen.runtimes.index_url,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
-        artifact_token=lambda sha256: deliveries.token(given.master_key, {"pods": True}, sha256),
         capabilities=capabilities,
     )
 
@@ -174,6 +179,17 @@ def _images(wanted: Kubernetes) -> Images:
         fetch=named(wanted.fetch_image, reference(FETCH, registry=wanted.registry, tag=__version__)),
         pull_policy=wanted.pull_policy,
         pull_secret=wanted.pull_secret,
+    )
+
+
+def _courier(given: Given, artifacts: Artifacts) -> deliveries.Couriers:
+    """Lends models' files to pods."""
+    return deliveries.Couriers(
+        artifacts=artifacts,
+        master_key=given.master_key,
+        clock=given.clock,
+        new_id=lambda: secrets.token_hex(16),
+        base=_artifact_url(given),
     )
 
 

@@ -13,6 +13,8 @@ from modelyard.control import installation
 from modelyard.domain.errors import NotFound
 
 NAME = "modelyard-keys"
+ROUTERS = "modelyard-router"
+"""Secret with what the platform shows to routers."""
 
 
 async def bring(cluster: Cluster, namespace: str, home: Path) -> None:
@@ -36,12 +38,17 @@ async def keep(cluster: Cluster, namespace: str, home: Path) -> None:
     await cluster.apply(_secret(namespace, installation.keys(home)))
 
 
-def _secret(namespace: str, keys: Mapping[str, str]) -> kinds.Manifest:
+async def show(cluster: Cluster, namespace: str, token: str) -> None:
+    """Have the routers know what the platform shows them: the Secret that they mount."""
+    await cluster.apply(_secret(namespace, {"token": token}, name=ROUTERS))
+
+
+def _secret(namespace: str, keys: Mapping[str, str], *, name: str = NAME) -> kinds.Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": NAME,
+            "name": name,
             "namespace": namespace,
             "labels": {names.MANAGED_BY: names.MANAGER},
         },

@@ -32,7 +32,8 @@ async def run(leadership: Leadership, made: Callable[[], Controller], stop: asyn
 
 
 async def _reign(leadership: Leadership, controller: Controller, stop: asyncio.Event) -> None:
-    working = asyncio.create_task(controller.run(), name="control")
+    with leadership.fence():
+        working = asyncio.create_task(controller.run(), name="control")
     while leadership.leads and not stop.is_set() and not working.done():
         await _pause(stop)
     if stop.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +49,9 @@ class Leadership(Protocol):
 
     async def run(self) -> None:
         """Try to be it until cancelled."""
+
+    def fence(self) -> contextlib.AbstractContextManager[None]:
+        """What is begun in here writes to the cluster only while it is this one."""
 
 
 async def _nothing() -> None:

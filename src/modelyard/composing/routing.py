@@ -18,8 +18,8 @@ from modelyard.gateway.gateway_api.site import Offer, Place, Site
 
 CERTIFICATES = ("modelyard-front-door", "modelyard-front-door-beside")
 """Secrets that the Gateway's HTTPS port proves itself with."""
-_ROUTER = "modelyard-router"
-"""Service of the routers, or of the control plane with an Envoy beside it."""
+_ROUTER = "modelyard-gateway-router"
+"""Service that the Gateway leads to: routers, or the control plane with an Envoy beside it."""
 _PLATFORM_SELECTED = {"app.kubernetes.io/name": "modelyard", "app.kubernetes.io/component": "control-plane"}
 
 
@@ -62,16 +62,28 @@ async def keep_token(cluster: Cluster, namespace: str, token: str) -> None:
     )
 
 
+def described(gateway: Gateway) -> dict[str, str]:
+    """How many routers there are, and which of them fail, for the status."""
+    members = gateway.members()
+    failing = {name: why for name, why in sorted(members.items()) if why}
+    if not members:
+        return {}
+    told = {"routers": f"{len(members) - len(failing)} of {len(members)} serve"}
+    return told | {f"router {name}": why for name, why in failing.items()}
+
+
 def _site(given: Given) -> Site:
     chosen = given.chosen
     wanted, system = chosen.kubernetes, chosen.kubernetes.system_namespace
+    door = Place(namespace=system, name=_ROUTER, port=80)
     return Site(
         namespace=system,
         offer=Offer(
             gateway_class=wanted.gateway_class,
             features=frozenset(),
-            router=Place(namespace=system, name=_ROUTER, port=80),
-            router_second=81 if wanted.routers else chosen.gateway.second_port,
+            router=door,
+            router_second=81 if chosen.gateway.second_port else 0,
+            router_targets={80: chosen.server.port, 81: chosen.gateway.second_port},
             router_selector={routers.COMPONENT: routers.ROUTER} if wanted.routers else _PLATFORM_SELECTED,
             direct=wanted.routing == "gateway",
         ),

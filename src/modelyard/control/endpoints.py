@@ -138,6 +138,7 @@ def _view(
         spec=wish.spec,
         shares=tuple(_share(part) for part in sharing.parts(name, wish.spec, around)) if routed else (),
         mirrors=tuple(_mirrors(deployment.key, wish.spec, around, counted)),
+        routing=platform.gateway.plan(name),
     )
 
 

@@ -70,6 +70,20 @@ class MirrorView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingView:
+    """Who does one thing that the requests of an endpoint need."""
+
+    __pydantic_config__: ClassVar[Any] = wire.OPEN
+
+    feature: str
+    """Such as `percent mirror`."""
+    where: str
+    """`gateway`, `builtin router`, or `not available`."""
+    reason: str = ""
+    """Why it is not the gateway of the cluster, or why it is nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """Where one service answers, with all requests that ever came there."""
 
@@ -86,6 +100,8 @@ class Endpoint:
     shares: tuple[ShareView, ...] = ()
     """Where its requests go now."""
     mirrors: tuple[MirrorView, ...] = ()
+    routing: tuple[RoutingView, ...] = ()
+    """Who does what, where a gateway of the cluster's is in front; empty where Modelyard's own does all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

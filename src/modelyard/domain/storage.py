@@ -23,6 +23,7 @@ class StoreOptions:
     endpoint: str = ""
     """Address of the server, such as `http://minio.storage:9000`; empty is Amazon's own."""
     region: str = "us-east-1"
+    """Region that requests are signed for."""
     path_style: bool = True
     """Whether the bucket stands in the path (`endpoint/bucket/key`) rather than in the host."""
     ca_file: str = ""

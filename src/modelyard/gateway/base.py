@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, RoutingView
 from modelyard.domain.tallies import Reading
 
 
@@ -91,6 +91,12 @@ class Gateway(Protocol):
 
     async def asked(self) -> frozenset[str]:
         """Wait until services are asked for that sleep: which. For one caller at a time."""
+
+    def members(self) -> Mapping[str, str]:
+        """Names of its routers, each with why it does not serve; empty when it is one by itself."""
+
+    def plan(self, route: str) -> tuple[RoutingView, ...]:
+        """Who does what of a published route; empty where this gateway does all."""
 
     async def ensure(self) -> Failure | None:
         """Start the gateway if it does not run, adopt it if it does; why not, if it cannot."""

@@ -32,10 +32,10 @@ ROUTED: dict[str, Tree] = {
 }
 
 _GATEWAY_ROUTES = ["httproutes", "grpcroutes", "tcproutes"]
-_CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
-"""Secrets that a Gateway proves itself with."""
 _ROUTES = [f"modelyard-routes-{number}" for number in range(16)]
 """Secrets with the last routes, for routers that start while the platform is away."""
+_CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
+"""Secrets with what a Gateway's HTTPS port proves itself with."""
 _READ = ["get", "list", "watch"]
 _WRITE = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 
@@ -66,7 +66,11 @@ def reader_role() -> Tree:
         _rule("storage.k8s.io", ["storageclasses"], _READ),
         _rule("node.k8s.io", ["runtimeclasses"], _READ),
         _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
-        _rule("gateway.networking.k8s.io", ["gatewayclasses", "gateways", *_GATEWAY_ROUTES], _READ),
+        _rule(
+            "gateway.networking.k8s.io",
+            ["gatewayclasses", "gateways", "referencegrants", *_GATEWAY_ROUTES],
+            _READ,
+        ),
         _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
         _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
         _rule("", ["namespaces"], ["create", "patch", "delete"]),

@@ -41,6 +41,6 @@ def listens(name: str, port: int, outside: str) -> Tree:
     }
 
 
-def probe(path: str, port: str) -> dict[str, Tree]:
+def probe(path: str, port: int) -> dict[str, Tree]:
     """How the kubelet asks."""
     return {"httpGet": {"path": path, "port": port}, "periodSeconds": 5, "timeoutSeconds": 5}

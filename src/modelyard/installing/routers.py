@@ -127,9 +127,9 @@ def _container() -> Tree:
             When(Given("bind.https_port"), listens("https", HTTPS, "bind.https_port")),
             {"name": "face", "containerPort": FACE},
         ],
-        "startupProbe": probe("/livez", "face") | {"failureThreshold": 24},
-        "readinessProbe": probe("/readyz", "face") | {"failureThreshold": 2},
-        "livenessProbe": probe("/livez", "face") | {"failureThreshold": 6},
+        "startupProbe": probe("/livez", FACE) | {"failureThreshold": 24},
+        "readinessProbe": probe("/readyz", FACE) | {"failureThreshold": 2},
+        "livenessProbe": probe("/livez", FACE) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("routers.cpu"), "memory": Value("routers.memory")},
             "limits": {"memory": Value("routers.memory")},

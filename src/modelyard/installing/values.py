@@ -29,6 +29,8 @@ class Images:
     """Registry, and path in it, such as `registry.local:5000/modelyard`."""
     tag: str = __version__
     """Which release."""
+    serving: str = "serving"
+    """Which image Modelyard's own server is by default; `serving-cuda` is the one for NVIDIA GPUs."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull them."""
     pull_secret: str = ""

@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from modelyard.domain.errors import Invalid, Unavailable
+from modelyard.gateway.envoy.door import problem_at
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.router import face
@@ -39,6 +40,9 @@ def run(options: Options) -> int:
 
 
 async def _serve(options: Options, token: str) -> None:
+    taken = problem_at(options.door.host, options.face_port, remedy="choose another --face-port")
+    if taken is not None:
+        raise Unavailable(f"{taken.reason}: {taken.message}")
     over, hurry = _signals()
     station = build(options)
     app = face.create(station, token)

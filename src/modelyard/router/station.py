@@ -91,13 +91,13 @@ class Station:
             found = [each for each in (kept, copied) if each is not None]
             if found:
                 newest = max(found, key=lambda each: each.version)
-                log.info("beginning with routes of before", extra={"version": newest.version})
+                log.info("beginning with version %s of the routes, of before", newest.version)
                 try:
                     await self.publish(newest)
                 except Outdated:
                     return  # the control plane was faster
                 except (Unavailable, BackendError) as error:
-                    log.warning("routes of before are not taken", extra={"error": error.message})
+                    log.warning("routes of before are not taken: %s", error.message)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def look_after(self) -> None:
@@ -154,5 +154,5 @@ class Station:
         failure = await self._gateway.ensure()
         said = f"{failure.reason}: {failure.message}" if failure else ""
         if said and said != self._failure:
-            log.warning("the gateway does not serve", extra={"why": said})
+            log.warning("the gateway does not serve: %s", said)
         self._failure = said

@@ -46,7 +46,8 @@ class Front:
             self,
             self._log,
             shared_memory=config.shared_memory,
-            aliases=config.listen.startswith("unix:"),
+            # Behind a socket or in a pod, which only the platform's gateway is let in to.
+            aliases=config.listen.startswith("unix:") or bool(config.platform_sha256),
         )
         self._application.offer(
             lambda: (

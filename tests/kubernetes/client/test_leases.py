@@ -16,6 +16,7 @@ from modelyard.backends.kubernetes import kinds, leases
 from modelyard.backends.kubernetes.client.refusals import Exists
 from modelyard.backends.kubernetes.leases import Leadership, Seen, Terms
 from modelyard.domain.errors import Conflict, NotFound, Unavailable
+from tests.cluster.manifests import config
 from tests.support import virtual
 from tests.support.cluster.faults import Status
 from tests.support.connected import connected
@@ -213,6 +214,40 @@ def test_hands_are_counted() -> None:
     other = leases.claim(Seen({**kept, "labelled": "by somebody"}, "2", 0.0), "b", TERMS, 60.0)
     assert (other["leaseTransitions"], other["acquireTime"]) == (2, other["renewTime"])
     assert other["labelled"] == "by somebody"
+
+
+async def test_a_deposed_leader_writes_nothing_while_others_in_its_process_do() -> None:
+    async with connected() as (there, cluster):
+        one = Leadership(cluster, "default", "modelyard", identity="one", clock=lambda: 0.0, terms=TERMS)
+        running = asyncio.create_task(one.run())
+        async with asyncio.timeout(5):
+            while not one.leads:
+                await asyncio.sleep(0.01)
+        go, wrote = asyncio.Event(), asyncio.Event()
+
+        async def reconcile() -> None:
+            await cluster.apply(settings_of("a"))
+            wrote.set()
+            await go.wait()
+            await cluster.apply(settings_of("b"))
+
+        with one.fence():
+            working = asyncio.create_task(reconcile())
+        await wrote.wait()
+        one._renewed = -1000.0  # as after a long sleep of the whole machine
+        there.server.faults.add(Status(500), times=1, where=lambda method, _: method == "PATCH")
+        go.set()
+        with pytest.raises(Conflict, match="does not lead"):
+            await working
+        await cluster.apply(settings_of("c"))
+        found = await cluster.list(kinds.CONFIG_MAP, namespace="default")
+        assert [each["metadata"]["name"] for each in found.items] == ["a", "c"]
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    return {**config(name), "metadata": {"name": name, "namespace": "default"}}
 
 
 async def test_against_the_api_server_with_failures() -> None:

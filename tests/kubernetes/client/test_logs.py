@@ -117,6 +117,27 @@ async def test_a_container_that_has_not_started_is_waited_for(monkeypatch: pytes
             await read(cluster)
 
 
+async def test_a_long_silence_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("modelyard.backends.kubernetes.client.cluster._QUIET_SECONDS", 0.1)
+    opened = 0
+
+    async def script(asked: Asked) -> None:
+        nonlocal opened
+        if not urlsplit(asked.target).path.endswith("/log"):
+            return await asked.answer(200, {"metadata": {}, "status": {"phase": "Succeeded"}})
+        opened += 1
+        await asked.begin()
+        await asked.more(f"{stamped(5, 'before')}\n".encode())
+        if opened == 1:
+            return await asyncio.sleep(30)  # the node is gone, and nobody says so
+        return await asked.more(f"{stamped(SECOND, 'after')}\n".encode())
+
+    async with scripted(script) as there, client(there.url) as cluster:
+        assert await read(cluster, follow=True) == ["before", "after"]
+        assert opened == 2
+
+
 async def test_pods_that_are_not_there() -> None:
     async def script(asked: Asked) -> None:
         await asked.answer(404, {"code": 404, "reason": "NotFound", "message": 'pods "p" not found'})

@@ -1,4 +1,4 @@
-"""The installed platform with real processes: its own pod and a router, as the manifests say."""
+"""The installed platform with real processes, and with no more rights than its roles give it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from starlette.requests import Request
 
+import modelyard
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.errors import ModelyardError
 from modelyard.installing import applying, rendering, values
+from tests.kubernetes.install import rights
 from tests.kubernetes.worlds import World, world
+from tests.support.cluster.refusals import Refusal
 
 SYSTEM = "modelyard-system"
+ACCOUNT = "the-platforms-account"
+_RIGHTS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 KUBECONFIG = "/data/kubeconfig"
 CHOICE = {
     "routers": {"count": 1, "cpu": "100m"},
@@ -66,6 +75,42 @@ async def ask(host: str, path: str, token: str = "") -> Any:
     return answer.json()
 
 
+def guarded(here: World) -> list[str]:
+    """From now on the platform may do what its roles allow, and nothing else; what it was refused."""
+    server: Any = here.there.server
+    answer, cluster, refused = server._answer, here.there.cluster, []
+
+    async def checked(request: Request, fault: Any) -> Any:
+        if request.headers.get("authorization") == f"Bearer {ACCOUNT}":
+            wanted = rights.asked(request.method, request.url.path, request.query_params)
+            roles = [each for kind in _RIGHTS for each in cluster.store.list(cluster.kind(kind))]
+            if wanted is not None and not rights.allows(roles, wanted, "modelyard"):
+                refused.append(str(wanted))
+                raise Refusal(403, f"{wanted} is forbidden")
+        return await answer(request, fault)
+
+    server._answer = checked
+    return refused
+
+
+def story(url: str, token: str) -> None:
+    """What a user does, from a fitted model to nothing again."""
+    x, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(x, y)
+    with modelyard.Client(url, token) as client:
+        assert client.publish(model, "story", x_test=x).ref == "story@1"
+        service = client.deploy("story@1", name="story", cpu="0.1")
+        answer = httpx2.post(  # by path, as nobody here resolves the names of hosts
+            f"{url}/services/default/story/v1/models/story:predict",
+            json={"instances": x[:5].tolist()},
+            headers={"authorization": f"Bearer {service.token}"},
+            timeout=20,
+        )
+        assert answer.status_code == 200, answer.text
+        assert "predictions" in answer.json()
+        client.deployments.delete("story")
+
+
 def trouble(here: World) -> str:
     """What the pods wrote, for whoever reads the failure."""
     written: Any = here.control.kubelet
@@ -76,32 +121,37 @@ def trouble(here: World) -> str:
         for pod in here.objects("Pod", SYSTEM)
         for part in pod["spec"]["containers"]
     }
-    return json.dumps(logs, indent=1)
+    states = {pod["metadata"]["name"]: pod.get("status") for pod in here.objects("Pod", SYSTEM)}
+    asked = [each for each in here.there.server.requests if "secrets" in each]
+    return json.dumps([logs, states, asked], indent=1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_what_is_installed_answers_through_its_router(tmp_path: Path) -> None:
+async def test_a_model_is_published_deployed_and_asked_on_what_was_installed(tmp_path: Path) -> None:
     async with world(tmp_path, processes=True) as here:
         data = tmp_path / "pods/claims" / SYSTEM / "modelyard"
         data.mkdir(parents=True)
-        (data / "kubeconfig").write_text(here.kubeconfig.read_text())
+        document = yaml.safe_load(here.kubeconfig.read_text())
+        document["users"][0]["user"] = {"token": ACCOUNT}
+        (data / "kubeconfig").write_text(yaml.safe_dump(document))
+        refused = guarded(here)
         cluster = Cluster(config.load({}, kubeconfig=str(here.kubeconfig)), clock=time.time)
         manifests = rendering.manifests(values.of(CHOICE))
         try:
             for manifest in manifests:
                 if "router" not in manifest["metadata"]["name"]:
-                    await cluster.apply(fit(manifest, "unknown"), manager=applying.MANAGER)
+                    await cluster.apply(fit(manifest, "$(POD_IP)"), manager=applying.MANAGER)
             api = await asyncio.wait_for(address(cluster, "control-plane"), 20)
             # The platform's own pod stays as it is, so that its address does.
             wanted = [
-                fit(manifest, "unknown" if kinds.place(manifest)[1] == "modelyard" else api)
+                fit(manifest, "$(POD_IP)" if kinds.place(manifest)[1] == "modelyard" else api)
                 for manifest in manifests
             ]
             try:
-                await applying.install(cluster, wanted, say=lambda _: None, timeout_seconds=90)
+                await applying.install(cluster, wanted, say=lambda _: None, timeout_seconds=40)
             except ModelyardError as error:
-                raise AssertionError(trouble(here)) from error
+                raise AssertionError(f"refused: {refused}; {trouble(here)}") from error
             door = await address(cluster, "router")
             secret = await cluster.get(kinds.SECRET, "modelyard-keys", namespace=SYSTEM)
             token = base64.b64decode(secret["data"]["admin-token"]).decode()
@@ -116,5 +166,10 @@ async def test_what_is_installed_answers_through_its_router(tmp_path: Path) -> N
             assert lease["spec"]["holderIdentity"] == pod["metadata"]["name"]
             copied = await cluster.get(kinds.SECRET, "modelyard-routes-0", namespace=SYSTEM)
             assert set(copied["data"]) == {"head.json", "routes.gz"}
+            try:
+                await asyncio.to_thread(story, f"http://{door}:8080", token)
+            except (ModelyardError, AssertionError, httpx2.HTTPError) as error:
+                raise AssertionError(f"refused: {refused}; {trouble(here)}") from error
+            assert refused == []
         finally:
             await cluster.close()

@@ -74,4 +74,6 @@ def _entries(resource: Resource) -> list[Json]:
     more = [scale] if resource.scale else []
     if resource.kind == "Pod":
         more = [{**status, "name": f"pods/{name}", "verbs": ["create", "get"]} for name in ("exec", "log")]
+        eviction = {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
+        more.append({**status, "name": "pods/eviction", **eviction})
     return [entry, status, *more]

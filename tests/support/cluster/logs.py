@@ -29,7 +29,7 @@ async def lines(keeper: Keeper | None, pod: Object, query: Mapping[str, str]) ->
             raise _absent(pod, name)
         return
     (log,) = chosen
-    since, stamped = query.get("sinceTime", ""), query.get("timestamps") == "true"
+    since, stamped = _whole(query.get("sinceTime", "")), query.get("timestamps") == "true"
     seen = len(log.lines)
     for line in _last([each for each in log.lines if each.at >= since], query.get("tailLines")):
         yield _shown(line, stamped)
@@ -48,6 +48,11 @@ def _container(pod: Object, name: str) -> str:
     if name and name not in known:
         raise Refusal(400, f"container {name} is not valid for pod {pod['metadata']['name']}")
     return name or pod["spec"]["containers"][0]["name"]
+
+
+def _whole(stamp: str) -> str:
+    """A moment as lines have it, to compare with; clients name whole seconds."""
+    return stamp if "." in stamp or not stamp else f"{stamp.removesuffix('Z')}.000000000Z"
 
 
 def _absent(pod: Object, container: str) -> Refusal:

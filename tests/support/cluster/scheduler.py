@@ -23,7 +23,13 @@ def schedule(hand: Hand, pod: Object) -> None:
     fitting = [node for node in nodes if not why[node["metadata"]["name"]]]
     now = hand.cluster.store.now()
     if fitting:
-        best = min(fitting, key=lambda n: (-_preference(pod, n), n["metadata"]["name"]))
+        beside = Counter(each["spec"].get("nodeName") for each in hand.list("Pod") if _are_twins(each, pod))
+
+        def rank(node: Object) -> tuple[int, int, str]:
+            name = node["metadata"]["name"]
+            return -_preference(pod, node), beside[name], name
+
+        best = min(fitting, key=rank)
         bound = {"type": "PodScheduled", "status": "True"}
         hand.change(pod, {"spec": {"nodeName": best["metadata"]["name"]}})
         hand.status(pod, {"conditions": with_condition(pod.get("status", {}), bound, now)})
@@ -36,6 +42,12 @@ def schedule(hand: Hand, pod: Object) -> None:
     if conditions != pod.get("status", {}).get("conditions"):
         hand.status(pod, {"phase": "Pending", "conditions": conditions})
         hand.event(pod, "FailedScheduling", message, kind="Warning")
+
+
+def _are_twins(one: Object, other: Object) -> bool:
+    """Whether two pods are of one controller, and so better on different nodes."""
+    owners = [{r["uid"] for r in pod["metadata"].get("ownerReferences", ())} for pod in (one, other)]
+    return bool(owners[0] & owners[1])
 
 
 def _message(count: int, why: Mapping[str, list[str]]) -> str:

@@ -1,6 +1,6 @@
-"""A cluster as a process of its own, whose pods are processes too: `python -m tests.support.cluster.standing HOME`.
+"""A cluster as a process, whose pods are processes too: `python -m tests.support.cluster.standing HOME`.
 
-Below HOME it keeps its pods' directories and, once it answers, `kubeconfig.yaml`. It ends everything on SIGTERM.
+Below HOME it keeps its pods' directories and, once it answers, `kubeconfig.yaml`; SIGTERM ends everything.
 """
 
 from __future__ import annotations

@@ -61,18 +61,21 @@ async def events(store: Store, resource: Resource, asked: Asked) -> AsyncIterato
     for each in _initial(store, resource, asked, since):
         yield each
     changes = store.changes(since)
+    told = loop.time()
     pending: asyncio.Task[Change] | None = None
     try:
         while (left := end - loop.time()) > 0:
             pending = pending or asyncio.ensure_future(anext(changes))
             done, _ = await asyncio.wait({pending}, timeout=min(left, _BOOKMARK_SECONDS))
-            event: Object | None
+            event: Object | None = None
             if done:
                 change, pending = pending.result(), None
                 since, event = change.version, _event(change, resource, asked)
-            else:
-                event = _bookmark(resource, since) if asked.bookmarks else None
+            # Also while much happens that this watch is not about.
+            if event is None and asked.bookmarks and loop.time() - told >= _BOOKMARK_SECONDS:
+                event = _bookmark(resource, since)
             if event is not None:
+                told = loop.time()
                 yield event
     except Refusal as refusal:
         yield {"type": "ERROR", "object": refusal.status}

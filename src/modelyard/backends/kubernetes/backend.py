@@ -6,10 +6,10 @@ import asyncio
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Answer, Launch, LogLine, Outage, Shell, Task, Terminal
+from modelyard.backends.base import Answer, Guest, Launch, LogLine, Outage, Shell, Task, Terminal
 from modelyard.backends.delivery import Courier
 from modelyard.backends.kubernetes import logs, names
 from modelyard.backends.kubernetes.asking import Fronts
@@ -21,6 +21,7 @@ from modelyard.backends.kubernetes.gpus.strategies import pods_of
 from modelyard.backends.kubernetes.kinds import NODE, POD, Manifest, place
 from modelyard.backends.kubernetes.nodes import class_labels, node_of
 from modelyard.backends.kubernetes.observation import Wish, address, started_at
+from modelyard.backends.kubernetes.render import networks
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.replicas import Replicas
 from modelyard.backends.kubernetes.tasks import Tasks
@@ -30,13 +31,19 @@ from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, ModelyardError, NotFound
 from modelyard.domain.gpu import GpuRequest
+from modelyard.domain.model import File
 from modelyard.domain.node import Node, NodeClass
+from modelyard.domain.runtime import HOST
 from modelyard.domain.tallies import Sample
 
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 600.0
 _SHELL = "/bin/sh"
+_CLOSED = (
+    "by NetworkPolicy, if the cluster's network enforces them; not where packages are installed in the pod"
+)
+_OPEN = "not enforced: kubernetes.artifact_url names a host outside the cluster, which no NetworkPolicy can"
 _PATIENCE_SECONDS = 10.0
 """A cluster that is not heard of for less is just not quick to answer."""
 
@@ -48,11 +55,11 @@ class Options:
     settings: Settings = field(default_factory=Settings)
     token: str = ""
     """What the platform shows to replicas."""
-    artifact_token: Callable[[str], str] = lambda sha256: ""
-    """What opens one file, by its sha256, at the settings' `artifact_url`."""
+    runtime_lock: Callable[[str], str] | None = None
+    """The packages, with their hashes, of the environment of an interpreter; empty for one that has none."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     courier: Courier | None = None
-    """Lends files to tasks, and takes what they made."""
+    """Lends files to replicas and tasks, and takes what tasks made."""
     new_id: Callable[[], str] = lambda: secrets.token_hex(16)
 
 
@@ -118,8 +125,8 @@ class KubernetesBackend:
             "memory": "cgroup of the pod",
             "cpu": "requests are guaranteed, spare cores are shared",
             "gpu": "whole cards by the device plugin; parts by what the cluster has for them",
-            "network of validation and tests": "by NetworkPolicy, if the cluster's network enforces them",
-            "network of services": "by NetworkPolicy, if the cluster's network enforces them",
+            "network of validation and tests": _CLOSED if networks.closes(self._options.settings) else _OPEN,
+            "network of services": "not enforced",
             "images of servers": "run as they are",
             "mounts": "volumes of the pod",
             "isolation of other servers and shells": "a container without privileges",
@@ -135,7 +142,7 @@ class KubernetesBackend:
             self._cluster, courier, pods=self._view.pods, settings=self._options.settings,
             new_id=self._options.new_id,
         )  # fmt: skip
-        return await tasks.run(task)
+        return await tasks.run(task, lock=await self._lock(task.guest))
 
     async def samples(self) -> tuple[Sample, ...]:
         """What every replica uses, from the metrics API, and what waits in its front."""
@@ -178,10 +185,31 @@ class KubernetesBackend:
         desired = Desired(
             launch=launch,
             settings=self._options.settings,
-            tokens={file.sha256: self._options.artifact_token(file.sha256) for file in files},
+            lock="" if launch.program else await self._lock(launch.guest),
+            tokens=self._tokens(launch, files),
         )
         async with self._turns[launch.key]:
             await self._replicas.start(desired)
+
+    def _tokens(self, launch: Launch, files: Sequence[File]) -> Mapping[str, str]:
+        """What opens each file to the revision's pods."""
+        if self._options.courier is not None:
+            return self._options.courier.for_revision(launch.key, launch.revision, files)
+        return {}
+
+    async def _lock(self, guest: Guest) -> str:
+        """What is to be installed when the pod starts; nothing for the runtime that the image has."""
+        find = self._options.runtime_lock
+        if find is None or guest.runtime in ("", HOST):
+            return ""
+        if lock := await asyncio.to_thread(find, guest.interpreter):
+            return lock
+        raise BackendError(
+            f"runtime {guest.runtime} is an interpreter of one machine, which pods do not have; give it "
+            "packages instead, or serve with an image of your own",
+            retryable=False,
+            reason="InterpreterMissing",
+        )
 
     async def drain(self, key: Key, replica: str) -> None:
         """Take the pod out of its Service; it goes on answering."""
@@ -200,6 +228,7 @@ class KubernetesBackend:
         await self._begun()
         async with self._turns[key]:
             await self._replicas.stop(key, replica, grace_seconds=0)
+            await self._replicas.forget(key)
 
     async def ask(self, key: Key, replica: str, path: str) -> bytes:
         """What its front answers; raises BackendError."""

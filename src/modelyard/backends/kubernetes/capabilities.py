@@ -15,7 +15,7 @@ class Gpus:
     """What the cluster's nodes and schedulers offer of GPUs."""
 
     resources: frozenset[str] = field(default_factory=frozenset)
-    """What nodes have to give: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `volcano.sh/vgpu-number`."""
+    """Names of what nodes give: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `volcano.sh/vgpu-number`."""
     products: frozenset[str] = field(default_factory=frozenset)
     """Values of the label `nvidia.com/gpu.product`: `Tesla-T4`."""
     hami: bool = False

@@ -1,15 +1,17 @@
-"""Who leads: one holder of a Lease writes to the cluster, and asks before each batch whether it still may."""
+"""Who leads: one holder of a Lease writes to the cluster, and every write asks whether it still may."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.client.fencing import fenced
 from modelyard.backends.kubernetes.kinds import LEASE, Manifest
 from modelyard.domain.errors import Conflict, ModelyardError, NotFound
 
@@ -113,8 +115,12 @@ class Leadership:
         """Who holds it as far as we know; empty for nobody."""
         return str(self._seen.spec.get("holderIdentity") or "") if self._seen is not None else ""
 
+    def fence(self) -> AbstractContextManager[None]:
+        """Whatever is begun in here writes to the cluster only while we lead; else it gets Conflict."""
+        return fenced(self.check)
+
     def check(self) -> None:
-        """Raise Conflict unless we lead; ask before each batch of writes."""
+        """Raise Conflict unless we lead."""
         if not self.leads:
             other = f"; {self.holder} does" if self.holder not in ("", self._identity) else ""
             raise Conflict(f"{self._identity} does not lead{other}, and writes nothing")

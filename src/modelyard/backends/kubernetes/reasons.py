@@ -14,7 +14,6 @@ from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.deployment import Failure
 from modelyard.domain.failures import CATALOGUE
 
-ENVIRONMENT = "environment"
 """The init container that installs the packages of a runtime of its own."""
 
 _MOST_WORDS = 600
@@ -166,7 +165,9 @@ class _Part:
         if self.name == names.FETCH:
             return _failure("ModelFetchFailed", message)
         if self.prepares:
-            return _failure("RuntimeBuildFailed" if self.name == ENVIRONMENT else "StartFailed", message)
+            return _failure(
+                "RuntimeBuildFailed" if self.name == names.ENVIRONMENT else "StartFailed", message
+            )
         return _failure("FrontCrashed", message)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.backends.kubernetes import names, reasons
+from modelyard.backends.kubernetes import names, projects, reasons
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
 from modelyard.backends.kubernetes.capabilities import Capabilities
@@ -18,14 +18,14 @@ from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     POD,
+    POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     Manifest,
 )
 from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
-from modelyard.backends.kubernetes.render.revision import account, anchor, revision
-from modelyard.backends.kubernetes.render.revision import namespace as namespaced
+from modelyard.backends.kubernetes.render.revision import anchor, revision
 from modelyard.backends.kubernetes.upkeep import Upkeep, remembered
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key, Replica
@@ -76,6 +76,9 @@ class Replicas:
     async def start(self, desired: Desired) -> None:
         """Want one more replica; nothing when it is wanted already. Raises BackendError."""
         launch = desired.launch
+        there, _ = self._find(launch.key, launch.replica)
+        if there is not None and there.number != launch.revision:
+            return
         try:
             deployment = await self._applied(desired)
             facts = {"gpus": list(launch.gpus), "at": self._clock()}
@@ -93,11 +96,16 @@ class Replicas:
             await self._settle(key, each)
             seen = await asyncio.gather(*(self._seen(each, *pair) for pair in _pairs(each)))
             found += [judge(one) for one in seen]
+        await self.forget(key)
+        return tuple(found)
+
+    async def forget(self, key: Key) -> None:
+        """Remove revisions that nothing is wanted of and nothing is left of, and then what they belong to."""
+        for each in self._revisions(key):
             if not each.wanted and not each.pods:
                 await self._forget(each)
-        if not found and not self._view.of(DEPLOYMENT, key):
+        if not self._view.of(DEPLOYMENT, key) and not self._view.of(POD, key):
             await self._forget_all(key)
-        return tuple(found)
 
     def running(self, key: Key) -> Iterator[tuple[Wish, Manifest]]:
         """Every replica that has a pod with a server in it, without asking anybody."""
@@ -175,10 +183,10 @@ class Replicas:
         namespace, key = desired.namespace, desired.launch.key
         anchored = self._view.get(CONFIG_MAP, namespace, names.anchor_name(key))
         if anchored is None or "deletionTimestamp" in anchored["metadata"]:
-            await self._cluster.apply(namespaced(desired))
-            await self._cluster.apply(account(desired))
+            await projects.prepare(self._cluster, self._settings, key.project)
             anchored = await self._cluster.apply(anchor(desired))
             self._view.wrote(CONFIG_MAP, anchored)
+        await projects.lend_credentials(self._cluster, self._settings, key.project)
         uid = anchored["metadata"]["uid"]
         objects = remembered(revision(desired, self.capabilities, anchor_uid=uid))
         known = self._view.get(DEPLOYMENT, namespace, desired.name)
@@ -270,6 +278,8 @@ class Replicas:
             )
         except Conflict:  # another pod has that name now
             return
+        if grace_seconds == 0:
+            self._view.removed(POD, pod)
 
     async def _forget(self, each: _Revision) -> None:
         """Remove everything of a revision; its pods are gone."""
@@ -280,7 +290,8 @@ class Replicas:
         await self._cluster.delete(
             DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
         )
-        for kind in (CONFIG_MAP, SECRET, SERVICE):
+        self._view.removed(DEPLOYMENT, each.deployment)
+        for kind in (CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET):
             await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
 
     async def _forget_all(self, key: Key) -> None:
@@ -291,6 +302,7 @@ class Replicas:
                 await self._cluster.delete(
                     CONFIG_MAP, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
                 )
+                self._view.removed(CONFIG_MAP, each)
 
 
 def _wanted(deployment: Manifest) -> _Wanted:

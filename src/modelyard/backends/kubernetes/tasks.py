@@ -15,12 +15,12 @@ from typing import Any
 from modelyard.backends import endings
 from modelyard.backends.base import Answer, Task
 from modelyard.backends.delivery import Courier, Tree
-from modelyard.backends.kubernetes import names, reasons
+from modelyard.backends.kubernetes import names, projects, reasons
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.logs import line_of
-from modelyard.backends.kubernetes.kinds import JOB, NAMESPACE, SECRET, Manifest
+from modelyard.backends.kubernetes.kinds import JOB, SECRET, Manifest
+from modelyard.backends.kubernetes.render import networks
 from modelyard.backends.kubernetes.render.desired import Settings
-from modelyard.backends.kubernetes.render.revision import account_of, namespace_of
 from modelyard.backends.kubernetes.render.task import (
     CONTAINER,
     FETCH_SECONDS,
@@ -73,10 +73,13 @@ class Tasks:
         self._new_id = new_id
         self._look_seconds = look_seconds
 
-    async def run(self, task: Task) -> Answer:
-        """The answer. Raises BackendError when the cluster or the store do not answer at all."""
+    async def run(self, task: Task, *, lock: str = "") -> Answer:
+        """The answer, with the packages of a lock where there is one.
+
+        Raises BackendError when the cluster or the store do not answer at all.
+        """
         began = asyncio.get_running_loop().time()
-        errand = await self._errand(task)
+        errand = await self._errand(task, lock)
         try:
             await self._begin(errand)
             answer = await self._followed(errand)
@@ -96,7 +99,7 @@ class Tasks:
             duration_seconds=seconds,
         )
 
-    async def _errand(self, task: Task) -> Errand:
+    async def _errand(self, task: Task, lock: str) -> Errand:
         guest, number = task.guest, self._new_id()
         project = guest.env.get("MODELYARD_PROJECT") or "default"
         trees = [Tree(path=guest.path, files=guest.artifact.files)]
@@ -111,6 +114,7 @@ class Tasks:
             marker=f"modelyard-outcome-{names.content_hash(number[::-1])}",
             grant=await self._courier.for_task(trees, seconds=seconds, takes_bytes=MOST_STORED),
             settings=self._settings,
+            lock=lock,
         )
 
     async def _begin(self, errand: Errand) -> None:
@@ -120,12 +124,11 @@ class Tasks:
         await self._cluster.apply(secret(errand, job_uid=str(made["metadata"]["uid"])))
 
     async def _prepare(self, errand: Errand) -> None:
-        """The project's namespace and account, if this is the first that comes to it."""
-        try:
-            await self._cluster.get(NAMESPACE, errand.namespace)
-        except NotFound:
-            await self._cluster.apply(namespace_of(errand.project, errand.namespace))
-        await self._cluster.apply(account_of(errand.project, errand.namespace))
+        """What the project must have, if this is the first that comes to it; its network's rules always."""
+        await projects.prepare(self._cluster, self._settings, errand.project)
+        await projects.lend_credentials(self._cluster, self._settings, errand.project)
+        if networks.closes(errand.settings):
+            await self._cluster.apply(networks.policy(errand.project, errand.namespace, errand.settings))
 
     async def _followed(self, errand: Errand) -> Answer:
         """Until its pod has ended, cannot begin, or had its time."""

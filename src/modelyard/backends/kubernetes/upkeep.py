@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,16 @@ from typing import Any
 
 from modelyard.backends.kubernetes import drift, kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
-from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind, Manifest, place
+from modelyard.backends.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    Kind,
+    Manifest,
+    place,
+)
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import Conflict, NotFound
@@ -59,7 +69,12 @@ def remembered(objects: Sequence[Manifest]) -> tuple[Manifest, ...]:
 
 def applied(deployment: Manifest) -> Applied:
     """What a Deployment remembers; nothing when somebody spoilt it."""
-    text = _text(deployment)
+    return _decoded(_text(deployment))
+
+
+@functools.lru_cache(maxsize=2048)
+def _decoded(text: str) -> Applied:
+    """Read once, as it is looked at whenever its replicas are."""
     try:
         found = json.loads(gzip.decompress(base64.b64decode(text)))
     except (ValueError, OSError, EOFError):
@@ -112,7 +127,7 @@ class Upkeep:
         """Look at everything at once; a few lists, however much there is."""
         labels = f"{names.MANAGED_BY}={names.MANAGER},{names.REVISION}"
         live: dict[Name, Manifest] = {}
-        for kind in (SECRET, CONFIG_MAP, SERVICE, DEPLOYMENT):
+        for kind in (SECRET, CONFIG_MAP, SERVICE, POD_DISRUPTION_BUDGET, DEPLOYMENT):
             listing = await self._cluster.list(kind, labels=labels)
             live |= {
                 _name(each): _bare(each) if kind in (SECRET, CONFIG_MAP) else each for each in listing.items

@@ -38,7 +38,8 @@ class View:
             ),
             NODE: Informer(cluster, NODE),
         }
-        self._written: dict[Kind, dict[Place, Manifest]] = defaultdict(dict)
+        self._removed: dict[Kind, dict[Place, str]] = defaultdict(dict)
+        """Uids of what is gone although it was not heard of yet."""
         self._index: dict[Kind, dict[Key, set[Place]]] = defaultdict(lambda: defaultdict(set))
         self._owners: dict[Kind, dict[Place, Key]] = defaultdict(dict)
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,15 +74,9 @@ class View:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """One object, or None."""
-        place = (namespace, name)
         heard = self._informers[kind].get(namespace, name)
-        written = self._written[kind].get(place)
-        if written is None:
-            return heard
-        if heard is not None and _version(heard) >= _version(written):
-            del self._written[kind][place]
-            return heard
-        return written
+        gone = self._removed[kind].get((namespace, name))
+        return None if heard is not None and gone == heard["metadata"].get("uid") else heard
 
     def of(self, kind: Kind, key: Key) -> tuple[Manifest, ...]:
         """A deployment's objects of one kind, by name."""
@@ -99,13 +94,17 @@ class View:
     def keys(self) -> frozenset[Key]:
         """Every deployment that something of is there."""
         known = (DEPLOYMENT, POD, CONFIG_MAP)
-        return frozenset(key for kind in known for key in self._index[kind])
+        return frozenset(key for kind in known for key in tuple(self._index[kind]) if self.of(kind, key))
 
     def wrote(self, kind: Kind, manifest: Manifest) -> None:
-        """An answer of the API server to a write of ours."""
+        """An answer of the API server to a write of ours; one that comes late brings nothing back."""
+        self._informers[kind].put(manifest)
+
+    def removed(self, kind: Kind, manifest: Manifest) -> None:
+        """A deletion of ours was answered, and nothing of the object is left."""
         place = (str(manifest["metadata"].get("namespace") or ""), str(manifest["metadata"]["name"]))
-        self._written[kind][place] = manifest
-        self._keep(kind, place, manifest)
+        if self._informers[kind].get(*place) is not None:
+            self._removed[kind][place] = str(manifest["metadata"].get("uid") or "")
 
     async def close(self) -> None:
         """Stop following."""
@@ -119,8 +118,8 @@ class View:
         def noted(namespace: str, name: str) -> None:
             place = (namespace, name)
             heard = self._informers[kind].get(namespace, name)
-            if heard is None:
-                self._written[kind].pop(place, None)
+            if heard is None or heard["metadata"].get("uid") != self._removed[kind].get(place):
+                self._removed[kind].pop(place, None)
             if key := self._keep(kind, place, heard):
                 self._changed(key)
 
@@ -139,8 +138,3 @@ class View:
             self._owners[kind][place] = key
             self._index[kind][key].add(place)
         return key or known
-
-
-def _version(manifest: Manifest) -> int:
-    text = str(manifest["metadata"].get("resourceVersion") or "0")
-    return int(text) if text.isdecimal() else 0

@@ -105,6 +105,11 @@ class LocalEnvironments:
         except OSError:
             return ""
 
+    def lock_text(self, interpreter: str) -> str:
+        """The lock that an interpreter's environment was made from; empty for one that is not from here."""
+        home = Path(interpreter).parent.parent
+        return self._shelf.lock_text(home.name) if home.parent == self._shelf.environments else ""
+
     def _recipe(self, spec: RuntimeSpec) -> Recipe:
         return recipe.of(spec, index_url=self._index_url)
 

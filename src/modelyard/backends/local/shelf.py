@@ -57,6 +57,11 @@ class Shelf:
         """The lock that a recipe was built to, or empty."""
         return str((files.read_json(self.build(name) / "result.json") or {}).get("lock") or "")
 
+    def lock_text(self, lock: str) -> str:
+        """Packages and hashes of a lock; empty when nobody knows it."""
+        known = (files.read_json(path) or {} for path in sorted(self.locks.glob("*.json")))
+        return next((str(each.get("text") or "") for each in known if each.get("lock") == lock), "")
+
     def status(self, name: str) -> RuntimeStatus:
         """How far a recipe is, from disk."""
         home = self.build(name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, RoutingView
 from modelyard.domain.errors import BackendError, Unavailable
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.activator.keeper import Keeper, Place
@@ -141,6 +141,14 @@ class EnvoyGateway:
     async def asked(self) -> frozenset[str]:
         """Wait until services are asked for that sleep: which."""
         return await self._activator.asked()
+
+    def members(self) -> Mapping[str, str]:
+        """It is one by itself."""
+        return {}
+
+    def plan(self, route: str) -> tuple[RoutingView, ...]:
+        """It does all."""
+        return ()
 
     async def ensure(self) -> Failure | None:
         """Start Envoy if it does not run, adopt it if it does; why not, if it cannot."""

@@ -8,7 +8,7 @@ that needs one of these is led to the builtin router, which does them all as it 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from modelyard.domain.endpoint import Route, Share
@@ -17,6 +17,8 @@ from modelyard.gateway.gateway_api.site import NODE_PORTS, Offer
 
 MOST_RULES, MOST_BACKENDS = 16, 16
 """Of one HTTPRoute, and of one of its rules."""
+MOST_MIRRORS = 14
+"""A rule has 16 filters, and two are for headers and paths."""
 
 
 class Where(StrEnum):
@@ -113,6 +115,27 @@ def straight(route: Route, offer: Offer) -> bool:
     return not any(_not_at_gateway(f, route, offer) for f in needed(route) if f not in _OPTIONAL)
 
 
+def reduced(route: Route, offer: Offer) -> Route:
+    """The route without what nobody can do for it, where there is no router that could.
+
+    Of too many back ends the heaviest stay, and of too many pins the first; `plan` says what is lost.
+    """
+    if straight(route, offer):
+        return route
+    mirrors = (Feature.MIRROR, Feature.MIRRORS, Feature.PERCENT)
+    mirrored = not any(_not_at_gateway(f, route, offer) for f in needed(route).intersection(mirrors))
+    pins = tuple(pin for pin in route.pins if pin.header)[: MOST_RULES - 1]
+    parts = [
+        (share.weight, share.name, revision) for share in route.shares for revision in of_revisions(share)
+    ]
+    kept = {(name, revision) for _, name, revision in sorted(parts, reverse=True)[:MOST_BACKENDS]}
+    shares = tuple(
+        replace(share, targets=tuple(t for t in share.targets if (share.name, t.revision) in kept))
+        for share in route.shares
+    )
+    return replace(route, pins=pins, shares=shares, mirrors=route.mirrors if mirrored else ())
+
+
 def is_open(route: Route, offer: Offer) -> bool:
     """Whether it can be offered at all: nobody may come in unjudged where tokens are asked for."""
     return route.public or offer.router is not None
@@ -198,7 +221,7 @@ def _beyond(feature: Feature, route: Route) -> Iterator[str]:
         count = sum(len(of_revisions(share)) for share in route.shares if share.weight > 0)
         if count > MOST_BACKENDS:
             yield f"a rule has at most {MOST_BACKENDS} back ends, and this one needs {count}"
-    if feature is Feature.MIRRORS and len(_mirrored(route)) > MOST_BACKENDS - 1:
-        yield f"a rule has at most {MOST_BACKENDS} filters"
+    if feature is Feature.MIRRORS and len(_mirrored(route)) > MOST_MIRRORS:
+        yield f"a rule has room for {MOST_MIRRORS} mirrors"
     if feature is Feature.STICKY and route.sticky is not None and route.sticky.by is StickyBy.COOKIE:
         yield "Gateway API v1 has no sticky clients"

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, RoutingView
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies, Gateway
 from modelyard.gateway.gateway_api import planning, rendering
 from modelyard.gateway.gateway_api.hosts import with_aliases
-from modelyard.gateway.gateway_api.planning import Decision
 from modelyard.gateway.gateway_api.site import ROUTE, Manifest, Site
 
 _FAILURE = "GatewayUnavailable"
@@ -66,10 +65,19 @@ class GatewayApi:
         self._site: Site | None = None
         self._missing: dict[int, str] = {}
 
-    async def decisions(self) -> Mapping[str, tuple[Decision, ...]]:
-        """Service to who does each thing that its routing needs, as last published."""
-        site = await self._site_of()
-        return {route.name: planning.plan(route, site.offer) for route in self._routes or ()}
+    def members(self) -> Mapping[str, str]:
+        """The routers behind the gateway."""
+        return self._router.members() if self._router is not None else {}
+
+    def plan(self, route: str) -> tuple[RoutingView, ...]:
+        """Who does each thing that a published route needs."""
+        found = next((each for each in self._routes or () if each.name == route), None)
+        if found is None or self._site is None:
+            return ()
+        return tuple(
+            RoutingView(feature=each.feature.value, where=each.where.value, reason=each.reason)
+            for each in planning.plan(found, self._site.offer)
+        )
 
     async def publish(self, routes: Sequence[Route]) -> None:
         """Make these the routes: of the router first, so that nobody is led to one that knows nothing of it.

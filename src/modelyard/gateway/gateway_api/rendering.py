@@ -29,8 +29,11 @@ def objects(routes: Iterable[Route], site: Site) -> tuple[Manifest, ...]:
     """Everything that there should be, in the order of applying: what leads somewhere comes after it."""
     present = with_aliases(sorted(routes, key=lambda route: route.name))
     offered = [route for route in present if planning.is_open(route, site.offer)]
+    if site.offer.router is None:
+        offered = [planning.reduced(route, site.offer) for route in offered]
     return (
         *_grants(offered, site),
+        *_router(site),
         *_own_ports(offered, site),
         gateway(site),
         *(each for route in _owners(offered) for each in _by_host(route, site)),
@@ -147,6 +150,20 @@ def _grants(routes: Iterable[Route], site: Site) -> Iterator[Manifest]:
         yield head("ReferenceGrant", "modelyard-routes", namespace, version=f"{GROUP}/v1beta1") | {
             "spec": spec
         }
+
+
+def _router(site: Site) -> Iterator[Manifest]:
+    """The Service that leads to the builtin router, unless somebody else makes it."""
+    place, targets = site.offer.router, site.offer.router_targets
+    if place is None or not targets:
+        return
+    ports = [
+        {"name": f"port-{port}", "port": port, "targetPort": target, "protocol": "TCP"}
+        for port, target in sorted(targets.items())
+        if target
+    ]
+    spec = {"type": "ClusterIP", "selector": dict(site.offer.router_selector), "ports": ports}
+    yield head("Service", place.name, place.namespace, version="v1") | {"spec": spec}
 
 
 def _own_ports(routes: Iterable[Route], site: Site) -> Iterator[Manifest]:

@@ -43,6 +43,8 @@ class Offer:
     """Its port for the services' second ports."""
     router_selector: Mapping[str, str] = field(default_factory=dict)
     """Labels of its pods."""
+    router_targets: Mapping[int, int] = field(default_factory=dict)
+    """Port of the Service to port of its pods, where that Service is to be made; 0 is not open."""
     direct: bool = False
     """Lead requests past the router where the gateway can do all that is needed; they are not counted."""
 

@@ -18,7 +18,7 @@ from typing import Protocol
 HEAD, BODY = "head.json", "routes.gz"
 MOST_BYTES = 900 * 1024
 """Of one piece; an object of a cluster takes a mebibyte in all."""
-MOST_PIECES = 16
+MOST_PIECES = 4
 """As many as a router has mounted."""
 
 

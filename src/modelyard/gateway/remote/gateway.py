@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route
+from modelyard.domain.endpoint import Route, RoutingView
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies
@@ -167,6 +167,14 @@ class RemoteGateway:
         asked = frozenset(self._asked)
         self._asked.clear()
         return asked
+
+    def members(self) -> Mapping[str, str]:
+        """Every router by name, with why it does not serve; empty when it does."""
+        return {link.router.name: link.trouble for link in self._links.values()}
+
+    def plan(self, route: str) -> tuple[RoutingView, ...]:
+        """Routers do all."""
+        return ()
 
     async def ensure(self) -> Failure | None:
         """Look for routers, and say why none serves. One that does not is no failure while others do."""

@@ -145,20 +145,21 @@ class Link:
             sending = self._wanted
             if sending is None:
                 continue
+            tried = True
             try:
-                await self._send(sending)
+                tried = await self._send(sending)
                 pause = _AGAIN_SECONDS[0]
             except Unavailable as error:
                 self.trouble = error.message
                 self._due.set()
-            if sending is self._wanted:
+            if tried and sending is self._wanted:
                 self._settled.set()
             if self._due.is_set() and sending is self._wanted:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _AGAIN_SECONDS[1])
 
-    async def _send(self, sending: Sending) -> None:
-        """Returns when the router works by it, or has a newer one; raises Unavailable."""
+    async def _send(self, sending: Sending) -> bool:
+        """Whether the router works by it now; it does not when it has a newer one. Raises Unavailable."""
         self._attempted[sending.version] = sending.replicas
         timeout = httpx2.Timeout(_TAKE_SECONDS, connect=_CONNECT_SECONDS)
         answer = await self._request("PUT", wire.ROUTES, content=sending.body, timeout=timeout)
@@ -166,13 +167,14 @@ class Link:
             refusal = _read(answer.content, wire.REFUSAL)
             self._forget(refusal.version)
             self._outrun(refusal.version)
-            return
+            return False
         if answer.status_code != 200:
             raise Unavailable(f"it did not take the routes: {_reason(answer)}")
         self._forget(sending.version)
         self._routed |= sending.replicas
         self.trouble = ""
         self._hear(_read(answer.content, wire.NEWS_OF))
+        return True
 
     def _forget(self, version: int) -> None:
         """It has this version or a later one, and takes none that is older."""

@@ -83,7 +83,8 @@ def publication(document: bytes) -> Publication:
         return PUBLICATION.validate_json(document)
     except ValidationError as error:
         wrong = [
-            FieldError(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()[:_MOST_ERRORS]
+            FieldError(".".join(map(str, each["loc"])) or "publication", each["msg"])
+            for each in error.errors()[:_MOST_ERRORS]
         ]
         told = "; ".join(f"{each.path}: {each.message}" for each in wrong)
         raise Invalid(f"these are no routes: {told}", errors=wrong) from error

@@ -91,11 +91,17 @@ def _field(pod: Object, path: str) -> str:
 
 
 def _data(hand: Hand, kind: str, namespace: str, name: str) -> dict[str, str]:
+    return {key: value.decode() for key, value in _bytes(hand, kind, namespace, name).items()}
+
+
+def _bytes(hand: Hand, kind: str, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes]:
     found = hand.get(kind, (namespace, name))
+    if found is None and optional:
+        return {}
     if found is None:
         raise ConfigMissing(f'{kind.lower()} "{name}" not found')
     data = found.get("data") or {}
-    return {k: base64.b64decode(v).decode() if kind == "Secret" else v for k, v in data.items()}
+    return {k: base64.b64decode(v) if kind == "Secret" else v.encode() for k, v in data.items()}
 
 
 def volumes(hand: Hand, pod: Object, home: Path) -> dict[str, Path]:
@@ -111,18 +117,19 @@ def volumes(hand: Hand, pod: Object, home: Path) -> dict[str, Path]:
         directory.mkdir(parents=True, exist_ok=True)
         for kind, key, named in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
             if key in volume:
-                _fill(
-                    directory, _data(hand, kind, namespace, volume[key][named]), volume[key].get("items", ())
-                )
+                said = volume[key]
+                optional = said.get("optional", False)
+                data = _bytes(hand, kind, namespace, said[named], optional=optional)
+                _fill(directory, data, said.get("items", ()))
         found[volume["name"]] = directory
     return found
 
 
-def _fill(directory: Path, data: Mapping[str, str], items: Iterable[Mapping[str, str]]) -> None:
+def _fill(directory: Path, data: Mapping[str, bytes], items: Iterable[Mapping[str, str]]) -> None:
     chosen = {each["path"]: data[each["key"]] for each in items} or data
     for name, text in chosen.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_text(text)
+        (directory / name).write_bytes(text)
 
 
 def mounts(container: Object, places: Mapping[str, Path]) -> list[dict[str, Any]]:

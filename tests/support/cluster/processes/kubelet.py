@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ from tests.support.cluster.writing import Hand, is_leaving
 _SHORTEST_LOOK_SECONDS = 1.0
 
 
+def _first_number() -> int:
+    """Kubelets of tests that run at the same time give their pods other addresses."""
+    return 1 + os.getpid() % 3000 * 250
+
+
 @dataclass(slots=True)
 class ProcessKubelet:
     """Runs every pod that has a node; `images` says what stands for an image, None that it cannot be pulled.
@@ -37,7 +43,7 @@ class ProcessKubelet:
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _measured: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Of a container: when it was measured, the seconds it had used by then, and how much at a time."""
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(_first_number()))
 
     def step(self, value: Object) -> None:
         """Begin to run a pod that was bound, or tell one that runs that it is to go."""
@@ -48,7 +54,9 @@ class ProcessKubelet:
             return
         if uid not in self.pods:
             number = next(self._numbers)
-            address = f"127.{64 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+            # Another kubelet on this machine has another second part.
+            second = 2 + (os.getpid() + number // 62500) % 250
+            address = f"127.{second}.{number // 250 % 250}.{number % 250 + 1}"
             self.pods[uid] = Pod(self.hand, value, self.home / uid, address, self.images)
             self._tasks[uid] = asyncio.get_running_loop().create_task(self.pods[uid].run())
         if is_leaving(value):

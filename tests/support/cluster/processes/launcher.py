@@ -27,6 +27,7 @@ def main() -> int:
     spec = json.loads(Path(sys.argv[1]).read_text())
     if spec.get("join"):
         return _joined(spec)
+    _libc.prctl(_PDEATHSIG, signal.SIGKILL)
     _isolate()
     child = os.fork()
     if child == 0:

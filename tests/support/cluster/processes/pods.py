@@ -85,21 +85,22 @@ class Pod:
 
     async def run(self) -> None:
         """From its beginning to its end."""
+        running = asyncio.create_task(self._live())
+        leaving = asyncio.create_task(self._leaving.wait())
         try:
             self._report()
-            running = asyncio.create_task(self._live())
-            leaving = asyncio.create_task(self._leaving.wait())
             await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if self._leaving.is_set():
                 await self._stop()
-            running.cancel()
-            leaving.cancel()
-            await asyncio.gather(running, leaving, return_exceptions=True)
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001 - a kubelet goes on with its other pods; the test's output has it
             traceback.print_exc()
         finally:
+            # Whoever would start again what ends now goes first.
+            running.cancel()
+            leaving.cancel()
+            await asyncio.gather(running, leaving, return_exceptions=True)
             self.kill()
             self.over = True
 

@@ -27,6 +27,7 @@ __all__ = ["Cluster", "Event", "Listing", "Selection"]
 _PAGE = 500
 _IDLE_SECONDS = 90.0
 _WATCH_SECONDS = 300
+_QUIET_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +230,8 @@ class Cluster:
         path = kinds.POD.path(namespace=namespace, name=pod, subresource="log")
         given = {key: value for key, value in query.items() if value}
         call = Call(verb="logs", kind=kinds.POD.qualified, path=path, query=given, accept="*/*")
-        # A program that has nothing to say is not a broken connection.
-        async with self._transport.open(call, idle=None if follow else _IDLE_SECONDS) as answer:
+        # A program that has nothing to say is no broken connection; after so long nobody can tell any more.
+        async with self._transport.open(call, idle=_QUIET_SECONDS if follow else _IDLE_SECONDS) as answer:
             async for line in watching.lines(answer.aiter_bytes()):
                 yield line.decode(errors="replace").rstrip("\r")
 

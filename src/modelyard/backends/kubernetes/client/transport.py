@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from modelyard.backends.kubernetes.client import credentials, refusals
+from modelyard.backends.kubernetes.client import credentials, fencing, refusals
 from modelyard.backends.kubernetes.client.calls import Again, Call
 from modelyard.backends.kubernetes.client.config import Access
 from modelyard.backends.kubernetes.client.observing import Observer, Unobserved
@@ -145,6 +145,8 @@ class Transport:
 
     async def _try(self, call: Call) -> Answer | NoAnswer:
         async with contextlib.nullcontext() if call.urgent else self._queue.turn():
+            if call.method != "GET" and not call.urgent:
+                fencing.pass_or_raise()
             request = self._request(call, self._with.answer_seconds, {})
             return await self._measured(call, self._whole(request))
 

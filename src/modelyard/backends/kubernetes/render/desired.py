@@ -31,6 +31,8 @@ class Settings:
     images: Images = field(default_factory=Images)
     artifact_url: str = "http://modelyard.modelyard-system:8080/api/v1/artifacts"
     """Where pods get files from, by their sha256."""
+    index_url: str = ""
+    """Where pods get packages from; may hold a password. Empty means the public index."""
     max_body_bytes: int = 64 << 20
     platform_sha256: str = ""
     """Of the token that the platform shows to replicas."""
@@ -50,6 +52,9 @@ class Desired:
     settings: Settings
     tokens: Mapping[str, str] = field(default_factory=dict)
     """What opens each of the artifact's files at `artifact_url`, by sha256."""
+
+    lock: str = ""
+    """Packages of the runtime with their hashes, when the image does not have them."""
 
     @property
     def namespace(self) -> str:

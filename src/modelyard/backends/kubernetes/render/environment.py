@@ -13,6 +13,8 @@ MODELS = "/models"
 CONFIG = "/config"
 WORK = "/home/modelyard"
 RUN = "/run/modelyard"
+RUNTIME = "/runtime"
+"""Volume of the environment that is made when the pod starts."""
 PLATFORM = "/etc/modelyard"
 """Where the platform's own files are laid."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.capabilities import Capabilities
-from modelyard.backends.kubernetes.render import environment, mounts, probes
+from modelyard.backends.kubernetes.render import environment, mounts, probes, runtime
 from modelyard.backends.kubernetes.render.desired import Desired, Images
 from modelyard.domain import texts
 from modelyard.domain.deployment import Stage
@@ -38,6 +39,8 @@ class Named:
     """Secret with the user's environment; empty without any."""
     fetch: str
     """Secret with the list of files to fetch; empty without a model."""
+    packages: str = ""
+    """Secret with the lock of the runtime; empty when the image has its packages."""
 
 
 def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
@@ -54,7 +57,10 @@ def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict
         "affinity": affinity("deploy"),
         "topologySpreadConstraints": [_spread(desired)],
         "securityContext": security(),
-        "initContainers": _fetch(desired, named),
+        "initContainers": [
+            *_fetch(desired, named),
+            *runtime.containers(desired.settings.images, named.packages, restricted()),
+        ],
         "containers": [_container(desired, named, capabilities)],
         "volumes": _volumes(desired, named),
     }
@@ -80,7 +86,7 @@ def security() -> dict[str, Any]:
 
 def restricted() -> dict[str, Any]:
     """A container's security context."""
-    return dict(_RESTRICTED)
+    return copy.deepcopy(_RESTRICTED)
 
 
 def ports(desired: Desired) -> tuple[int, ...]:
@@ -259,6 +265,8 @@ def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
     ):
         if path:
             found.append({"name": name, "mountPath": path, "readOnly": True})
+    if named.packages:
+        found.append(runtime.mount())
     return found + mounts.mounts(desired.launch.spec.mounts)
 
 
@@ -272,4 +280,5 @@ def _volumes(desired: Desired, named: Named) -> list[dict[str, Any]]:
         found.append({"name": "replica", "configMap": {"name": named.platform}})
     if named.config:
         found.append({"name": "config", "configMap": {"name": named.config}})
+    found += runtime.volumes(named.packages)
     return found + mounts.volumes(desired.launch.spec.mounts, config=named.config)

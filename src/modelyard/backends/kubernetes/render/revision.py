@@ -16,16 +16,19 @@ from modelyard.backends.kubernetes.gpus.wanted import gpus_of
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
     Kind,
     Manifest,
 )
-from modelyard.backends.kubernetes.render import environment, pod
+from modelyard.backends.kubernetes.render import environment, pod, runtime
+from modelyard.backends.kubernetes.render.budget import budget
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.backends.kubernetes.render.pod import Named
-from modelyard.domain import program, texts
+from modelyard.domain import health, program, texts
+from modelyard.domain.deployment import Stage
 
 VARIANT = ".variant"
 """Folder of the compiled variant, below the model's."""
@@ -77,8 +80,14 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
         config=_name_of(beside, "config"),
         env=_name_of(beside, "env"),
         fetch=_name_of(beside, "fetch"),
+        packages=_name_of(beside, "packages"),
     )
-    objects = [*beside.values(), _service(desired), _deployment(desired, named, capabilities)]
+    objects = [
+        *beside.values(),
+        _service(desired),
+        _budget(desired),
+        _deployment(desired, named, capabilities),
+    ]
     owner = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -93,6 +102,8 @@ def revision(desired: Desired, capabilities: Capabilities, *, anchor_uid: str) -
 def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> Manifest:
     launch = desired.launch
     template = pod.template(desired, named, capabilities)
+    if scraped := _scraped(desired):
+        template["metadata"]["annotations"] = template["metadata"].get("annotations", {}) | scraped
     manifest = _head(DEPLOYMENT, desired.name, desired, desired.labels) | {
         "spec": {
             "revisionHistoryLimit": 1,
@@ -106,6 +117,22 @@ def _deployment(desired: Desired, named: Named, capabilities: Capabilities) -> M
     digest = names.content_hash(json.dumps([template, launch.spec.resources.gpu], sort_keys=True))
     manifest["metadata"]["annotations"] = {names.SPEC_HASH: digest, names.LAUNCH: json.dumps(_facts(desired))}
     return manifest
+
+
+def _scraped(desired: Desired) -> dict[str, str]:
+    """Where a Prometheus of the cluster finds the metrics of a server that is not Modelyard's own.
+
+    Modelyard's own server gives its figures to the platform alone, which offers them to everybody.
+    """
+    server = desired.launch.program
+    port, path = health.target(server.metrics) if server else (0, "")
+    if server is None or not path or desired.launch.key.stage is Stage.DEBUG:
+        return {}
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port or server.ports[0]),
+        "prometheus.io/path": path,
+    }
 
 
 def _facts(desired: Desired) -> dict[str, Any]:
@@ -138,6 +165,11 @@ def _service(desired: Desired) -> Manifest:
     }
 
 
+def _budget(desired: Desired) -> Manifest:
+    head = _head(POD_DISRUPTION_BUDGET, desired.name, desired, desired.labels)
+    return head | {"spec": budget(desired.labels)}
+
+
 def _beside(desired: Desired) -> dict[str, Manifest]:
     """The maps and secrets that the pod reads, each named after what it holds and never changed."""
     found: dict[str, Manifest] = {}
@@ -152,6 +184,10 @@ def _beside(desired: Desired) -> dict[str, Manifest]:
         found["env"] = _secret(desired, "env", env)
     if fetched := _files(desired):
         found["fetch"] = _secret(desired, "fetch", {"manifest.json": json.dumps({"files": fetched})})
+    if desired.lock:
+        found["packages"] = _secret(
+            desired, "packages", runtime.secret(desired.lock, desired.settings.index_url)
+        )
     return found
 
 
@@ -159,7 +195,9 @@ def _replica(desired: Desired) -> dict[str, Any]:
     """replica.json: the same for all replicas of the revision; the pod's environment fills in the rest."""
     launch, settings = desired.launch, desired.settings
     home = Path("$(MODELYARD_MODEL_PATH)")
-    guest = replace(launch.guest, path=home, variant_path=home / VARIANT, interpreter="")
+    guest = replace(
+        launch.guest, path=home, variant_path=home / VARIANT, interpreter=runtime.interpreter(desired.lock)
+    )
     start = documents.Start(
         address=f"0.0.0.0:{names.PORT}",
         state_path="$(MODELYARD_RUN_DIR)/state.json",

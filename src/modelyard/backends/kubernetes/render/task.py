@@ -14,7 +14,7 @@ from modelyard.backends.base import Task, TaskKind
 from modelyard.backends.delivery import Grant
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.kinds import JOB, SECRET, Kind, Manifest
-from modelyard.backends.kubernetes.render import environment, pod
+from modelyard.backends.kubernetes.render import environment, networks, pod, runtime
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.domain.variant import Optimize
 
@@ -44,6 +44,8 @@ class Errand:
     """Begins the lines of the log that tell the outcome."""
     grant: Grant
     settings: Settings
+    lock: str = ""
+    """Packages of the runtime with their hashes, when the image does not have them."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -74,6 +76,7 @@ def secret(errand: Errand, *, job_uid: str = "") -> Manifest:
         "worker.json": json.dumps(_worker(errand.task)),
         "request.json": json.dumps(errand.task.request),
         "token": errand.grant.store_token,
+        **(runtime.secret(errand.lock, errand.settings.index_url) if errand.lock else {}),
     }
     manifest = _head(SECRET, errand) | {
         "type": "Opaque",
@@ -95,13 +98,19 @@ def job(errand: Errand) -> Manifest:
             "parallelism": 1,
             "activeDeadlineSeconds": seconds + FETCH_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": {"labels": errand.labels}, "spec": _pod(errand)},
+            "template": {"metadata": {"labels": {**errand.labels, **_network(errand)}}, "spec": _pod(errand)},
         }
     }
 
 
+def _network(errand: Errand) -> dict[str, str]:
+    """Closed, unless the pod must fetch packages first from wherever they are, or no policy can say how."""
+    return {names.NETWORK: networks.CLOSED} if networks.closes(errand.settings) and not errand.lock else {}
+
+
 def _pod(errand: Errand) -> dict[str, Any]:
     images, gpus = errand.settings.images, len(errand.task.gpus)
+    packages = errand.name if errand.lock else ""
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "serviceAccountName": "modelyard-runtime",
@@ -115,10 +124,12 @@ def _pod(errand: Errand) -> dict[str, Any]:
             *({"name": name, "emptyDir": {}} for name in ("work", "run", "tmp", "models")),
             {"name": "shm", "emptyDir": {"medium": "Memory"}},
             {"name": "fetch", "secret": {"secretName": errand.name}},
+            *runtime.volumes(packages),
         ],
     }
-    if errand.grant.files:
-        spec["initContainers"] = [pod.fetcher(images)]
+    first = [pod.fetcher(images)] if errand.grant.files else []
+    if first := [*first, *runtime.containers(images, packages, pod.restricted())]:
+        spec["initContainers"] = first
     if gpus:
         spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     if images.pull_secret:
@@ -135,6 +146,8 @@ def _container(errand: Errand) -> dict[str, Any]:
         "--seconds", f"{task.timeout_seconds:g}",
         "--marker", errand.marker,
     ]  # fmt: skip
+    if errand.lock:
+        command += ["--python", runtime.interpreter(errand.lock)]
     if task.kind == TaskKind.TEST:
         command += ["--request", f"{_TASK}/request.json"]
     if errand.grant.store_token:
@@ -163,6 +176,7 @@ def _container(errand: Errand) -> dict[str, Any]:
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own
             {"name": "models", "mountPath": environment.MODELS, "readOnly": True},
             {"name": "fetch", "mountPath": _TASK, "readOnly": True},
+            *([runtime.mount()] if errand.lock else []),
         ],
     }
 
