@@ -46,6 +46,8 @@ def connect(given: Given, observer: Observer) -> Tenancy:
     """A client of the cluster that settings name. Raises Invalid for a file that says nothing usable."""
     wanted = given.chosen.kubernetes
     access = config.load(given.environ, kubeconfig=wanted.kubeconfig, context=wanted.context)
+    if wanted.account:
+        access = replace(access, namespace=wanted.system_namespace)
     cluster = Tenancy(access, clock=given.clock, observer=observer)
     if wanted.account:
         cluster.account = wanted.system_namespace, wanted.account

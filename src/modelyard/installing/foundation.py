@@ -126,6 +126,9 @@ def own_role() -> Tree:
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("", ["services"], _WRITE),
         _rule("gateway.networking.k8s.io", ["gateways", *_GATEWAY_ROUTES], _WRITE),
+        # To find out what the cluster can do; they are tried and never made.
+        _rule("", ["pods"], ["create"]),
+        _rule("autoscaling", ["horizontalpodautoscalers"], ["create"]),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -16,11 +16,12 @@ T = TypeVar("T")
 _RUNTIME = "nvidia"
 
 
-async def probe(
-    cluster: Cluster, *, known: Capabilities, gateway_class: str = "", namespace: str = "default"
-) -> Capabilities:
-    """What the cluster can do now; `known` stands for what cannot be found out. Raises nothing."""
-    asking = _Asking(cluster)
+async def probe(cluster: Cluster, *, known: Capabilities, gateway_class: str = "") -> Capabilities:
+    """What the cluster can do now; `known` stands for what cannot be found out. Raises nothing.
+
+    What is tried, without being made, is tried in the namespace that the access names.
+    """
+    asking, namespace = _Asking(cluster), cluster.access.namespace
     resources = await asking.of("served kinds", cluster.resources(), known.resources)
     found = replace(known, resources=resources, unknown=())
     found = replace(found, version=await asking.of("version", cluster.version(), known.version))
