@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from modelyard.backends.kubernetes import kinds
+from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.config import Access
@@ -143,11 +144,11 @@ async def test_status_says_which_cluster(server: Running, tmp_path: Path) -> Non
 async def test_a_cluster_that_goes_away_is_said_with_since_when(server: Running, tmp_path: Path) -> None:
     now = [1_000_000.0]
     cluster = client(server, tmp_path)
-    reached = Reached(cluster, clock=lambda: now[0], version=(1, 37))
+    reached = Reached(cluster, clock=lambda: now[0], capabilities=Capabilities(version=(1, 37)))
     await reached.look()
     assert reached.describe()["reachable"] == "yes"
     now[0] += 60
-    gone = Reached(nowhere(), clock=lambda: now[0] - 60, version=(1, 36))
+    gone = Reached(nowhere(), clock=lambda: now[0] - 60, capabilities=Capabilities(version=(1, 36)))
     await gone.look()
     said = gone.describe()
     assert (said["reachable"], said["version"]) == ("no", "1.36")
