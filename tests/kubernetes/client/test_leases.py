@@ -159,6 +159,22 @@ async def test_who_is_told_to_stop_gives_it_back_at_once() -> None:
 
 
 @on_virtual_time
+async def test_it_is_given_back_also_in_the_middle_of_a_renewal() -> None:
+    server = Wobbly(2, slow=1.0)
+    async with candidates(server, 1) as (found, tasks):
+        async with asyncio.timeout(60):
+            while not found[0].leads:
+                await asyncio.sleep(0.1)
+        version = server.version
+        while server.version == version:  # until a renewal has arrived, and its answer is under way
+            await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert server.lease is not None
+        assert server.lease["spec"]["holderIdentity"] == ""
+
+
+@on_virtual_time
 async def test_who_is_cut_off_stops_before_another_begins() -> None:
     server = Wobbly(3)
     async with candidates(server, 2) as (found, _):

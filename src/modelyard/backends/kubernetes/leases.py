@@ -199,12 +199,22 @@ class Leadership:
             return
         self._renewed = None
         self._tell()
-        spec = {**self._seen.spec, "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             async with asyncio.timeout(self._terms.retry_seconds):
-                await self._cluster.replace(self._manifest(spec, self._seen.version))
+                await self._give_back(self._seen)
         except (ModelyardError, TimeoutError) as error:
             log.info("the lease %s could not be given back: %s", self._place["name"], error)
+
+    async def _give_back(self, seen: Seen) -> None:
+        """Write that nobody holds it; a renewal whose answer was not waited for has made it newer."""
+        spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._cluster.replace(self._manifest({**seen.spec, **spec}, seen.version))
+        except Conflict:
+            lease = await self._cluster.get(LEASE, self._place["name"], namespace=self._place["namespace"])
+            newer = look(seen, lease, self._now())
+            if newer.spec.get("holderIdentity") == self._identity:
+                await self._cluster.replace(self._manifest({**newer.spec, **spec}, newer.version))
 
     def _tell(self) -> None:
         if self.leads is not self._led:
