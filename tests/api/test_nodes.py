@@ -36,7 +36,8 @@ def test_who_holds_which_card() -> None:
     cards = tuple(Gpu(index=index, name="T4", memory_bytes=0) for index in range(2))
     node = Node(name="a", cpu_millis=4000, memory_bytes=2**30, gpus=cards)
     held = [(Key("default", "churn"), replica("churn-1", node="a", gpus=(1,), cpu_millis=500))]
-    found = occupied(node, held, alone=False)
+    found = occupied(node, held, frozenset(key for key, _ in held), alone=False)
     assert [card.holder for card in found.gpus] == ["", "default/churn"]
     assert (found.reserved_cpu_millis, found.replicas) == (500, ("default/churn/churn-1",))
-    assert occupied(node, [(held[0][0], replica("x", node="b", gpus=(1,)))], alone=False).replicas == ()
+    elsewhere = [(held[0][0], replica("x", node="b", gpus=(1,)))]
+    assert occupied(node, elsewhere, frozenset(), alone=False).replicas == ()

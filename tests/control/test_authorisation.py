@@ -146,6 +146,7 @@ ADMINISTERING: dict[str, Verb] = {
     "journal.of_platform": lambda p, a: journal.of_platform(p, a),
     "certificates.upload": lambda p, a: certificates.upload(p, a, Certificate(chain="", key="")),
     "certificates.remove": lambda p, a: certificates.remove(p, a),
+    "nodes.classify": lambda p, a: nodes.classify(p, a, "memory", ["compute"]),
     "projects.apply of a domain": lambda p, a: projects.apply(p, a, P, ProjectSpec(domain="a.example")),
 }
 OF_OTHERS: dict[str, Verb] = {
@@ -158,6 +159,7 @@ OF_OTHERS: dict[str, Verb] = {
 FOR_ALL: dict[str, Verb] = {
     "projects.list": lambda p, a: projects.list(p, a),
     "nodes.list": lambda p, a: nodes.list(p, a),
+    "nodes.get": lambda p, a: nodes.get(p, a, "memory"),
     "system.describe": lambda p, a: system.describe(p, a),
     "certificates.show": lambda p, a: certificates.show(p, a),
 }
@@ -245,6 +247,18 @@ def test_viewers_may_read() -> None:
                     await verb(world.platform, member("val", Role.VIEWER))
 
     scenario()
+
+
+@on_virtual_time
+async def test_a_node_names_only_replicas_of_projects_that_one_may_read() -> None:
+    async with running() as world:
+        await world.deploy()
+        await world.until_running()
+        (mine,) = await nodes.list(world.platform, member("val", Role.VIEWER))
+        (others,) = await nodes.list(world.platform, member("eve", Role.OWNER, project="other"))
+    assert len(mine.replicas) == len(others.replicas) > 0
+    assert mine.replicas[0].startswith("default/churn/")
+    assert set(others.replicas) == {"another project"}
 
 
 @on_virtual_time

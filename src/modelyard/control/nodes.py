@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from modelyard.control import authorise
 from modelyard.control.platform import Platform
-from modelyard.domain.access import Actor, Resource, Verb
+from modelyard.domain.access import Actor, Resource, Verb, may
 from modelyard.domain.deployment import Key, Phase, Replica
 from modelyard.domain.errors import FieldError, Invalid, NotFound
 from modelyard.domain.node import Node, NodeClass
 
 KIND = "node"
+OTHERS = "another project"
+"""Stands for what the caller may not read."""
 
 
 async def list(platform: Platform, actor: Actor) -> tuple[Node, ...]:
-    """The machines there are, with capacity, GPUs, and the replicas that hold them."""
+    """The machines there are, with capacity, GPUs, and the replicas that hold them.
+
+    Of projects that the caller may not read it is said how much they hold, and not who they are.
+    """
     await authorise.require(platform, actor, Verb.READ, Resource(), kind=KIND)
     nodes = await platform.backend.nodes()
     held = [
@@ -25,7 +30,8 @@ async def list(platform: Platform, actor: Actor) -> tuple[Node, ...]:
         for replica in await platform.backend.observe(key)
         if replica.phase is not Phase.FAILED
     ]
-    return tuple(occupied(node, held, alone=len(nodes) == 1) for node in nodes)
+    known = frozenset(key for key, _ in held if may(actor, Verb.READ, Resource(project=key.project)))
+    return tuple(occupied(node, held, known, alone=len(nodes) == 1) for node in nodes)
 
 
 async def get(platform: Platform, actor: Actor, name: str) -> Node:
@@ -53,14 +59,20 @@ async def classify(platform: Platform, actor: Actor, name: str, classes: Sequenc
     return replace(await get(platform, actor, name), classes=told)
 
 
-def occupied(node: Node, held: Sequence[tuple[Key, Replica]], *, alone: bool) -> Node:
-    """The node with what the platform's replicas hold of it; pure."""
+def occupied(node: Node, held: Sequence[tuple[Key, Replica]], known: Container[Key], *, alone: bool) -> Node:
+    """The node with what the platform's replicas hold of it, by name those that are `known`; pure."""
     here = [(key, each) for key, each in held if each.node == node.name or (alone and not each.node)]
-    holders = {gpu: f"{key.project}/{key.service}" for key, each in here for gpu in each.gpus}
+    holders = {
+        gpu: f"{key.project}/{key.service}" if key in known else OTHERS
+        for key, each in here
+        for gpu in each.gpus
+    }
     return replace(
         node,
         gpus=tuple(replace(gpu, holder=holders.get(gpu.index, "")) for gpu in node.gpus),
         reserved_cpu_millis=sum(each.cpu_millis for _, each in here),
         reserved_memory_bytes=sum(each.memory_reserved for _, each in here),
-        replicas=tuple(f"{key.project}/{key.service}/{each.name}" for key, each in here),
+        replicas=tuple(
+            f"{key.project}/{key.service}/{each.name}" if key in known else OTHERS for key, each in here
+        ),
     )
