@@ -226,8 +226,13 @@ async def test_what_is_in_progress_is_bounded_and_some_may_wait(
     await gateway.publish([shared(dataclasses.replace(share("default/churn", own), limits=limits))])
     # Each of the gateway's two threads always has a connection, so that who may wait may find one more free.
     most = taken + (1 if limits.pending else 0)
-    sending = [asyncio.create_task(client.post(_URL, content=b"{}")) for _ in range(12)]
+    sending: list[asyncio.Task[httpx2.Response]] = []
     try:
+        # One after another, as long as there is room: a request whose connection is still being made waits too.
+        for number in range(1, limits.concurrency + 1):
+            sending.append(asyncio.create_task(client.post(_URL, content=b"{}")))
+            await _until(lambda number=number: own.busy == number)
+        sending += [asyncio.create_task(client.post(_URL, content=b"{}")) for _ in range(8)]
         await _until(lambda: sum(task.done() for task in sending) >= 12 - most)
         assert own.busy <= limits.concurrency + 1
         refused = [task.result() for task in sending if task.done()]
