@@ -228,7 +228,7 @@ async def test_what_is_in_progress_is_bounded_and_some_may_wait(
     most = taken + (1 if limits.pending else 0)
     sending: list[asyncio.Task[httpx2.Response]] = []
     try:
-        # One after another, as long as there is room: a request whose connection is still being made waits too.
+        # One after another while there is room: a request whose connection is still being made waits too.
         for number in range(1, limits.concurrency + 1):
             sending.append(asyncio.create_task(client.post(_URL, content=b"{}")))
             await _until(lambda number=number: own.busy == number)
