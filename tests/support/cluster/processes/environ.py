@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand
 
+_ROOTS = tuple(dict.fromkeys((str(Path(__file__).parents[4]), sys.prefix, sys.base_prefix)))
+"""Where the programs are that stand for images."""
 _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 
 
@@ -144,4 +147,14 @@ def mounts(container: Object, places: Mapping[str, Path]) -> list[dict[str, Any]
         found.append(
             {"path": each["mountPath"], "source": str(source), "read_only": each.get("readOnly", False)}
         )
-    return found
+    return found + _hidden(found)
+
+
+def _hidden(laid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What stands for images, where a volume would hide it: a checkout below /tmp, say."""
+    paths = [f"{each['path'].rstrip('/')}/" for each in laid]
+    return [
+        {"path": root, "source": root, "read_only": False}
+        for root in _ROOTS
+        if any(root.startswith(path) for path in paths)
+    ]

@@ -104,7 +104,7 @@ def _fill(path: str, root: str, laid: dict[str, dict[str, Any]]) -> None:
     for name in sorted(known | below):
         inner, target = f"{path}/{name}", f"{root}{path}/{name}"
         if inner in laid:
-            _bind(laid[inner]["source"], target, read_only=laid[inner].get("read_only", False))
+            _lay(inner, target, laid)
         elif name in below:
             os.makedirs(target, exist_ok=True)
             _fill(inner, root, laid)
@@ -115,6 +115,15 @@ def _fill(path: str, root: str, laid: dict[str, dict[str, Any]]) -> None:
             os.symlink(os.readlink(inner), target)
         else:
             _bind(inner, target, read_only=False)
+
+
+def _lay(path: str, target: str, laid: dict[str, dict[str, Any]]) -> None:
+    """One volume, and what is laid into it again."""
+    _bind(laid[path]["source"], target, read_only=laid[path].get("read_only", False))
+    for deeper in sorted(each for each in laid if each.startswith(f"{path}/")):
+        inside = target + deeper.removeprefix(path)
+        os.makedirs(inside, exist_ok=True)
+        _bind(laid[deeper]["source"], inside, read_only=laid[deeper].get("read_only", False))
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> None:
