@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from modelyard.backends.kubernetes import kinds
@@ -83,6 +84,15 @@ async def up(home: Path, server: Running, **settings: str) -> AsyncIterator[Star
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await asyncio.wait_for(process.communicate(), 40)
+        _end_what_outlives(home)
+
+
+def _end_what_outlives(home: Path) -> None:
+    """The gateway of a control plane that was killed goes on, as it should; here nobody comes after it."""
+    for each in psutil.process_iter(["cmdline"]):
+        if any(word.startswith(f"{home}/") for word in each.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 @pytest.fixture
