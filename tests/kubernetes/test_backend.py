@@ -13,6 +13,7 @@ from modelyard.backends.kubernetes import names
 from modelyard.domain.deployment import Phase
 from tests.backends.things import KEY
 from tests.kubernetes.worlds import World, connected, world
+from tests.support.cluster import verbs
 from tests.support.cluster.kubelets import CRASH, IMAGE_PULL, OUT_OF_MEMORY, Part
 from tests.support.cluster.verbs import Options as How
 
@@ -153,6 +154,31 @@ async def test_a_pod_that_somebody_deletes_comes_back_under_the_same_name(here: 
             await asyncio.sleep(0.02)
     assert (await here.until_ready("a")).keys() == {"a"}
     assert after.keys() == {"a"}
+
+
+@pytest.mark.parametrize("spoilt", [None, "no list", '{"a": 1}'])
+async def test_a_list_that_somebody_spoilt_is_made_again_from_the_pods(
+    here: World, spoilt: str | None
+) -> None:
+    for replica in ("a", "b"):
+        await here.backend.start(here.launch(replica))
+    before = await here.until_ready("a", "b")
+    cluster = here.there.cluster
+    patch = {"metadata": {"annotations": {names.REPLICAS: spoilt}}}
+    name = ("modelyard-default", "churn-r2")
+    cluster.patch(cluster.kind("Deployment"), name, verbs.MERGE, patch, How(manager="somebody"))
+
+    def listed() -> str:
+        (deployment,) = here.objects("Deployment")
+        return deployment["metadata"].get("annotations", {}).get(names.REPLICAS, "")
+
+    async with asyncio.timeout(10):
+        while listed() in ("", spoilt):
+            await here.seen()
+            await asyncio.sleep(0.02)
+    assert json.loads(listed()).keys() == {"a", "b"}
+    after = await here.until_ready("a", "b")
+    assert {n: r.address for n, r in after.items()} == {n: r.address for n, r in before.items()}
 
 
 async def test_a_list_that_somebody_else_changed_is_read_again(here: World) -> None:

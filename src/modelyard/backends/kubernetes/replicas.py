@@ -164,7 +164,8 @@ class Replicas:
                 for pod in pods
                 if names.revision_of(pod["metadata"].get("labels") or {}) == number
             }
-            wanted = _wanted(deployment)
+            listed = _wanted(deployment)
+            wanted = _told(own.values()) if listed is None else listed
             made = assign(tuple(wanted), (_held(pod) for pod in own.values()))
             found.append(_Revision(deployment, wanted, own, made))
         return found
@@ -206,7 +207,7 @@ class Replicas:
         """Change the list of wanted replicas and their number in one step; again if somebody was quicker."""
         namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
         for _ in range(_TRIES):
-            before = _wanted(deployment)
+            before = _wanted(deployment) or {}
             wanted = change(before)
             if wanted.keys() == before.keys() and deployment["spec"].get("replicas") == len(wanted):
                 return
@@ -237,8 +238,8 @@ class Replicas:
         """Put back what others changed, tell new pods who they are, delete those that nobody wants."""
         if each.wanted:
             await self._upkeep.check(key, each.deployment)
-        if each.deployment["spec"].get("replicas") != len(each.wanted):
-            await self._want(each.deployment, lambda wanted: wanted)
+        if each.deployment["spec"].get("replicas") != len(each.wanted) or _wanted(each.deployment) is None:
+            await self._want(each.deployment, lambda listed: listed or each.wanted)
         for pod, replica in each.assignment.named.items():
             await self._patch_pod(each.pods[pod], {"metadata": {"annotations": {names.REPLICA: replica}}})
         for pod in each.assignment.unwanted:
@@ -305,14 +306,20 @@ class Replicas:
                 self._view.removed(CONFIG_MAP, each)
 
 
-def _wanted(deployment: Manifest) -> _Wanted:
-    """The wanted replicas by name; nothing for an annotation that somebody spoilt."""
-    text = (deployment["metadata"].get("annotations") or {}).get(names.REPLICAS, "{}")
+def _wanted(deployment: Manifest) -> _Wanted | None:
+    """The wanted replicas by name; None where the list is not there, or somebody spoilt it."""
+    text = (deployment["metadata"].get("annotations") or {}).get(names.REPLICAS, "")
     try:
         found = json.loads(text)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else None
+
+
+def _told(pods: Iterable[Manifest]) -> _Wanted:
+    """The wanted replicas as far as pods were told that they are one: what is left of a list that is lost."""
+    held = (_held(pod) for pod in pods)
+    return {each.replica: {} for each in held if each.replica and not each.leaving}
 
 
 def _held(pod: Manifest) -> Held:
