@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -94,5 +93,8 @@ async def test_another_process_on_the_same_store_reads_it(make: Make, store: Art
     assert ((await other.tree(files)) / "a").read_bytes() == b"abc"
 
 
-async def test_a_store_closes(store: Artifacts, tmp_path: Path) -> None:
+async def test_a_store_that_is_closed_keeps_everything(make: Make, store: Artifacts) -> None:
+    files = await publish(store, {"a": b"abc"})
     await store.close()
+    await store.close()
+    assert ((await make().tree(files)) / "a").read_bytes() == b"abc"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from modelyard.backends import reports
 from modelyard.backends.kubernetes import names, reasons
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.backends.kubernetes.render.pod import PRE_STOP_SECONDS
@@ -54,11 +55,11 @@ def judge(seen: Seen) -> Replica:
     trouble = reasons.of_pod(pod)
     if trouble is not None and trouble.ended:
         return _replica(seen, Phase.FAILED, trouble.failure)
-    failure = trouble.failure if trouble else _of_front(seen.state, "failure")
+    failure = trouble.failure if trouble else reports.failure(seen.state, "failure")
     if since := _number(metadata.get("annotations", {}).get(names.DRAINING_SINCE)):
         return _replica(seen, Phase.DRAINING, failure, draining_since=since)
     if _is_ready(pod):
-        return _replica(seen, Phase.READY, _of_front(seen.state, "last_failure"))
+        return _replica(seen, Phase.READY, reports.failure(seen.state, "last_failure"))
     if _was_up(pod):
         return _replica(seen, Phase.UNREADY, failure or _not_ready(wish))
     return _replica(seen, Phase.STARTING, failure, waits=not _runs(pod))
@@ -102,10 +103,10 @@ def _replica(
         stopping_since=stopping_since,
         node=str(pod.get("spec", {}).get("nodeName") or ""),
         failure=failure,
-        worker_restarts=_count(state, "worker_restarts") + int(_server(pod).get("restartCount", 0)),
-        memory_bytes=_count(state, "memory_bytes"),
-        loaded_bytes=_of_model(state, "memory_bytes"),
-        peak_bytes=_of_model(state, "peak_bytes"),
+        worker_restarts=reports.count(state, "worker_restarts") + int(_server(pod).get("restartCount", 0)),
+        memory_bytes=reports.count(state, "memory_bytes"),
+        loaded_bytes=reports.of_model(state, "memory_bytes"),
+        peak_bytes=reports.of_model(state, "peak_bytes"),
         gpus=wish.gpus,
         cpu_millis=wish.cpu_millis,
         memory_reserved=wish.memory_bytes,
@@ -155,24 +156,6 @@ def _stopping_since(metadata: Mapping[str, Any]) -> float:
     """When it was told to go and had finished answering what was still sent: the API says only its end."""
     end = _time(metadata.get("deletionTimestamp"))
     return end - float(metadata.get("deletionGracePeriodSeconds") or 0) + PRE_STOP_SECONDS if end else 0.0
-
-
-def _of_front(state: Mapping[str, Any], name: str) -> Failure | None:
-    said = state.get(name)
-    if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
-        return None
-    return Failure(reason=said["reason"], message=str(said.get("message") or ""))
-
-
-def _of_model(state: Mapping[str, Any], name: str) -> int:
-    models = state.get("models")
-    said = models[0] if isinstance(models, list) and len(models) == 1 else None
-    return _count(said, name) if isinstance(said, dict) else 0
-
-
-def _count(state: Mapping[str, Any], name: str) -> int:
-    value = state.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _number(text: object) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.backends import reports
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import POD_METRICS, Manifest, place
@@ -103,15 +104,10 @@ def sample(of: Subject, state: Mapping[str, Any], use: Use | None, spent: Mappin
         revision=of.revision,
         started_at=of.started_at,
         cpu_seconds=spent,
-        memory_bytes=use.memory_bytes if use is not None else _count(state, "memory_bytes"),
-        inflight=_count(state, "inflight"),
-        queue=_count(state, "queue"),
+        memory_bytes=use.memory_bytes if use is not None else reports.count(state, "memory_bytes"),
+        inflight=reports.count(state, "inflight"),
+        queue=reports.count(state, "queue"),
     )
-
-
-def _count(state: Mapping[str, Any], name: str) -> int:
-    value = state.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _amount(text: object, units: Mapping[str, float]) -> float:

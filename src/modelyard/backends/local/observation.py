@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.backends import reports
 from modelyard.backends.local.record import Record
 from modelyard.domain.deployment import Failure, Phase, Replica
 
@@ -55,10 +56,10 @@ def judge(facts: Facts, *, patience: float) -> Replica:
         draining_since=facts.draining_since,
         stopping_since=facts.stopping_since,
         failure=failure,
-        worker_restarts=_count(state, "worker_restarts"),
-        memory_bytes=(_count(state, "memory_bytes") or facts.resident_bytes) if facts.alive else 0,
-        loaded_bytes=_of_model(state, "memory_bytes"),
-        peak_bytes=_of_model(state, "peak_bytes"),
+        worker_restarts=reports.count(state, "worker_restarts"),
+        memory_bytes=(reports.count(state, "memory_bytes") or facts.resident_bytes) if facts.alive else 0,
+        loaded_bytes=reports.of_model(state, "memory_bytes"),
+        peak_bytes=reports.of_model(state, "peak_bytes"),
         gpus=record.gpus,
         cpu_millis=record.cpu_millis,
         memory_reserved=record.memory_bytes,
@@ -69,7 +70,7 @@ def judge(facts: Facts, *, patience: float) -> Replica:
 
 def _phase(facts: Facts, patience: float) -> tuple[Phase, Failure | None]:
     said = _PHASES.get(str((facts.state or {}).get("phase")), Phase.STARTING)
-    reported = _failure(facts.state, "failure")
+    reported = reports.failure(facts.state, "failure")
     if not facts.alive:
         told = reported if said is Phase.FAILED else None
         return Phase.FAILED, told or _ended(facts.exit_code)
@@ -82,7 +83,7 @@ def _phase(facts: Facts, patience: float) -> tuple[Phase, Failure | None]:
     if said is Phase.FAILED:
         return said, reported or Failure(reason="StartFailed", message="the front gave no reason")
     if said is Phase.READY:
-        return said, reported or _failure(facts.state, "last_failure")
+        return said, reported or reports.failure(facts.state, "last_failure")
     return said, reported
 
 
@@ -113,22 +114,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "unknown"
-
-
-def _failure(state: Mapping[str, Any] | None, name: str) -> Failure | None:
-    said = (state or {}).get(name)
-    if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
-        return None
-    return Failure(reason=said["reason"], message=str(said.get("message") or ""))
-
-
-def _of_model(state: Mapping[str, Any], name: str) -> int:
-    """A number of the front's one model; a front of several says nothing of one version."""
-    models = state.get("models")
-    said = models[0] if isinstance(models, list) and len(models) == 1 else None
-    return _count(said, name) if isinstance(said, dict) else 0
-
-
-def _count(state: Mapping[str, Any], name: str) -> int:
-    value = state.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from modelyard.backends import process
+from modelyard.backends import process, reports
 from modelyard.backends.local import files, record, spawn
 from modelyard.backends.local.places import Places
 from modelyard.domain.deployment import Key
@@ -53,8 +53,8 @@ class Sampling:
             started_at=kept.started_at,
             cpu_seconds={f"{f[0]} {f[20]}": (int(f[12]) + int(f[13])) / _TICKS for f in lines},
             memory_bytes=sum(int(fields[22]) for fields in lines) * _PAGE,
-            inflight=_count(state, "inflight"),
-            queue=_count(state, "queue"),
+            inflight=reports.count(state, "inflight"),
+            queue=reports.count(state, "queue"),
             gpu_ratio=sum(known) / len(known) if known else None,
         )
 
@@ -75,8 +75,3 @@ def _stat(pid: int) -> list[str]:
         return []
     fields = [str(pid), *text.rpartition(")")[2].split()]
     return fields if len(fields) > 22 else []
-
-
-def _count(state: Mapping[str, object], name: str) -> int:
-    value = state.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
