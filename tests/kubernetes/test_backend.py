@@ -16,6 +16,7 @@ from tests.kubernetes.worlds import World, connected, world
 from tests.support.cluster import verbs
 from tests.support.cluster.kubelets import CRASH, IMAGE_PULL, OUT_OF_MEMORY, Part
 from tests.support.cluster.verbs import Options as How
+from tests.support.cluster.writing import Hand
 
 
 @pytest.fixture
@@ -191,3 +192,25 @@ async def test_a_list_that_somebody_else_changed_is_read_again(here: World) -> N
     await here.until_ready("a", "b", "c")
     (deployment,) = here.objects("Deployment")
     assert json.loads(deployment["metadata"]["annotations"][names.REPLICAS]).keys() == {"a", "b", "c"}
+
+
+async def test_a_pod_that_is_held_up_says_what_only_its_events_know(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.backends.kubernetes.complaints._PATIENCE_SECONDS", -2.0)
+    here.control.script = lambda pod: Part(starts_after=1000.0)
+    await here.backend.start(here.launch("a"))
+    async with asyncio.timeout(10):
+        while not (found := here.objects("Pod")) or not found[0]["spec"].get("nodeName"):
+            await asyncio.sleep(0.02)
+    said = 'MountVolume.SetUp failed for volume "mount-0": secret "no-such" not found'
+    Hand(here.there.cluster, "kubelet").event(found[0], "FailedMount", said, kind="Warning")
+    async with asyncio.timeout(10):
+        while (held := (await here.seen())["a"]).failure is None:
+            await asyncio.sleep(0.02)
+    assert (held.phase, held.waits, held.failure.reason) == (Phase.STARTING, True, "MountFailed")
+    assert "no-such" in held.failure.message
+    asked = [each for each in here.there.server.requests if each.endswith("/events")]
+    for _ in range(5):
+        await here.seen()
+    assert [each for each in here.there.server.requests if each.endswith("/events")] == asked

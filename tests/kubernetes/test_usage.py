@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from modelyard.backends.kubernetes.client.cluster import Listing
 from modelyard.backends.kubernetes.usage import Usage, Use, use_of
 from modelyard.domain.errors import NotFound, Unavailable
+from tests.support.virtual import on_virtual_time
 
 
 class Metrics:
@@ -15,9 +17,12 @@ class Metrics:
     def __init__(self) -> None:
         self.asked = 0
         self.error: Exception | None = None
+        self.hangs = False
 
     async def list(self, kind: object, *, labels: str) -> Listing:
         self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
         return Listing((metrics("250m", "64Mi"),), "1")
@@ -52,6 +57,17 @@ async def test_it_is_asked_once_in_a_while_and_kept_while_there_is_no_answer() -
     now[0] += 60
     await usage.read()
     assert cluster.asked == 4, "where there is none it is looked for rarely"
+
+
+@on_virtual_time
+async def test_one_that_hangs_holds_nothing_up_for_long() -> None:
+    cluster = Metrics()
+    usage = Usage(cluster, clock=asyncio.get_running_loop().time)  # type: ignore[arg-type]
+    known = await usage.read()
+    cluster.hangs = True
+    await asyncio.sleep(20)
+    async with asyncio.timeout(6):
+        assert await usage.read() == known
 
 
 def test_what_was_spent_is_added_up() -> None:

@@ -42,6 +42,8 @@ class Seen:
     """What its front said of itself last; empty when it says nothing."""
     unwanted: bool = False
     """Whether it is on its way out without being deleted yet."""
+    complaint: Failure | None = None
+    """What its events say of why it does not get on."""
 
 
 def judge(seen: Seen) -> Replica:
@@ -62,7 +64,7 @@ def judge(seen: Seen) -> Replica:
         return _replica(seen, Phase.READY, reports.failure(seen.state, "last_failure"))
     if _was_up(pod):
         return _replica(seen, Phase.UNREADY, failure or _not_ready(wish))
-    return _replica(seen, Phase.STARTING, failure, waits=not _runs(pod))
+    return _replica(seen, Phase.STARTING, failure or seen.complaint, waits=not _runs(pod))
 
 
 def address(pod: Manifest, wish: Wish, port: int = 0) -> str:
@@ -71,6 +73,14 @@ def address(pod: Manifest, wish: Wish, port: int = 0) -> str:
     if not ip or port >= len(wish.ports):
         return ""
     return f"[{ip}]:{wish.ports[port]}" if ":" in ip else f"{ip}:{wish.ports[port]}"
+
+
+def is_held_up(pod: Manifest, *, now: float, patience: float) -> bool:
+    """Whether a pod has had its node for longer than a start takes, and does not say why it does not run."""
+    metadata, spec = pod["metadata"], pod.get("spec", {})
+    if not spec.get("nodeName") or "deletionTimestamp" in metadata or _runs(pod) or _is_ready(pod):
+        return False
+    return reasons.of_pod(pod) is None and now - _time(metadata.get("creationTimestamp")) > patience
 
 
 def started_at(pod: Manifest) -> float:

@@ -13,6 +13,7 @@ from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.complaints import Complaints
 from modelyard.backends.kubernetes.gpus.facts import with_nodes
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
@@ -72,6 +73,7 @@ class Replicas:
         self._settings = settings
         self._capabilities = capabilities
         self._clock = clock
+        self._complaints = Complaints(cluster, clock=clock)
 
     async def start(self, desired: Desired) -> None:
         """Want one more replica; nothing when it is wanted already. Raises BackendError."""
@@ -253,7 +255,8 @@ class Replicas:
             state = await self._fronts.state(pod["metadata"]["uid"], here)
         unwanted = pod is not None and pod["metadata"]["name"] in each.assignment.unwanted
         refused = reasons.of_deployment(each.deployment) if pod is None else None
-        return Seen(wish=wish, pod=pod, refused=refused, state=state, unwanted=unwanted)
+        complaint = await self._complaints.of(pod) if pod is not None else None
+        return Seen(wish=wish, pod=pod, refused=refused, state=state, unwanted=unwanted, complaint=complaint)
 
     async def _patch_pod(self, pod: Manifest, patch: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]

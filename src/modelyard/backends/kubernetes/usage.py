@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ PERIOD_SECONDS = 15.0
 """Metrics are not newer than this, so they are not asked for more often."""
 _ABSENT_SECONDS = 300.0
 """How long nobody looks again whether there is a metrics API."""
+_PATIENCE_SECONDS = 5.0
+"""A metrics server that hangs must not hold up everything else that is measured."""
 _STALE_SECONDS = 90.0
 _CORES = {"n": 1e-9, "u": 1e-6, "m": 1e-3}
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -65,11 +68,12 @@ class Usage:
             self._asked_at, self._absent = now, False
             labels = f"{names.MANAGED_BY}={names.MANAGER}"
             try:
-                listing = await self._cluster.list(POD_METRICS, labels=labels)
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    listing = await self._cluster.list(POD_METRICS, labels=labels)
                 self._known, self._heard_at = {place(each): use_of(each) for each in listing.items}, now
             except NotFound:
                 self._absent = True
-            except ModelyardError:
+            except (ModelyardError, TimeoutError):
                 pass  # what was true a moment ago is better than nothing
         return self._known if 0 <= now - self._heard_at < _STALE_SECONDS else {}
 
