@@ -122,10 +122,9 @@ def test_a_final_answer_ends_it_at_once(
     tmp_path: Path, into: Path, server: Files, status: int, code: int, word: str
 ) -> None:
     server.statuses = [(status, {})] * 20
-    began = time.monotonic()
     found, said = run(listed(tmp_path, server), into)
     assert (found, word in said) == (code, True)
-    assert time.monotonic() - began < 5
+    assert len(set(server.asked)) == len(server.asked), "nothing is asked for again"
     assert "Traceback" not in said
 
 
@@ -199,10 +198,10 @@ def test_a_stopped_fetch_keeps_what_came_and_ends_quickly(tmp_path: Path, into: 
     process = start(listed(tmp_path, server), into)
     while server.sent < 500_000:
         time.sleep(0.01)
-    began = time.monotonic()
     process.terminate()
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, time.monotonic() - began < 3) == (outcome.INTERRUPTED, True)
+    assert process.returncode == outcome.INTERRUPTED
+    assert server.sent < len(BIG), "it does not wait for the rest"
     assert "what has arrived is kept" in said
 
 
