@@ -187,13 +187,14 @@ def volume_claim() -> Tree:
 
 
 def network_policy() -> Tree:
-    """Only the ports that are meant to be asked can be asked."""
-    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API, FACE)]
+    """Only the ports that are meant to be asked can be asked; what routers are told, by the platform only."""
+    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API)]
+    inside: Tree = {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": FACE}]}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": metadata(NAME),
-        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}, inside]},
     }
 
 

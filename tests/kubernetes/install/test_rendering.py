@@ -160,3 +160,11 @@ def test_values_that_cannot_be_read_are_named(tmp_path: Path, file: str, word: s
     (tmp_path / "values.yaml").write_text(file)
     with pytest.raises(Invalid, match=message):
         values.load([tmp_path / "values.yaml"], [word] if word else [])
+
+
+def test_what_routers_are_told_is_told_from_inside_only() -> None:
+    (policy,) = (each for (kind, _), each in rendered(CHOICES["defaults"]).items() if kind == "NetworkPolicy")
+    faces = [
+        rule for rule in policy["spec"]["ingress"] if any(each["port"] == 8079 for each in rule["ports"])
+    ]
+    assert [rule.get("from") for rule in faces] == [[{"podSelector": {}}]]
