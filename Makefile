@@ -19,8 +19,14 @@ run: .make/run ## Start the platform with its demo models on http://127.0.0.1:80
 test: .make/dev ## Run every test that this machine can run.
 	@$(BIN)/python tools/run_tests.py
 
-e2e: .make/dev ## Run the end-to-end stories only.
+e2e: .make/dev ## Run the end-to-end stories only; KUBECONFIG=file asks that cluster, KUBEBUILDER_ASSETS=dir its API server.
+ifeq ($(origin KUBECONFIG),command line)
+	@SCENARIOS_KUBECONFIG=$(abspath $(KUBECONFIG)) $(BIN)/python -m pytest tests/kubernetes/real tests/scenarios
+else ifneq ($(KUBEBUILDER_ASSETS),)
+	@KUBEBUILDER_ASSETS=$(abspath $(KUBEBUILDER_ASSETS)) $(BIN)/python -m pytest tests/kubernetes/real tests/scenarios
+else
 	@$(BIN)/python -m pytest tests/e2e
+endif
 
 frameworks: .make/dev ## Install PyTorch, Keras and TensorFlow for their tests, below .venvs.
 	@$(BIN)/python -m tests.support.frameworks

@@ -31,6 +31,7 @@ RESOURCES = (
     "Deployments",
     "Endpoints",
     "Runtimes",
+    "Secrets",
     "Projects",
     "Accounts",
     "Service",

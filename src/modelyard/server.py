@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import uvloop
 
 from modelyard import settings
 from modelyard.api import app as api
+from modelyard.api.following import Following
 from modelyard.api.measure import Measure
-from modelyard.composing import choosing, doors, leading, listening, rooms
+from modelyard.composing import choosing, doors, leading, listening, requiring, rooms
 from modelyard.composing.rooms import Given, World
-from modelyard.control import certificates, hours, installation, shutdown
+from modelyard.control import certificates, installation, shutdown
 from modelyard.control.certificate_files import CA_FILE
 from modelyard.control.controller import Controller, prepare
 from modelyard.control.platform import Platform
@@ -43,7 +45,7 @@ def run(environ: Mapping[str, str], flags: Mapping[str, Any], *, on_ready: Ready
     home = settings.home(environ)
     installation.prepare(home)
     loaded = settings.load(home, environ, flags)
-    hours.require_zone(loaded.settings.scaling.time_zone, "scaling.time_zone")
+    requiring.require(loaded.settings)
     with installation.locked(home):
         installation.log_to(home)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -83,7 +85,9 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
     await world.keep_keys()
     app = api.create(platform, observe=measure.requested, exposition=measure.exposition(platform))
     app.state.upload_bytes = quantity.parse_memory(chosen.limits.upload, "limits.upload")
-    server = listening.server(app)
+    # One that may have to follow gives what comes to it to the one that leads.
+    followed = None if world.leadership is None else Following(app, leader=partial(_leader, world.leadership))
+    server = listening.server(followed or app)
     stop, ending = _signals(), asyncio.Event()
     gc.freeze()  # what a start makes stays, and no later look for garbage needs to pass over it
     gc.enable()
@@ -105,6 +109,8 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
             await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
         server.should_exit = True
         await asyncio.gather(serving, controlling, announcing, return_exceptions=True)
+        if followed is not None:
+            await followed.close()
     if trouble is not None:
         raise trouble
 
@@ -112,7 +118,14 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
 async def _control(world: World, platform: Platform, measure: Measure, ending: asyncio.Event) -> None:
     """Reconcile until the platform ends; where a lease says who does, only while it is this one."""
     if world.leadership is not None:
-        await leading.run(world.leadership, lambda: Controller(platform, observe=measure.reconciled), ending)
+        made = partial(Controller, platform, observe=measure.reconciled)
+        await leading.run(
+            world.leadership,
+            made,
+            ending,
+            crowned=partial(prepare, platform),
+            deposed=partial(_forget_routes, world, platform),
+        )
         return
     controller = Controller(platform, observe=measure.reconciled)
     working = asyncio.create_task(controller.run(), name="control")
@@ -121,6 +134,17 @@ async def _control(world: World, platform: Platform, measure: Measure, ending: a
     asked.cancel()
     await controller.stop()
     await working
+
+
+def _leader(leadership: rooms.Leadership) -> str:
+    """Where another control plane leads; empty when there is none."""
+    return leadership.elsewhere
+
+
+async def _forget_routes(world: World, platform: Platform) -> None:
+    """Stop telling routers what they should do; a gateway beside this control plane is nobody else's."""
+    if not world.has_door:
+        await platform.gateway.close(stop=False)
 
 
 async def _require_door(platform: Platform) -> None:

@@ -95,7 +95,9 @@ class Runtimes:
     index_url: str = ""
     """Package index to build from; empty means what uv is configured for."""
     offline: bool = False
-    """Never ask an index; build only from what is cached."""
+    """Never ask an index; build only from what is cached, and from `wheels`."""
+    wheels: str = ""
+    """Directory of wheels to build from; pods of a cluster then get theirs from here and ask no index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,10 @@ class Limits:
     """Let clients name shared memory of this machine; each can then read what others put there."""
     test_timeout_seconds: float = 120.0
     """How long validation or a test of a model may take."""
+    tasks: int = 0
+    """How many models are validated and tested at once; 0 is one for each core for computing, at least 2."""
+    queue_seconds: float = 300.0
+    """How long a request for that waits for its turn before it is refused with its place in the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,14 +186,40 @@ class Kubernetes:
     """GatewayClass of a Gateway that leads to the built-in router; empty means that there is none."""
     routing: Literal["auto", "gateway", "builtin"] = "auto"
     """`gateway` leads past the router what needs nothing of it, uncounted; `builtin` makes no Gateway."""
+    prometheus_url: str = ""
+    """The cluster's Prometheus that reads `/metrics` of the platform, for autoscaling by KEDA."""
+    gateway_pause_seconds: float = 3.0
+    """So long after a controller has taken a route up, its proxies may still work by the one before."""
+    node_ports: str = "30000-32767"
+    """Ports that the cluster opens on its nodes (`--service-node-port-range`): services' own are of these."""
+    shown_port: int = 0
+    """Port by which clients outside reach the front door over HTTP; 0 means `server.port`."""
+    shown_https_port: int = 0
+    """The same for HTTPS; 0 means `server.https_port`."""
+    shown_second_port: int = 0
+    """The same for services' second ports; 0 means `gateway.second_port`."""
     artifact_url: str = ""
     """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
     api_port: int = 0
     """Port of the API for routers and pods; 0 keeps it on a socket."""
     api_host: str = ""
     """Address of that port; empty means all of this machine's."""
+    drain_wait_seconds: int = 10
+    """So long a replica that goes still answers, until all who ask know; 15 behind a cloud's balancers."""
+    cache_size: str = "0"
+    """Bytes such as `200Gi` of a claim in each project, in which its pods share models' files; 0 is none."""
+    cache_class: str = ""
+    """StorageClass of those claims; empty means the cluster's default."""
+    cache_access: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+    """`ReadWriteOnce` for clusters of one node, where no storage is needed that nodes share."""
+    cluster_queue: str = ""
+    """ClusterQueue of Kueue that tasks wait in; empty, and without Kueue, they wait in the platform's own."""
     account: str = ""
     """ServiceAccount of the platform that is let into each project's namespace; empty lets nobody in."""
+    network_policies: bool = True
+    """Policies of each project's network: tasks closed in, isolated projects isolated; off removes them."""
+    platform_cidrs: str = ""
+    """Of a platform outside the cluster: where its requests to pods come from, such as `10.0.0.5/32`."""
     lease: bool = False
     """Write only while leading by a Lease, and keep keys in a Secret; control planes in a cluster need it."""
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import Iterator, List, Tuple
 
+from modelyard_fetch.places import PARTS
+
 _LOCKS = "locks"
+_FORGOTTEN_SECONDS = 24 * 3600.0
 
 
 def path(cache: str, sha256: str) -> str:
@@ -21,7 +26,11 @@ def locked(cache: str, sha256: str) -> Iterator[None]:
     os.makedirs(os.path.join(cache, _LOCKS), exist_ok=True)
     handle = os.open(os.path.join(cache, _LOCKS, sha256), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("modelyard-fetch: another pod fetches %s; waiting" % sha256, file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
@@ -43,6 +52,18 @@ def trim(cache: str, most: int) -> int:
         excess -= size
         removed += 1
     return removed
+
+
+def make_room(cache: str, most: int, needed: int) -> None:
+    """Let so many bytes more fit under the bound (0 for none), and remove what killed pods left for a day."""
+    parts = os.path.join(cache, PARTS)
+    now = time.time()
+    for name in os.listdir(parts) if os.path.isdir(parts) else ():
+        with suppress(FileNotFoundError):  # another pod looks too
+            if now - os.stat(os.path.join(parts, name)).st_mtime > _FORGOTTEN_SECONDS:
+                os.unlink(os.path.join(parts, name))
+    if most and needed:
+        trim(cache, max(0, most - needed))
 
 
 def _contents(cache: str) -> Iterator[Tuple[float, int, str]]:

@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, List, Mapping, Tuple
 
-from modelyard_fetch import outcome, places
+from modelyard_fetch import fetching, outcome, places
 from modelyard_fetch.outcome import Failed
 
 STAMP = "modelyard-environment.json"
@@ -29,6 +29,7 @@ _UNREACHABLE = re.compile(
     re.I,
 )
 _SECONDS = 3600
+_WHEELS = ".wheels"
 _FAILED = outcome.REASONS[outcome.PACKAGES]
 
 
@@ -40,6 +41,8 @@ class Wanted:
     into: str
     python: str = ""
     wheels: Tuple[str, ...] = ()
+    wheels_from: str = ""
+    """Manifest of wheels to fetch first; nothing is asked but what it names."""
     index_url: str = ""
     offline: bool = False
     cache: str = ""
@@ -60,17 +63,27 @@ def make(wanted: Wanted) -> None:
     if _stamp(into) == digest:
         _say("the environment stands already in " + into)
         return
+    beside = os.path.join(os.path.dirname(into), _WHEELS)
     try:
         with places.explained("making the environment"):
             shutil.rmtree(into, ignore_errors=True)
             os.makedirs(os.path.dirname(into), exist_ok=True)
-            _make(wanted, into, text)
+            _make(_lent(wanted, beside), into, text)
             with open(os.path.join(into, STAMP), "w", encoding="utf-8") as stamp:
                 json.dump({"lock": digest}, stamp)
     except Failed:
         shutil.rmtree(into, ignore_errors=True)
         raise
+    shutil.rmtree(beside, ignore_errors=True)
     _say("the environment is ready in " + into)
+
+
+def _lent(wanted: Wanted, into: str) -> Wanted:
+    """With the wheels that somebody lends in a directory, which outlive a killed container, and no index."""
+    if not wanted.wheels_from:
+        return wanted
+    fetching.fetch(fetching.Wanted(manifest=wanted.wheels_from, into=into))
+    return replace(wanted, wheels=(*wanted.wheels, into), offline=True)
 
 
 def _make(wanted: Wanted, into: str, text: str) -> None:

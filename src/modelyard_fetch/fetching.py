@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, Tuple
 
 from modelyard_fetch import cache, manifest, outcome, places
@@ -57,8 +57,8 @@ def fetch(wanted: Wanted) -> None:
     with places.explained("preparing %s" % into):
         os.makedirs(into, exist_ok=True)
         missing = _missing(listed.entries, into)
-    if missing:
-        _fetch_all(wanted, remote, into, missing)
+    if missing and not (wanted.cache and _by_cache(wanted, remote, into, missing)):
+        _fetch_all(replace(wanted, cache=""), remote, into, missing)
     shutil.rmtree(os.path.join(into, places.PARTS), ignore_errors=True)
     _say("%d files are in %s" % (len(listed.entries), into))
 
@@ -73,6 +73,22 @@ def _missing(entries: Tuple[Entry, ...], into: str) -> Dict[str, List[Entry]]:
     return missing
 
 
+def _by_cache(wanted: Wanted, remote: Remote, into: str, missing: Dict[str, List[Entry]]) -> bool:
+    """Fetch what the cache lacks, and copy from it; False when it cannot be used, which stops nobody."""
+    needed = sum(group[0].size for group in missing.values())
+    if wanted.cache_bytes and needed > wanted.cache_bytes:
+        _say("%d bytes are more than the cache may hold; fetching without it" % needed)
+        return False
+    try:
+        _fetch_all(wanted, remote, into, missing)
+    except Failed as failed:
+        if failed.code != outcome.NO_SPACE:
+            raise
+        _say("the cache in %s cannot be used: %s; fetching without it" % (wanted.cache, failed.message))
+        return False
+    return True
+
+
 def _fetch_all(wanted: Wanted, remote: Remote, into: str, missing: Dict[str, List[Entry]]) -> None:
     contents = [group[0] for group in missing.values()]
     with ExitStack() as stack, places.explained("fetching into %s" % into):
@@ -82,12 +98,11 @@ def _fetch_all(wanted: Wanted, remote: Remote, into: str, missing: Dict[str, Lis
                 stack.enter_context(cache.locked(home, sha256))
             cached = [each for each in contents if _in_cache(home, each)]
             contents = [each for each in contents if each not in cached]
+            cache.make_room(home, wanted.cache_bytes, sum(each.size for each in contents))
         _check_space(home, contents)
         _Transfer(remote, os.path.join(home, places.PARTS), contents).run(max(1, wanted.parallel))
         for sha256, group in missing.items():
             _place(wanted, home, into, sha256, group)
-        if wanted.cache_bytes and wanted.cache:
-            cache.trim(home, wanted.cache_bytes)
 
 
 def _in_cache(home: str, entry: Entry) -> bool:

@@ -4,12 +4,15 @@
      "files": [{"path": "model.onnx", "size": 1234, "sha256": "…", "url": "…", "token": "…"}]}
 
 A file without `url` is at `base/SHA256`. Its `token` opens just that address; a file without one gets the
-token of the command line, which is sent to the base's own origin and to nobody else.
+token of the command line, which is sent to the base's own origin and to nobody else. A long manifest may be
+packed by gzip.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any, Dict, Tuple
 from urllib.parse import urlsplit
@@ -18,6 +21,7 @@ from modelyard_fetch import outcome
 from modelyard_fetch.outcome import Failed
 
 _DIGITS = frozenset("0123456789abcdef")
+_GZIP = b"\x1f\x8b"
 _SCHEMES = ("http", "https", "s3")
 _NAME_BYTES = 255
 
@@ -41,26 +45,28 @@ class Manifest:
     base: str = ""
 
 
-def read(path: str) -> Manifest:
+def read(path: str, *, located: bool = True) -> Manifest:
     """The manifest in that file; raises Failed naming what is wrong with it."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return parse(json.load(file))
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file:
+            content = file.read()
+        text = gzip.decompress(content) if content.startswith(_GZIP) else content
+        return parse(json.loads(text.decode("utf-8")), located=located)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise Failed(outcome.USAGE, "manifest %s cannot be read: %s" % (path, error)) from None
 
 
-def parse(document: Any) -> Manifest:
-    """The manifest of a JSON document; raises Failed."""
+def parse(document: Any, *, located: bool = True) -> Manifest:
+    """The manifest of a JSON document; raises Failed. Files that are not fetched need not be `located`."""
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
         raise Failed(outcome.USAGE, "the manifest must be an object with a list `files`")
     base = str(document.get("base", "")).rstrip("/")
-    entries = tuple(_entry(each, number, base) for number, each in enumerate(document["files"]))
+    entries = tuple(_entry(each, number, base, located) for number, each in enumerate(document["files"]))
     _distinct(entries)
     return Manifest(entries, base)
 
 
-def _entry(given: Any, number: int, base: str) -> Entry:
+def _entry(given: Any, number: int, base: str, located: bool) -> Entry:
     where = "files[%d]" % number
     if not isinstance(given, dict):
         raise Failed(outcome.USAGE, where + " must be an object")
@@ -72,7 +78,8 @@ def _entry(given: Any, number: int, base: str) -> Entry:
     token = given.get("token", "")
     if not isinstance(token, str) or not token.isprintable() or not token.isascii():
         raise Failed(outcome.USAGE, where + ".token is no token")
-    return Entry(_path(given, where), size, sha256, _url(given, where, base, sha256), token)
+    url = _url(given, where, base, sha256) if located else ""
+    return Entry(_path(given, where), size, sha256, url, token)
 
 
 def _path(given: Dict[str, Any], where: str) -> str:

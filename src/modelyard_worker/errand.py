@@ -1,7 +1,8 @@
 """One task in a container of its own: runs the guest, and tells what came of it at the end of the log.
 
 `python -m modelyard_worker.errand KIND --config FILE --out DIRECTORY …`. What the guest printed comes first
-to the log as it is; the outcome follows as lines that begin with the marker that was given.
+to the log as it is; the outcome follows as lines that begin with the marker that was given. The marker comes
+in the environment, of which the guest gets no copy, so that no guest can tell an outcome by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import ctypes
 import gzip
 import hashlib
 import json
@@ -26,7 +28,9 @@ MOST_PRINTED = 256 * 1024
 MOST_TOLD = 512 * 1024
 """Bytes of an answer that the log carries; a larger one is stored as a file."""
 MOST_RESULT = 256 << 20
+MARKER = "MODELYARD_ERRAND_MARKER"
 _CHUNK = 8000
+_PR_SET_DUMPABLE = 4
 _EVENTS = "/sys/fs/cgroup/memory.events"
 _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 
@@ -34,11 +38,14 @@ _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 def main(argv: List[str]) -> int:
     """Run the guest and tell the outcome; the exit code says only whether it could be told."""
     options = _parser().parse_args(argv)
+    marker = os.environ.pop(MARKER)
+    _close_to_others()
     os.makedirs(options.out, exist_ok=True)
     result = os.path.join(options.out, "result.json")
     killed = _oom_kills()
     began = time.monotonic()
-    command = [options.python or sys.executable, _MAIN, options.kind, "--config", options.config]
+    program = ["-m", options.program] if options.program else [_MAIN]
+    command = [options.python or sys.executable, *program, options.kind, "--config", options.config]
     if options.request:
         command += ["--request", options.request]
     ran = _run([*command, "--out", result], options.seconds)
@@ -54,8 +61,14 @@ def main(argv: List[str]) -> int:
     outcome.update(_said(result, options.store, token))
     if options.made:
         outcome["files"] = _stored_all(options.made, options.store, token)
-    _tell(outcome, options.marker)
+    _tell(outcome, marker)
     return 0
+
+
+def _close_to_others() -> None:
+    """Nobody of the same user reads this process's memory, environment or files, as a guest could."""
+    with contextlib.suppress(OSError, AttributeError):  # not on Linux
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _run(command: List[str], seconds: float) -> Dict[str, Any]:
@@ -181,8 +194,9 @@ def _read(path: str) -> bytes:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="modelyard_worker.errand", description=__doc__)
-    parser.add_argument("kind", choices=("inspect", "test"))
+    parser.add_argument("kind", choices=("inspect", "test", "survey"))
     parser.add_argument("--config", required=True)
+    parser.add_argument("--program", default="", help="module that answers; else the guest's own commands")
     parser.add_argument("--request", default="")
     parser.add_argument("--out", required=True, help="directory for the answer")
     parser.add_argument("--made", default="", help="directory of files that are stored")
@@ -190,7 +204,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--store", default="", help="address that files are PUT below")
     parser.add_argument("--token", default="", help="file with what opens the store")
-    parser.add_argument("--marker", required=True)
     return parser
 
 

@@ -40,7 +40,7 @@ def everything(items: Iterable[T]) -> Items[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class ServiceToken:
     """An answer that carries a service's token."""
 
     token: str

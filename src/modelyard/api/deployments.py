@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from modelyard.api import merge, sse
-from modelyard.api.answers import Items, Secret, everything, page
+from modelyard.api.answers import Items, ServiceToken, everything, page
 from modelyard.api.idempotency import Idempotent
 from modelyard.api.request import ActorDep, ExpectedDep, IntervalDep, PagingDep, PlatformDep
 from modelyard.api.verbs import states
@@ -170,15 +170,15 @@ async def copy_deployment(platform: PlatformDep, actor: ActorDep, key: KeyDep, b
 
 
 @router.get("/{deployment}/token", openapi_extra=states(Verb.INFER))
-async def get_token(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> Secret:
+async def get_token(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> ServiceToken:
     """The token that opens this service."""
-    return Secret(await deployments.token(platform, actor, key))
+    return ServiceToken(await deployments.token(platform, actor, key))
 
 
 @router.post("/{deployment}/token", openapi_extra=states(Verb.OPERATE))
-async def rotate_token(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> Secret:
+async def rotate_token(platform: PlatformDep, actor: ActorDep, key: KeyDep) -> ServiceToken:
     """Make a new token; the old one stops working."""
-    return Secret(await operations.rotate_token(platform, actor, key))
+    return ServiceToken(await operations.rotate_token(platform, actor, key))
 
 
 @router.get("/{deployment}/history", openapi_extra=states(Verb.READ))

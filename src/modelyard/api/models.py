@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from modelyard.api import tar
 from modelyard.api.answers import Items, page
 from modelyard.api.idempotency import Idempotent
+from modelyard.api.leaving import while_awaited
 from modelyard.api.request import ActorDep, ExpectedDep, PagingDep, PlatformDep
 from modelyard.api.verbs import states
 from modelyard.control import applying, downloads, models, trials, validation, versions
@@ -210,9 +211,15 @@ async def validate_version(
 
 @router.post("/{model}/versions/{version}/test", openapi_extra=states(Verb.TEST))
 async def test_version(
-    platform: PlatformDep, actor: ActorDep, project: str, model: str, version: str, body: TestRequest
+    caller: Request,
+    platform: PlatformDep,
+    actor: ActorDep,
+    project: str,
+    model: str,
+    version: str,
+    body: TestRequest,
 ) -> TestResult:
-    """Answer one request in a process that is gone afterwards, GPU memory included."""
+    """Answer one request in a process that is gone afterwards, or when the caller hangs up."""
     request = trials.TestRequest(
         inputs=body.inputs,
         rows=body.rows,
@@ -222,7 +229,8 @@ async def test_version(
         memory=body.memory,
         gpu=body.gpu,
     )
-    return await trials.test(platform, actor, project, naming.ModelRef(model, version), request)
+    ref = naming.ModelRef(model, version)
+    return await while_awaited(caller, trials.test(platform, actor, project, ref, request))
 
 
 @router.post("/{model}/versions/{version}/service", status_code=201, openapi_extra=states(Verb.DEPLOY))

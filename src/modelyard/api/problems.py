@@ -57,11 +57,16 @@ def problem(
         "title": title,
         "status": status,
         "code": code,
-        "detail": detail,
-        "errors": [{"path": each.path, "message": each.message} for each in wrong],
-        **more,
+        "detail": _sendable(detail),
+        "errors": [{"path": _sendable(each.path), "message": _sendable(each.message)} for each in wrong],
+        **{name: _sendable(value) if isinstance(value, str) else value for name, value in more.items()},
     }
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def _sendable(text: str) -> str:
+    """The text as UTF-8 can carry it: names of files need not be any."""
+    return text.encode(errors="replace").decode()
 
 
 def from_error(error: errors.ModelyardError, *, protocol: bool = False) -> Response:

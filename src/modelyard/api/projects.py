@@ -11,10 +11,12 @@ from modelyard.api.answers import Items, everything, page
 from modelyard.api.idempotency import Idempotent
 from modelyard.api.request import ActorDep, ExpectedDep, PagingDep, PlatformDep
 from modelyard.api.verbs import states
-from modelyard.control import members, projects
+from modelyard.control import members, projects, quotas, reach
 from modelyard.domain import wire
 from modelyard.domain.access import Member, Role, Verb
+from modelyard.domain.network import Reach
 from modelyard.domain.project import Project, ProjectSpec
+from modelyard.domain.quota import Use
 
 router = APIRouter(prefix="/projects", tags=["projects"], route_class=Idempotent)
 
@@ -69,6 +71,18 @@ async def apply_project(
 async def delete_project(platform: PlatformDep, actor: ActorDep, project: str) -> None:
     """Delete an empty project."""
     await projects.delete(platform, actor, project)
+
+
+@router.get("/{project}/quota", openapi_extra=states(Verb.READ))
+async def get_quota(platform: PlatformDep, actor: ActorDep, project: str) -> Items[Use]:
+    """How much of everything the project may have, and how much of it its services want."""
+    return everything(await quotas.uses(platform, actor, project))
+
+
+@router.get("/{project}/network", openapi_extra=states(Verb.READ))
+async def get_network(platform: PlatformDep, actor: ActorDep, project: str) -> Reach:
+    """Who reaches the project's services past the gateway, and how that is enforced."""
+    return await reach.of(platform, actor, project)
 
 
 @router.get("/{project}/members", openapi_extra=states(Verb.READ))

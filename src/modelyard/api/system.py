@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request, Response
 from modelyard.api.answers import Items, everything
 from modelyard.api.request import ActorDep, PlatformDep
 from modelyard.api.verbs import states
-from modelyard.control import nodes, system
+from modelyard.control import nodes, system, tasks
 from modelyard.domain import wire
 from modelyard.domain.access import Verb
 from modelyard.domain.node import Node
+from modelyard.domain.queue import Queued
 from modelyard.domain.views import System
 
 router = APIRouter(tags=["system"])
@@ -52,6 +53,12 @@ async def get_node(platform: PlatformDep, actor: ActorDep, name: str) -> Node:
 async def classify_node(platform: PlatformDep, actor: ActorDep, name: str, body: Classes) -> Node:
     """Say what a machine of a cluster may be used for."""
     return await nodes.classify(platform, actor, name, body.classes)
+
+
+@router.get("/queue", openapi_extra=states(Verb.READ))
+async def list_queue(platform: PlatformDep, actor: ActorDep) -> Items[Queued]:
+    """Models that are validated and tested now, and those that wait for their turn, with why."""
+    return everything(await tasks.list(platform, actor))
 
 
 @health.get("/livez", openapi_extra=states(Verb.ANYONE))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import Artifact
+from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.program import Program
+from modelyard.domain.quota import Quota
 from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeStatus
+from modelyard.domain.secret import SecretValues
 from modelyard.domain.tallies import Sample
 from modelyard.domain.variant import Optimize, Variant
+
+ISOLATION = "isolation of projects"
+"""What `enforcement` calls who is kept away from services past the gateway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +42,10 @@ class Guest:
     """Directory that holds the variant's file."""
     known_bytes: int = 0
     """Memory that a worker with it was seen to need; 0 for unknown."""
+    location: ModelFiles | None = None
+    """The volume that has the artifact's files, instead of `path`; they are compared before they are used."""
+    image: str = ""
+    """Image of the runtime, where replicas are containers; empty is the platform's own."""
     inline: bool = False
     """Whether the serving process itself may compute the variant, having what that takes."""
 
@@ -59,6 +71,8 @@ class Launch:
     """The server to run; None is Modelyard's own."""
     creator: str = ""
     """Who made the revision."""
+    secrets: Mapping[str, SecretValues] = field(default_factory=dict, repr=False)
+    """What it may read of the project's secrets, by their names; any other is not the project's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,12 @@ class TaskKind:
     """Load the model, say what it is, answer the sample if there is one."""
     TEST = "test"
     """Load the model and answer one request."""
+    SURVEY = "survey"
+    """Load nothing: say which files are at the guest's location, and what model they are."""
+
+
+def _unheard(why: str) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +133,20 @@ class Task:
     kind: str
     guest: Guest
     request: Mapping[str, Any] = field(default_factory=dict)
-    """For a test: `{"inputs": {name: nested lists}}` or `{"rows": …}`."""
+    """For a test: `{"inputs": {name: nested lists}}` or `{"rows": …}`; see `formats.survey` for its own."""
     timeout_seconds: float = 120.0
     memory_bytes: int = 0
     gpus: tuple[int, ...] = ()
+    wanted: GpuRequest = field(default_factory=GpuRequest)
+    """What it asks of GPUs; `gpus` are the cards that were found for it, where somebody looked."""
     optimize: Optimize = Optimize.OFF
     """For an inspection: compile a variant too."""
     out: Path | None = None
     """Directory that gets the variant's file."""
+    patience_seconds: float = 300.0
+    """How long it waits to begin where the backend decides when; then it fails as `Queued`."""
+    told: Callable[[str], None] = _unheard
+    """Hears why it has to wait where the backend decides when tasks begin; of nothing once it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +162,37 @@ class Answer:
     device: str = ""
     """Such as `ONNX Runtime device: CPU`."""
     duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """By what, and within which bounds, somebody else than the platform may decide the number of replicas."""
+
+    key: Key
+    revision: int
+    least: int
+    most: int
+    scaling: Autoscaling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """What somebody else decided."""
+
+    replicas: int
+    message: str
+    """By what, such as `HPA: cpu 80% of 50%`."""
+    limited: bool = False
+    """Whether it would have more than the rule's bounds let it."""
+    unsure: bool = False
+    """Whether the number only stays as it was, because the load cannot be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """Nobody but the platform can decide it here."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +233,30 @@ class Backend(Protocol):
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """Why a request for GPUs can never be served here, and what it would need; empty when it can."""
 
+    async def settle(self, project: str, quota: Quota, network: Network) -> None:
+        """Bring into line what is kept of a project beside its replicas, also of one that is no more.
+
+        The platform keeps quotas by itself; a backend that others use too may add a fence against those, and
+        keeps whoever is not let in away from the pods of an isolated project.
+        """
+
+    def gives_gpus(self, wanted: GpuRequest) -> str:
+        """How a part of a card is given out here, and whether it is kept apart; empty for whole cards."""
+
+    def refuses_model_files(self, wanted: ModelFiles) -> str:
+        """Why pods cannot find a model's files there, and what to do; empty when they can."""
+
+    def refuses_images(self) -> str:
+        """Why a runtime cannot be an image there, and what to do; empty when it can."""
+
     async def observe(self, key: Key) -> tuple[Replica, ...]:
         """What runs now. Asks the outside world; never a cache of intentions."""
+
+    async def scaled(self, key: Key, rule: Rule | None) -> Called | Unable:
+        """Have somebody else decide how many replicas there are, and say what was decided; None: nobody.
+
+        Level-triggered: asked again with the same rule it only looks. Raises ModelyardError when that fails.
+        """
 
     async def samples(self) -> tuple[Sample, ...]:
         """What every running replica uses at this moment, as far as it can be known."""
@@ -199,6 +278,9 @@ class Backend(Protocol):
 
     async def ask(self, key: Key, replica: str, path: str) -> bytes:
         """What a replica's front answers to a GET of this path; raises BackendError when it does not."""
+
+    def admits_tasks(self) -> str:
+        """Whose queue decides here when a task begins; empty when the platform's own does."""
 
     async def run(self, task: Task) -> Answer:
         """Ask a guest in a process of its own, which is gone when this returns."""

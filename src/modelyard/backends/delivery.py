@@ -37,6 +37,17 @@ class Grant:
     """Lets the task store files by PUT; empty when it may not."""
 
 
+class Wheels(Protocol):
+    """A directory of wheels here that can be lent."""
+
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+
+    async def of_lock(self, lock: str) -> tuple[File, ...]:
+        """Every wheel that a lock allows; raises NotFound naming packages that have none."""
+
+
 class Courier(Protocol):
     """Lends stored files to replicas and tasks, and takes what tasks made."""
 

@@ -6,13 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from modelyard.backends.base import Answer, Launch, LogLine, Outage, Output, Shell, Task, Terminal
-from modelyard.domain import gpu
+from modelyard.backends.base import (
+    Answer,
+    Called,
+    Launch,
+    LogLine,
+    Outage,
+    Output,
+    Rule,
+    Shell,
+    Task,
+    Terminal,
+    Unable,
+)
+from modelyard.domain import gpu, model_files
 from modelyard.domain.deployment import Failure, Key, Phase, Replica
 from modelyard.domain.errors import BackendError, Conflict, NotFound
 from modelyard.domain.gpu import GpuRequest
+from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
-from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
+from modelyard.domain.quota import Quota
+from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus, of_image
 from modelyard.domain.tallies import Sample
 
 ONE_NODE = (Node(name="memory", cpu_millis=4000, memory_bytes=8 << 30),)
@@ -93,9 +108,28 @@ class MemoryBackend:
         """One machine does everything."""
         raise Conflict("this platform runs on one machine, which has every class; classes divide a cluster")
 
+    async def scaled(self, key: Key, rule: Rule | None) -> Called | Unable:
+        """Nobody else is there."""
+        return Unable("one machine has no autoscaler of its own")
+
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """Whole cards alone, as on one machine."""
         return gpu.whole_only(wanted)
+
+    async def settle(self, project: str, quota: Quota, network: Network) -> None:
+        """Records are all there is."""
+
+    def gives_gpus(self, wanted: GpuRequest) -> str:
+        """Nothing to tell: cards are given out whole."""
+        return ""
+
+    def refuses_model_files(self, wanted: ModelFiles) -> str:
+        """There are no volumes of a cluster here."""
+        return model_files.of_cluster_only(wanted)
+
+    def refuses_images(self) -> str:
+        """Records may say that they are of any image."""
+        return ""
 
     def outage(self) -> Outage | None:
         """What `away` says."""
@@ -160,6 +194,10 @@ class MemoryBackend:
         if entry is None:
             raise BackendError(f"replica {replica} does not run")
         return self.front(entry.launch, path)
+
+    def admits_tasks(self) -> str:
+        """Nobody's beside the platform's."""
+        return ""
 
     async def run(self, task: Task) -> Answer:
         """What `answer` says."""
@@ -317,6 +355,8 @@ class MemoryEnvironments:
         """Pending before the build, then building, then ready or failed."""
         if runtime.spec.interpreter:
             return replace(self._host, interpreter=runtime.spec.interpreter, lock=runtime.spec.interpreter)
+        if runtime.spec.image and not runtime.spec.packages:
+            return of_image(runtime.spec.image)
         build = self._builds.get(_identity(runtime.spec))
         if build is None:
             return RuntimeStatus()
@@ -331,6 +371,7 @@ class MemoryEnvironments:
             interpreter=f"/memory/{runtime.name}/bin/python",
             python=runtime.spec.python or self._host.python,
             packages={name: version or "1.0" for name, _, version in pins},
+            image=runtime.spec.image,
             lock="+".join((runtime.spec.python, *runtime.spec.packages)),
         )
 

@@ -22,6 +22,7 @@ from modelyard.cli import (
     resources,
     rollouts,
     router,
+    secrets,
     serve,
     services,
     shell,
@@ -54,7 +55,7 @@ app = typer.Typer(
 )
 for module in (
     up, serve, router, models, services, lifecycle, rollouts, shell,
-    config, access, certificate, deployments, traffic, resources, install, bundle,
+    config, access, certificate, deployments, traffic, resources, secrets, install, bundle,
 ):  # fmt: skip
     module.add_to(app)
 

@@ -79,12 +79,26 @@ def doctor_gpu(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Look at a cluster, not at this machine")
     ] = False,
+    smoke: Annotated[
+        bool, typer.Option(help="Try the GPUs: with `nvidia-smi` here, with a short Job on a cluster's nodes")
+    ] = True,
+    smoke_seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds that it may take")] = 120.0,
+    image: Annotated[str, typer.Option(help="Image of that Job; Modelyard's own server without it")] = "",
 ) -> None:
     """Whether GPUs can be used: of this machine, or with `--cluster` of a cluster; each with a remedy."""
     if not (cluster or kubeconfig or kube_context):
-        _tell(extras.installed("modelyard.standalone.cards", "server").checks())
+        local = extras.installed("modelyard.standalone.cards", "server")
+        _tell([*local.checks(), *([local.smoke(smoke_seconds)] if smoke else [])])
     examining = extras.installed("modelyard.installing.examining", "kubernetes")
-    _tell(map(_told, examining.gpus(_target(kubeconfig, kube_context))))
+    smoking = extras.installed("modelyard.installing.gpus.smoking", "kubernetes")
+    chosen = {"image": image} if image else {}
+    trial = smoking.Smoke(seconds=smoke_seconds, say=_say, **chosen) if smoke else None
+    _tell(map(_told, examining.gpus(_target(kubeconfig, kube_context), trial)))
+
+
+def _say(text: str) -> None:
+    """What is being waited for; apart from what was found."""
+    sys.stderr.write(f"{text}\n")
 
 
 def _told(check: Any) -> tuple[str, bool, str]:
@@ -93,9 +107,11 @@ def _told(check: Any) -> tuple[str, bool, str]:
 
 def _target(kubeconfig: str, kube_context: str) -> Any:
     running = extras.installed("modelyard.installing.running", "kubernetes")
+    here = settings.load(settings.home(os.environ), os.environ, {}).settings.kubernetes
     return running.Target(
-        environ=os.environ, kubeconfig=kubeconfig, context=kube_context, timeout_seconds=30.0
-    )
+        environ=os.environ, kubeconfig=kubeconfig, context=kube_context, timeout_seconds=30.0,
+        cluster_queue=here.cluster_queue,
+    )  # fmt: skip
 
 
 def _tell(checks: Iterable[tuple[str, bool, str]]) -> NoReturn:

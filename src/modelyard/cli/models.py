@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from modelyard.cli import context, files, output
 from modelyard.client import options, payload
-from modelyard.domain import quantity, variant
+from modelyard.domain import model_files, quantity, variant
 from modelyard.domain.footprint import Footprint
 from modelyard.domain.model import Format, Requirements, Signature
 
@@ -78,7 +78,9 @@ def shown_metrics(metrics: dict[str, Any] | str) -> str:
 
 
 def publish(
-    path: Annotated[str, typer.Argument(help="Model file or directory, or s3://BUCKET/PREFIX")],
+    path: Annotated[
+        str, typer.Argument(help="Model file or directory, s3://…, pvc://CLAIM/FOLDER or oci://…")
+    ],
     name: Annotated[str, typer.Option(help="Model to publish under")],
     format: Annotated[str | None, typer.Option(help=_FORMATS)] = None,
     version_label: Annotated[str, typer.Option(help="Second name, such as v2026.11.22.1")] = "",
@@ -114,7 +116,7 @@ def publish(
     with context.client() as client, _bar() as bar:
         task = bar.add_task(f"publishing {name}", total=None)
         version = client.publish(
-            path if path.startswith("s3://") else Path(path),
+            path if model_files.is_address(path) else Path(path),
             name,
             on_progress=lambda sent, total: bar.update(task, completed=sent, total=total),
             **{key: value for key, value in said.items() if value is not None},
@@ -141,6 +143,7 @@ def test(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="JSON or CSV file; - is stdin")] = None,
     runtime: Annotated[str, typer.Option(help="Runtime to test in")] = "",
     artifact: Annotated[str, typer.Option(help="Which of several models")] = "",
+    gpu: Annotated[str, typer.Option(help="GPUs to test on, such as 1 or 1(T4)")] = "0",
     timeout: Annotated[str, typer.Option(help="Such as 60s")] = "120s",
 ) -> None:
     """Answer one request (the recorded sample if none is given) in a process that is gone afterwards."""
@@ -148,7 +151,9 @@ def test(
     seconds = files.seconds(timeout, "--timeout")
     with context.client() as client:
         body = payload.raw_test_request(rows)
-        result = client.models.test(ref, body, runtime=runtime, artifact=artifact, timeout_seconds=seconds)
+        result = client.models.test(
+            ref, body, runtime=runtime, artifact=artifact, gpu=gpu, timeout_seconds=seconds
+        )
     notes = context.notes()
     for text in (result.stdout, result.stderr, *(f"warning: {each}" for each in result.warnings)):
         if text.strip():

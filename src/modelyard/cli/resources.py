@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,9 +10,10 @@ import typer
 from modelyard.cli import context, output
 from modelyard.cli.deployments import EVENT
 from modelyard.client import options
-from modelyard.domain import quantity
+from modelyard.domain import network, quantity, quota
 from modelyard.domain.access import Role
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.domain.network import Network
 from modelyard.domain.node import Gpu, Node
 from modelyard.domain.project import ProjectSpec
 from modelyard.domain.runtime import RuntimeSpec
@@ -25,7 +27,7 @@ _RUNTIME: list[output.Column] = [
     ("kind", lambda r: r.spec.kind),
     ("python", lambda r: r.status.python or r.spec.python),
     ("automatic", lambda r: "yes" if r.automatic else ""),
-    ("packages", lambda r: r.spec.interpreter or ", ".join(r.spec.packages)),
+    ("packages", lambda r: r.spec.interpreter or ", ".join(filter(None, (r.spec.image, *r.spec.packages)))),
     ("message", lambda r: r.status.message),
 ]
 _PROJECT: list[output.Column] = [
@@ -33,7 +35,20 @@ _PROJECT: list[output.Column] = [
     ("trust", lambda p: p.spec.trust),
     ("domain", lambda p: p.spec.domain),
     ("external ip", lambda p: p.spec.external_ip),
+    ("quota", lambda p: quota.write(p.spec.quota)),
+    ("network", lambda p: network.write(p.spec.network)),
     ("description", lambda p: p.spec.description),
+]
+_USE: list[output.Column] = [
+    ("what", lambda u: u.name),
+    ("used", lambda u: u.used),
+    ("of", lambda u: u.limit or "no limit"),
+]
+_REACH: list[output.Column] = [
+    ("isolated", lambda r: "yes" if r.isolated else "no"),
+    ("lets in projects", lambda r: ", ".join(r.allow_projects)),
+    ("lets in namespaces", lambda r: ", ".join(r.allow_namespaces)),
+    ("enforced", lambda r: r.enforcement),
 ]
 _MEMBER: list[output.Column] = [("user", lambda m: m.user), ("role", lambda m: m.role)]
 
@@ -43,6 +58,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(runtimes, name="runtime")
     app.add_typer(projects, name="project")
     app.add_typer(nodes, name="node")
+    app.command("queue")(list_queue)
 
 
 @runtimes.command("list")
@@ -70,17 +86,21 @@ def create_runtime(
     interpreter: Annotated[
         str, typer.Option(help="Python program on this machine, used with its packages; administrators only")
     ] = "",
+    image: Annotated[
+        str, typer.Option(help="Container image with Modelyard's own server, where replicas are containers")
+    ] = "",
     description: Annotated[str, typer.Option(help="A sentence for people")] = "",
 ) -> None:
     """Define a runtime; building begins at once."""
-    if not package and not interpreter:
-        message = "give --package, or --interpreter for an environment that is there"
+    if not package and not interpreter and not image:
+        message = "give --package, or --interpreter or --image for an environment that is there"
         raise Invalid(f"--package: {message}", errors=[FieldError("--package", message)])
     given = {
         "packages": tuple(package or ()),
         "python": python,
         "kind": kind,
         "interpreter": interpreter,
+        "image": image,
         "description": description,
     }
     with context.client() as client:
@@ -125,10 +145,15 @@ def create_project(
     external_ip: Annotated[
         str, typer.Option(help="What clients know the machine by, or internal|public")
     ] = "",
+    quota_: Annotated[
+        str, typer.Option("--quota", help="All its replicas: cpu=8,memory=32Gi,gpus=2,replicas=20,tasks=2")
+    ] = "",
+    isolated: Annotated[bool, typer.Option("--isolated", help="Let in nobody past the gateway")] = False,
 ) -> None:
     """Create a project, or change it."""
     said = {"description": description, "trust": trust, "domain": domain, "external_ip": external_ip}
     spec = options.build(ProjectSpec, said)
+    spec = replace(spec, quota=quota.parse(quota_), network=Network(isolated=isolated))
     with context.client() as client:
         output.show(client.projects.apply(name, spec), _PROJECT)
 
@@ -139,6 +164,66 @@ def delete_project(name: str) -> None:
     with context.client() as client:
         client.projects.delete(name)
     context.notes().print(f"deleted {name}")
+
+
+@projects.command("quota")
+def show_quota(
+    name: str,
+    set_: Annotated[
+        str,
+        typer.Option(
+            "--set", help="cpu=8,memory=32Gi,gpus=2,replicas=20,tasks=2 or none; administrators only"
+        ),
+    ] = "",
+) -> None:
+    """What its services want, of what it may have; `--set` changes that, and nothing that runs is stopped."""
+    with context.client() as client:
+        if set_:
+            spec = replace(client.projects.get(name).spec, quota=quota.parse(set_))
+            client.projects.apply(name, spec)
+        output.rows(client.projects.quota(name), _USE)
+
+
+@projects.command("network")
+def show_network(
+    name: str,
+    isolated: Annotated[
+        bool | None, typer.Option("--isolated/--open", help="Let in nobody past the gateway, or everybody")
+    ] = None,
+    allow_project: Annotated[
+        list[str] | None, typer.Option(help="PROJECT to let in all the same; may be repeated")
+    ] = None,
+    allow_namespace: Annotated[
+        list[str] | None, typer.Option(help="Namespace of the cluster to let in, such as monitoring")
+    ] = None,
+    deny_project: Annotated[list[str] | None, typer.Option(help="PROJECT to let in no more")] = None,
+    deny_namespace: Annotated[list[str] | None, typer.Option(help="Namespace to let in no more")] = None,
+) -> None:
+    """Who reaches its services past the gateway, and how that is enforced; options change it."""
+    given = (allow_project, allow_namespace, deny_project, deny_namespace)
+    with context.client() as client:
+        if isolated is not None or any(given):
+            before = client.projects.get(name)
+            wish = Network() if isolated is False else before.spec.network
+            wish = Network(
+                isolated=wish.isolated or bool(isolated),
+                allow_projects=_listed(wish.allow_projects, allow_project, deny_project, "project"),
+                allow_namespaces=_listed(wish.allow_namespaces, allow_namespace, deny_namespace, "namespace"),
+            )
+            client.projects.apply(name, replace(before.spec, network=wish))
+        output.show(client.projects.network(name), _REACH)
+
+
+def _listed(
+    before: tuple[str, ...], allow: list[str] | None, deny: list[str] | None, what: str
+) -> tuple[str, ...]:
+    """A list with what is added and without what is taken out, which must be there."""
+    for name in deny or ():
+        if name not in before:
+            message = f"{what} {name!r} is not let in; `modelyard project network` shows who is"
+            raise Invalid(f"--deny-{what}: {message}", errors=(FieldError(f"--deny-{what}", message),))
+    kept = [name for name in before if name not in (deny or ())]
+    return tuple(dict.fromkeys((*kept, *(allow or ()))))
 
 
 @projects.command("members")
@@ -180,6 +265,17 @@ _NODE: list[output.Column] = [
 ]
 
 
+_QUEUED: list[output.Column] = [
+    ("position", lambda q: q.position or "-"),
+    ("state", lambda q: q.state),
+    ("project", lambda q: q.project),
+    ("what", lambda q: f"{q.kind} {q.subject}".strip()),
+    ("priority", lambda q: q.level),
+    ("since", lambda q: f"{q.since:%H:%M:%S}"),
+    ("why", lambda q: q.why or ("in a borrowed place" if q.borrows else "")),
+]
+
+
 @nodes.command("list")
 def list_nodes() -> None:
     """Machines with what is reserved of them, and their GPUs."""
@@ -196,6 +292,12 @@ def show_node(name: str) -> None:
     ]
     with context.client() as client:
         output.show(client.accounts.node(name), [*_NODE, *more])
+
+
+def list_queue() -> None:
+    """Models that are validated and tested now, and those that wait for their turn, with why."""
+    with context.client() as client:
+        output.rows(client.accounts.queue(), _QUEUED)
 
 
 @nodes.command("label")

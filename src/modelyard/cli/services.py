@@ -215,13 +215,18 @@ def scale(
     cron: Annotated[str | None, typer.Option(help="Hours and replicas, as 9~21:3,21~9:0")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of the hours, such as Europe/Berlin")] = None,
     idle: Annotated[str | None, typer.Option(help="Sleep after so long without a request, as 5m")] = None,
-    priority: Annotated[str | None, typer.Option(help="Who gets scarce capacity: low, normal, high")] = None,
+    priority: Annotated[
+        str | None, typer.Option(help="Who gets scarce capacity: low, normal, high, critical")
+    ] = None,
     guaranteed: Annotated[int | None, typer.Option(help="Replicas that are never taken away")] = None,
+    by: Annotated[
+        str | None, typer.Option("--scaled-by", help="Who follows it: auto, platform, cluster")
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = "180s",
 ) -> None:
     """Change the number of replicas, or what decides it; nothing is restarted."""
-    said = spec_options.scales(on, minimum, maximum, cron, time_zone, idle, priority, guaranteed)
+    said = spec_options.scales(on, minimum, maximum, cron, time_zone, idle, priority, guaranteed, by)
     if replicas is None and not any(said.values()):
         raise typer.BadParameter("say --replicas, or what decides: --min, --max, --on, --cron, --priority, …")
     with context.client() as client:

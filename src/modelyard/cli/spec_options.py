@@ -36,6 +36,9 @@ def size(
 def runs(
     runtime: Annotated[str | None, typer.Option(help="Runtime, host, or auto")] = None,
     artifact: Annotated[str | None, typer.Option(help="Which of several models")] = None,
+    model_files: Annotated[
+        str | None, typer.Option(help="Where pods find the files: pvc://CLAIM/FOLDER, oci://IMAGE@sha256:…")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="auto, or original: never the compiled variant")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeat")] = None,
     env_file: Annotated[Path | None, typer.Option(help="File of lines KEY=VALUE")] = None,
@@ -50,6 +53,7 @@ def runs(
     return {
         "runtime": runtime,
         "artifact": artifact,
+        "model_files": model_files,
         "variant": variant,
         "env": variables or None,
         "config_files": {key: files.read(Path(path)) for key, path in named.items()} or None,
@@ -98,12 +102,18 @@ def scales(
     cron: Annotated[str | None, typer.Option(help="Hours and replicas, as 9~21:3,21~9:0")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of the hours, such as Europe/Berlin")] = None,
     idle: Annotated[str | None, typer.Option(help="Sleep after so long without a request, as 5m")] = None,
-    priority: Annotated[str | None, typer.Option(help="Who gets scarce capacity: low, normal, high")] = None,
+    priority: Annotated[
+        str | None, typer.Option(help="Who gets scarce capacity: low, normal, high, critical")
+    ] = None,
     guaranteed: Annotated[int | None, typer.Option(help="Replicas that are never taken away")] = None,
+    by: Annotated[
+        str | None, typer.Option("--scaled-by", help="Who follows it: auto, platform, cluster")
+    ] = None,
 ) -> Fields:
     """How many by load and clock, and who goes before when capacity is short."""
     autoscaling = {
         "on": autoscale,
+        "by": by,
         "min": minimum,
         "max": maximum,
         "cron": cron,

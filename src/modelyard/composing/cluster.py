@@ -7,30 +7,35 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from modelyard import __version__
 from modelyard.artifacts import Artifacts
+from modelyard.artifacts.wheels import Wheels, WithWheels
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
+from modelyard.backends.kubernetes.kinds import NODE
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.probe import probe
-from modelyard.backends.kubernetes.render.desired import Images, Settings
-from modelyard.composing import doors, keys, local, routing
+from modelyard.backends.kubernetes.render.desired import Cache, Images, Settings
+from modelyard.composing import doors, keys, local, requiring, routing
+from modelyard.composing.channel import Channel, Installation
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
 from modelyard.composing.tenancy import Tenancy
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
-from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
+from modelyard.domain.errors import BackendError, Forbidden, Invalid, ModelyardError, Unavailable
 from modelyard.settings import Kubernetes
 
 log = logging.getLogger(__name__)
@@ -58,25 +63,20 @@ def connect(given: Given, observer: Observer) -> Tenancy:
 async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     """What a platform with a cluster works with. Raises Unavailable, Forbidden, Invalid."""
     wanted = given.chosen.kubernetes
-    if wanted.routers and not wanted.api_port:
-        raise Invalid("kubernetes.api_port must be set: routers reach the API by it")
-    cluster = connect(given, observer)
-    try:
-        capabilities = await capabilities_of(cluster, gateway_class=wanted.gateway_class)
-        await cluster.enter_all()
-        if wanted.lease:
-            await keys.bring(cluster, wanted.system_namespace, given.home)
-        if wanted.routers:
-            await keys.show(cluster, wanted.system_namespace, platform_token(given.master_key))
-    except BaseException:
-        await cluster.close()
-        raise
+    cluster, capabilities = await _entered(given, observer)
     environments = local.environments(given)
-    artifacts = local.artifacts(given)
+    wheels = _wheels(given)
+    artifacts = _store(given, wheels)
     options = replace(
-        _options(given, capabilities), courier=_courier(given, artifacts), runtime_lock=environments.lock_text
+        _options(given, capabilities, inside=cluster.access.inside),
+        courier=_courier(given, artifacts),
+        runtime_lock=environments.lock_text,
+        wheels=wheels,
     )
     hints, news = Hints(), News()
+    leadership = _leadership(given, cluster) if wanted.lease else None
+    if leadership is not None:
+        options = replace(options, may_write=lambda: leadership.leads)
     backend = KubernetesBackend(
         cluster,
         options,
@@ -86,13 +86,16 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
     )
     reached = Reached(
         cluster, clock=given.clock, capabilities=capabilities, learnt=backend.learn,
-        gateway_class=wanted.gateway_class,
+        unheard=backend.unheard, wanted=wanted,
     )  # fmt: skip
     watching = asyncio.create_task(reached.run(), name="look whether the cluster answers")
-    gateway = routing.gateway(given, cluster, token=platform_token(given.master_key))
+    channel = _channel(given, cluster, may_write=options.may_write)
+    gateway = routing.gateway(given, cluster, shown=channel.shown)
+    tasks = [watching]
     try:
         if wanted.routers:
-            await routing.keep_token(cluster, wanted.system_namespace, platform_token(given.master_key))
+            await channel.begin()
+            tasks.append(asyncio.create_task(channel.keep(), name="renew what routers prove themselves with"))
         yield World(
             name="kubernetes",
             backend=backend,
@@ -103,21 +106,65 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             news=news,
             outlives=True,
             has_door=not wanted.routers,
-            keep_keys=partial(_keep_keys, given, cluster),
-            leadership=_leadership(given, cluster) if wanted.lease else None,
+            machine=await _machine(cluster) if wanted.shown_port else "",
+            keep_keys=partial(_keep_keys, given, cluster, leadership),
+            leadership=leadership,
             describe=lambda: {**reached.describe(), **routing.described(gateway)},
         )
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await backend.close()
 
 
-async def _keep_keys(given: Given, cluster: Cluster) -> None:
-    """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
+async def _entered(given: Given, observer: Observer) -> tuple[Tenancy, Capabilities]:
+    """The cluster, with what it can do, once the platform may work in it and has its keys."""
     wanted = given.chosen.kubernetes
-    if wanted.lease:
-        await keys.keep(cluster, wanted.system_namespace, given.home)
+    if wanted.routers and not wanted.api_port:
+        raise Invalid("kubernetes.api_port must be set: routers reach the API by it")
+    cluster = connect(given, observer)
+    try:
+        capabilities = await capabilities_of(cluster, gateway_class=wanted.gateway_class)
+        await cluster.enter_all()
+        if wanted.lease:
+            await keys.bring(cluster, wanted.system_namespace, given.home)
+    except BaseException:
+        await cluster.close()
+        raise
+    return cluster, capabilities
+
+
+def _channel(given: Given, cluster: Cluster, *, may_write: Callable[[], bool]) -> Channel:
+    """How the platform and its routers know one another."""
+    about = Installation(
+        namespace=given.chosen.kubernetes.system_namespace,
+        master_key=given.master_key,
+        token=platform_token(given.master_key),
+    )
+    return Channel(cluster, about, clock=given.clock, may_write=may_write)
+
+
+async def _machine(cluster: Cluster) -> str:
+    """Address of some node, where each answers for all: an outer one if there is one; empty for none."""
+    try:
+        found = (await cluster.list(NODE)).items
+    except ModelyardError as error:
+        log.warning("nodes cannot be listed; addresses of services are shown without theirs: %s", error)
+        return ""
+    known = [
+        (each["type"], each["address"]) for node in found for each in node["status"].get("addresses", ())
+    ]
+    ranked = [address for kind in ("ExternalIP", "InternalIP") for of, address in known if of == kind]
+    return str(ranked[0]) if ranked else ""
+
+
+async def _keep_keys(given: Given, cluster: Cluster, leadership: Leadership | None) -> None:
+    """Where control planes share a cluster, its Secret is where keys are; else the data directory."""
+    if leadership is not None:
+        await keys.keep(cluster, given.chosen.kubernetes.system_namespace, given.home)
+        # That was the last that is written without leading, whoever asks for it.
+        cluster.guard(leadership.check)
 
 
 async def capabilities_of(
@@ -150,7 +197,7 @@ async def _version(cluster: Cluster) -> tuple[int, int]:
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-def _options(given: Given, capabilities: Capabilities) -> Options:
+def _options(given: Given, capabilities: Capabilities, *, inside: bool) -> Options:
     wanted, token = given.chosen.kubernetes, platform_token(given.master_key)
     return Options(
         settings=Settings(
@@ -158,13 +205,38 @@ def _options(given: Given, capabilities: Capabilities) -> Options:
             system_namespace=wanted.system_namespace,
             images=_images(wanted),
             artifact_url=_artifact_url(given),
+            cache=_cache(wanted),
             max_body_bytes=quantity.parse_memory(given.chosen.limits.request, "limits.request"),
             index_url=given.chosen.runtimes.index_url,
+            prometheus_url=wanted.prometheus_url,
+            drain_wait_seconds=wanted.drain_wait_seconds,
+            network_policies=wanted.network_policies,
+            platform_inside=inside,
+            platform_cidrs=requiring.cidrs(wanted.platform_cidrs),
+            cluster_queue=wanted.cluster_queue,
             platform_sha256=hashlib.sha256(token.encode()).hexdigest(),
         ),
         token=token,
         capabilities=capabilities,
     )
+
+
+def _wheels(given: Given) -> Wheels | None:
+    """The wheels that pods get from here; None has them ask an index."""
+    directory = local.wheels(given)
+    return Wheels(Path(directory)) if directory else None
+
+
+def _store(given: Given, wheels: Wheels | None) -> Artifacts:
+    """Where files are, and the wheels that pods get too."""
+    store = local.artifacts(given)
+    return WithWheels(store, wheels) if wheels is not None else store
+
+
+def _cache(wanted: Kubernetes) -> Cache | None:
+    """The claim that fetchers share. Raises Invalid for a size that is none."""
+    size = quantity.parse_memory(wanted.cache_size, "kubernetes.cache_size")
+    return Cache(size=size, storage_class=wanted.cache_class, access=wanted.cache_access) if size else None
 
 
 def platform_token(master_key: bytes) -> str:
@@ -208,4 +280,13 @@ def _artifact_url(given: Given) -> str:
 
 def _leadership(given: Given, cluster: Cluster) -> Leadership:
     namespace = given.chosen.kubernetes.system_namespace
-    return Leadership(cluster, namespace, LEASE, identity=given.identity, clock=given.clock)
+    return Leadership(
+        cluster, namespace, LEASE, identity=given.identity, clock=given.clock, address=_own_address(given)
+    )
+
+
+def _own_address(given: Given) -> str:
+    """Where other control planes reach this one; empty when it listens on a socket only."""
+    wanted = given.chosen.kubernetes
+    host = given.environ.get("POD_IP") or wanted.api_host or os.uname().nodename
+    return doors.url("http", host, wanted.api_port) if wanted.api_port else ""

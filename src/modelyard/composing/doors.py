@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard import settings
@@ -26,14 +27,28 @@ def door(chosen: settings.Settings) -> Door:
         https_port=server.https_port,
         second_port=chosen.gateway.second_port,
         redirect=server.redirect_to_https,
+        redirect_port=chosen.kubernetes.shown_https_port,
     )
 
 
-def site(chosen: settings.Settings) -> Site:
-    """What services are called by. Raises Invalid for a domain or an address that is none."""
+def shown(chosen: settings.Settings) -> Door | None:
+    """The front door as clients outside a cluster find it; None where that is as it listens."""
+    told, here = chosen.kubernetes, door(chosen)
+    if not in_pods(chosen) or not (told.shown_port or told.shown_https_port or told.shown_second_port):
+        return None
+    return replace(
+        here,
+        port=told.shown_port or here.port,
+        https_port=here.https_port and (told.shown_https_port or here.https_port),
+        second_port=here.second_port and (told.shown_second_port or here.second_port),
+    )
+
+
+def site(chosen: settings.Settings, *, machine: str = "") -> Site:
+    """What services are called by; at `machine` unless settings say. Raises Invalid."""
     hosts.require_domain(chosen.server.domain, "server.domain")
     require_external(chosen.gateway.external_ip, "gateway.external_ip")
-    return Site(domain=chosen.server.domain, external_ip=chosen.gateway.external_ip)
+    return Site(domain=chosen.server.domain, external_ip=chosen.gateway.external_ip or machine)
 
 
 def tls(home: Path, chosen: settings.Settings) -> Tls | None:
@@ -55,8 +70,39 @@ def tls(home: Path, chosen: settings.Settings) -> Tls | None:
     )
 
 
-def port_range(gateway: settings.Gateway) -> Range:
-    """Which ports services may get. Raises Invalid."""
+def in_pods(chosen: settings.Settings) -> bool:
+    """Whether who divides requests is in a cluster, where nodes lead to it."""
+    wanted = chosen.kubernetes
+    return chosen.backend.kind == "kubernetes" and (wanted.routers or bool(wanted.account))
+
+
+def node_ports(wanted: settings.Kubernetes) -> range:
+    """What the cluster opens on its nodes. Raises Invalid."""
+    first, _, last = wanted.node_ports.partition("-")
+    numbers = [int(each) for each in (first, last) if each.isascii() and each.isdigit()]
+    if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] <= 65_535:
+        raise Invalid(
+            f"kubernetes.node_ports must be FIRST-LAST, such as 30000-32767, got {wanted.node_ports[:40]!r}"
+        )
+    return range(numbers[0], numbers[1] + 1)
+
+
+def port_range(chosen: settings.Settings) -> Range:
+    """Which ports services may get: in a cluster, of those that nodes open. Raises Invalid."""
+    found = _range(chosen.gateway)
+    if not in_pods(chosen):
+        return found
+    nodes = node_ports(chosen.kubernetes)
+    if found.base not in nodes:
+        raise Invalid(
+            f"gateway.port_base: {found.base} is not in the cluster's range of node ports, "
+            f"{chosen.kubernetes.node_ports}: choose one of it, or say the cluster's own range in "
+            "kubernetes.node_ports"
+        )
+    return replace(found, count=min(found.count, nodes.stop - found.base))
+
+
+def _range(gateway: settings.Gateway) -> Range:
     parts = [part.strip() for part in gateway.refused_ports.split(",") if part.strip()]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise Invalid(f"gateway.refused_ports must be ports with commas, got {gateway.refused_ports[:70]!r}")
@@ -64,7 +110,7 @@ def port_range(gateway: settings.Gateway) -> Range:
     return Range(base=gateway.port_base, count=gateway.port_count, refused=refused)
 
 
-def public_url(server: settings.Server) -> str:
+def public_url(server: settings.Server, *, outside: Door | None = None, machine: str = "") -> str:
     """Address of the front door for browsers, without a slash at its end. Raises Invalid."""
     if server.public_url:
         if not server.public_url.startswith(("http://", "https://")):
@@ -72,9 +118,10 @@ def public_url(server: settings.Server) -> str:
                 f"server.public_url must begin with http:// or https://, got {server.public_url[:70]!r}"
             )
         return server.public_url.rstrip("/")
+    host = machine if outside and machine else server.host
     if server.redirect_to_https:
-        return url("https", server.host, server.https_port)
-    return url("http", server.host, server.port)
+        return url("https", host, outside.https_port if outside else server.https_port)
+    return url("http", host, outside.port if outside else server.port)
 
 
 def url(scheme: str, host: str, port: int) -> str:

@@ -6,15 +6,13 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelyard.backends.kubernetes import kinds, names
+from modelyard.backends.kubernetes import forms, kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.refusals import Exists
 from modelyard.control import installation
 from modelyard.domain.errors import NotFound
 
 NAME = "modelyard-keys"
-ROUTERS = "modelyard-router"
-"""Secret with what the platform shows to routers."""
 
 
 async def bring(cluster: Cluster, namespace: str, home: Path) -> None:
@@ -27,23 +25,19 @@ async def bring(cluster: Cluster, namespace: str, home: Path) -> None:
     except NotFound:
         installation.master_key(home)
         try:
-            found = await cluster.create(_secret(namespace, installation.keys(home)))
+            found = await cluster.create(secret(namespace, installation.keys(home)))
         except Exists:
             found = await cluster.get(kinds.SECRET, NAME, namespace=namespace)
-    installation.keep_keys(home, _plain(found.get("data") or {}))
+    installation.keep_keys(home, plain(found.get("data") or {}))
 
 
 async def keep(cluster: Cluster, namespace: str, home: Path) -> None:
     """Make the Secret have the data directory's keys, as soon as the administrator's token is known."""
-    await cluster.apply(_secret(namespace, installation.keys(home)))
+    await cluster.apply(secret(namespace, installation.keys(home)))
 
 
-async def show(cluster: Cluster, namespace: str, token: str) -> None:
-    """Have the routers know what the platform shows them: the Secret that they mount."""
-    await cluster.apply(_secret(namespace, {"token": token}, name=ROUTERS))
-
-
-def _secret(namespace: str, keys: Mapping[str, str], *, name: str = NAME) -> kinds.Manifest:
+def secret(namespace: str, keys: Mapping[str, str], *, name: str = NAME) -> kinds.Manifest:
+    """A Secret of the platform's own namespace with these texts."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -53,9 +47,10 @@ def _secret(namespace: str, keys: Mapping[str, str], *, name: str = NAME) -> kin
             "labels": {names.MANAGED_BY: names.MANAGER},
         },
         "type": "Opaque",
-        "data": {name: base64.b64encode(text.encode()).decode() for name, text in keys.items()},
+        "data": {name: forms.coded(text) for name, text in keys.items()},
     }
 
 
-def _plain(data: Mapping[str, str]) -> dict[str, str]:
+def plain(data: Mapping[str, str]) -> dict[str, str]:
+    """Texts of a Secret as they were."""
     return {name: base64.b64decode(text).decode() for name, text in data.items()}

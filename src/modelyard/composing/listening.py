@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from modelyard.domain.errors import Unavailable
 
 _BACKLOG = 2048
 
 
-def server(app: FastAPI) -> uvicorn.Server:
+def server(app: ASGIApp) -> uvicorn.Server:
     """The API's server, which leaves signals to the platform."""
     return _Quiet(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 

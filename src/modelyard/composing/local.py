@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import uv
 
@@ -17,6 +18,7 @@ from modelyard.composing import doors
 from modelyard.composing.rooms import Given, World
 from modelyard.control import installation
 from modelyard.domain import quantity
+from modelyard.domain.errors import Invalid
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 
 
@@ -67,7 +69,20 @@ def environments(given: Given) -> LocalEnvironments:
         uv=uv.find_uv_bin(),
         index_url=given.chosen.runtimes.index_url,
         offline=given.chosen.runtimes.offline,
+        wheels=wheels(given),
     )
+
+
+def wheels(given: Given) -> str:
+    """The directory of wheels, to be filled while the platform runs; empty for none. Raises Invalid."""
+    if not given.chosen.runtimes.wheels:
+        return ""
+    directory = Path(given.chosen.runtimes.wheels).expanduser().absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(f"runtimes.wheels: {directory} cannot be made: {error.strerror}") from None
+    return str(directory)
 
 
 def artifacts(given: Given) -> Artifacts:

@@ -47,6 +47,10 @@ class Leadership(Protocol):
     def leads(self) -> bool:
         """Whether it is this one, for sure."""
 
+    @property
+    def elsewhere(self) -> str:
+        """Where another one answers that leads; empty when there is none."""
+
     async def run(self) -> None:
         """Try to be it until cancelled."""
 
@@ -72,6 +76,8 @@ class World:
     """Whether replicas go on when the platform stops."""
     has_door: bool = True
     """Whether the front door is of this control plane, and not of routers elsewhere."""
+    machine: str = ""
+    """What clients outside reach it by, unless settings say."""
     keep_keys: Callable[[], Awaitable[None]] = _nothing
     """Called once the administrator's token is known."""
     leadership: Leadership | None = None
@@ -86,7 +92,7 @@ class World:
 
 def platform(given: Given, world: World, database: Database) -> Platform:
     """The rooms together."""
-    chosen = given.chosen
+    chosen, outside = given.chosen, doors.shown(given.chosen)
     return Platform(
         database=database,
         artifacts=world.artifacts,
@@ -99,11 +105,12 @@ def platform(given: Given, world: World, database: Database) -> Platform:
         random_token=lambda: secrets.token_urlsafe(32),
         master_key=given.master_key,
         domain=chosen.server.domain,
-        public_url=doors.public_url(chosen.server),
+        public_url=doors.public_url(chosen.server, outside=outside, machine=world.machine),
         door=doors.door(chosen),
-        sites=Sites(doors.site(chosen)),
+        shown=outside,
+        sites=Sites(doors.site(chosen, machine=world.machine)),
         tls=doors.tls(given.home, chosen),
-        port_range=doors.port_range(chosen.gateway),
+        port_range=doors.port_range(chosen),
         version=__version__,
         identity=given.identity,
         backend_name=world.name,
@@ -112,4 +119,6 @@ def platform(given: Given, world: World, database: Database) -> Platform:
         news=world.news,
         time_zone=chosen.scaling.time_zone,
         test_timeout_seconds=chosen.limits.test_timeout_seconds,
+        task_places=chosen.limits.tasks,
+        queue_seconds=chosen.limits.queue_seconds,
     )

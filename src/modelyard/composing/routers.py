@@ -5,32 +5,31 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 
-from modelyard.backends.kubernetes import kinds, names
+from modelyard.backends.kubernetes import forms, kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.errors import NotFound, TooLarge
 from modelyard.gateway.remote import copy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from modelyard.gateway.remote.link import Router
+from modelyard.gateway.remote.proof import Shown
 
 COMPONENT = "app.kubernetes.io/component"
 ROUTER = "router"
-TOKEN = "modelyard-router"  # noqa: S105 - a Secret's name
-"""Secret with what the platform shows to routers."""
 FACE_PORT = 8079
+_PLAIN = "face"
+"""What routers that knew no TLS called that port."""
 
 
-def gateway(cluster: Cluster, namespace: str, *, token: str, clock: Callable[[], float]) -> RemoteGateway:
+def gateway(cluster: Cluster, namespace: str, *, shown: Shown, clock: Callable[[], float]) -> RemoteGateway:
     """A gateway that tells the routers of a namespace what to do."""
 
     async def listed() -> Sequence[Router]:
         found = await cluster.list(kinds.POD, namespace=namespace, labels=f"{COMPONENT}={ROUTER}")
         pods = [pod for pod in found.items if _runs(pod)]
-        return [
-            Router(name=pod["metadata"]["name"], address=_address(pod["status"]["podIP"])) for pod in pods
-        ]
+        return [_router(pod) for pod in pods]
 
-    return RemoteGateway(routers=listed, token=token, copy=SecretCopy(cluster, namespace), clock=clock)
+    return RemoteGateway(routers=listed, shown=shown, copy=SecretCopy(cluster, namespace), clock=clock)
 
 
 class SecretCopy:
@@ -62,7 +61,7 @@ class SecretCopy:
             most = copy.MOST_PIECES * copy.MOST_BYTES
             raise TooLarge(f"the routes need more than the {most} bytes that the cluster keeps for routers")
         for piece in pieces:
-            data = {name: base64.b64encode(content).decode() for name, content in piece.files.items()}
+            data = {name: forms.coded(content) for name, content in piece.files.items()}
             await self._cluster.apply(
                 {
                     "apiVersion": "v1",
@@ -75,6 +74,16 @@ class SecretCopy:
                     "data": data,
                 }
             )
+
+
+def _router(pod: Manifest) -> Router:
+    """A pod as it says itself that it is; who could change that has the platform's Secrets anyhow."""
+    ports = [port for each in pod["spec"]["containers"] for port in each.get("ports") or ()]
+    return Router(
+        name=pod["metadata"]["name"],
+        address=_address(pod["status"]["podIP"]),
+        plain=any(port.get("name") == _PLAIN for port in ports),
+    )
 
 
 def _runs(pod: Manifest) -> bool:

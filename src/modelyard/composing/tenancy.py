@@ -13,6 +13,7 @@ from modelyard.domain.errors import ModelyardError
 
 ROLE = "modelyard-tenant-manager"
 """ClusterRole with what the platform needs in a project's namespace; the installation brings it."""
+_OF_PROJECTS = (kinds.SECRET, kinds.RESOURCE_CLAIM_TEMPLATE)
 _LOOKS, _LOOK_SECONDS = 50, 0.2
 
 
@@ -31,8 +32,8 @@ class Tenancy(Cluster):
         return applied
 
     async def listing(self, wanted: Selection) -> Listing:
-        """As ever; Secrets of all namespaces are those of the projects, as others' are not ours to read."""
-        if not self.account or wanted.namespace or wanted.kind != kinds.SECRET:
+        """As ever; some kinds are listed project by project, as those of others are not ours to read."""
+        if not self.account or wanted.namespace or wanted.kind not in _OF_PROJECTS:
             return await super().listing(wanted)
         found = await self._projects()
         pages = [await super(Tenancy, self).listing(replace(wanted, namespace=each)) for each in found]

@@ -14,8 +14,10 @@ from modelyard.control import (
     models,
     operations,
     planning,
+    quotas,
     secrets,
     servers,
+    usable,
     views,
 )
 from modelyard.control.deployments import allowed
@@ -97,6 +99,7 @@ async def apply(
         _require_generation(draft.before, condition.expected)
         planning.require_compatible(key.service, draft.breaking, allow_breaking=condition.allow_breaking)
         await addressing.require_host(platform, tx, actor, key, draft.spec)
+        await quotas.require(tx, draft.before, _meant(platform, actor, key, draft))
         if draft.before is None:
             after = await operations.create(
                 platform, tx, actor, key, draft.spec, run=draft.run, reason=condition.reason
@@ -127,17 +130,10 @@ async def preview(
     async with platform.database.read() as tx:
         draft = await _draft(platform, tx, key, spec, host)
         await addressing.require_host(platform, tx, actor, key, draft.spec)
+        meant = _meant(platform, actor, key, draft)
+        await quotas.require(tx, draft.before, meant)
     _require_generation(draft.before, expected)
-    before = draft.before or Deployment(
-        project=key.project,
-        name=key.name,
-        stage=key.stage,
-        generation=0,
-        revision=0,
-        spec=draft.spec,
-        created_at=platform.at(),
-        created_by=actor.name,
-    )
+    before = draft.before or replace(meant, generation=0, revision=0)
     after = replace(
         before,
         spec=draft.spec,
@@ -157,6 +153,7 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
     async with platform.database.read() as tx:
         draft = await _draft(platform, tx, key, spec, host)
         losers = await addressing.require_host(platform, tx, actor, key, draft.spec)
+        over = await quotas.refusal(tx, draft.before, _meant(platform, actor, key, draft))
     before, old = draft.before, draft.before.spec if draft.before else None
     losers = losers if _claims_anew(before, draft.spec, platform.clock()) else ()
     kind = plans.act(before, reruns=draft.reruns, changes=draft.changes)
@@ -172,7 +169,7 @@ async def plan(platform: Platform, actor: Actor, key: Key, spec: DeploymentSpec)
         changes=plans.changes(old, draft.spec),
         breaking=draft.breaking,
         totals=plans.totals(runs, run, kind),
-        fits=await planning.room(platform, runs, run, kind),
+        fits=over.why if over else await planning.room(platform, runs, run, kind),
         traffic=plans.traffic(old, draft.spec, kind, key.stage) + plans.takeover(draft.spec, losers),
         builds=draft.build.name if draft.build else "",
         warnings=draft.warnings,
@@ -224,7 +221,8 @@ async def _draft(
     if before is not None and before.deleting:
         raise Conflict(f"{key.service} is being removed; wait until it is gone, then deploy it anew")
     hours.require_zone(spec.autoscaling.time_zone)
-    servers.require_gpus(platform, spec)
+    servers.require_possible(platform, spec)
+    await usable.require(tx, key.project, spec)
     meant = await servers.resolve(platform, tx, key.project, spec, host)
     current = await revisions.get(tx, key, before.revision) if before else None
     return _Draft(
@@ -235,6 +233,20 @@ async def _draft(
         build=meant.build,
         warnings=(*meant.warnings, *filter(None, (scaling.ignored(key, spec),))),
         breaking=await planning.breaking(tx, before, meant.run),
+    )
+
+
+def _meant(platform: Platform, actor: Actor, key: Key, draft: _Draft) -> Deployment:
+    """The deployment with its new spec, as it is or as it would be made."""
+    if draft.before is not None:
+        return replace(draft.before, spec=draft.spec)
+    return Deployment(
+        project=key.project,
+        name=key.name,
+        stage=key.stage,
+        spec=draft.spec,
+        created_at=platform.at(),
+        created_by=actor.name,
     )
 
 

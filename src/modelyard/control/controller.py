@@ -18,6 +18,7 @@ from modelyard.control.reconcilers import (
     retention,
     runtimes,
     sampling,
+    tenants,
     validation,
 )
 from modelyard.control.reconcilers.autoscaling import Autoscaler
@@ -37,6 +38,7 @@ def reconcilers(platform: Platform) -> Mapping[str, Reconcile]:
         kinds.RETENTION: retention.reconcile,
         kinds.CERTIFICATE: certificate.reconcile,
         kinds.CAPACITY: capacity.reconcile,
+        kinds.PROJECT: tenants.reconcile,
     }
     return {
         kinds.DEPLOYMENT: deployments.Deployments(platform).reconcile,
@@ -60,7 +62,10 @@ async def prepare(platform: Platform) -> None:
     await users.ensure_administrator(platform)
     now = platform.clock()
     async with platform.database.begin() as tx:
-        platform.sites.learn(await addressing.all_projects(tx))
+        every = await addressing.all_projects(tx)
+        platform.sites.learn(every)
+        for project in every:
+            await work.put(tx, kinds.PROJECT, project.name, due_at=now)
         for kind in _FROM_THE_START:
             await work.put(tx, kind, kinds.ALL, due_at=now)
         for deployment in await deployment_store.all(tx):

@@ -104,7 +104,16 @@ def opens(master_key: bytes, secret: str, subject: str, *, now: float) -> Mappin
     return scope
 
 
-async def lent(platform: Platform, secret: str, sha256: str) -> File:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """A file that a pod may have."""
+
+    file: File
+    is_for_task: bool
+    """Whether its pod tries a model: such pods reach the platform, and nobody else."""
+
+
+async def lent(platform: Platform, secret: str, sha256: str) -> Lent:
     """The file that a pod asks for with a token; raises Unauthenticated, NotFound."""
     scope = opens(platform.master_key, secret, sha256, now=platform.clock())
     if "revision" in scope:
@@ -116,7 +125,7 @@ async def lent(platform: Platform, secret: str, sha256: str) -> File:
     size = await platform.artifacts.size(sha256)
     if size is None:
         raise NotFound(f"ArtifactNotFound: no file with sha256 {sha256} is stored; publish the model again")
-    return File(path=sha256, size=size, sha256=sha256)
+    return Lent(file=File(path=sha256, size=size, sha256=sha256), is_for_task="task" in scope)
 
 
 async def take(

@@ -141,6 +141,13 @@ async def gateway_failure(tx: Snapshot) -> Failure | None:
     return Failure(reason=reason, message=message) if reason else None
 
 
+async def route_failure(tx: Snapshot, key: Key) -> Failure | None:
+    """Why a gateway of the cluster's does not lead to the deployment as it should."""
+    refused: dict[str, str] = json.loads(await meta.get(tx, kinds.GATEWAY_REFUSED) or "{}")
+    message = refused.get(str(key))
+    return Failure(reason="RouteRefused", message=message) if message else None
+
+
 async def address_failure(tx: Snapshot, key: Key) -> Failure | None:
     """Why the gateway could not open one of the deployment's own ports."""
     unopened: dict[str, str] = json.loads(await meta.get(tx, kinds.GATEWAY_UNOPENED) or "{}")

@@ -9,7 +9,7 @@ from modelyard.control import authorise, missing, models
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
-from modelyard.domain.errors import NotFound
+from modelyard.domain.errors import NotFound, Refused
 from modelyard.domain.model import Artifact, File, Format, ModelVersion
 
 KIND = "version"
@@ -35,11 +35,16 @@ class Bundle:
 async def artifact(
     platform: Platform, actor: Actor, project: str, ref: naming.ModelRef, *, name: str = ""
 ) -> Bundle:
-    """The files of one artifact, and of no other; `name` may be empty when the version has one."""
+    """The files of one artifact, and of no other; `name` may be empty when the version has one.
+
+    Raises Refused for a version whose files the platform never had.
+    """
     await authorise.in_project(platform, actor, Verb.READ, project, kind=KIND, name=str(ref))
     async with platform.database.read() as tx:
         version = await models.resolve(tx, project, ref)
     chosen = choose(version, name)
+    if version.location is not None:
+        raise Refused(f"{version.ref} was published from {version.source}, and its files are there only")
     files = tuple(Download(file, platform.artifacts.read(file)) for file in chosen.files)
     return Bundle(version, chosen, files)
 

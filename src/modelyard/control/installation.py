@@ -27,6 +27,7 @@ TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file, not a secret
 ADMINISTRATOR = "admin"
 _KEY_FILE = "master-key"
 _LONGEST_SOCKET_DIRECTORY = 50
+_SHORTER = "set XDG_RUNTIME_DIR or a shorter --data-dir"
 _LOG_BYTES = 16 * 1024 * 1024
 
 
@@ -76,18 +77,31 @@ def log_to(home: Path) -> None:
 
 
 def socket_directory(home: Path) -> Path:
-    """Where Unix sockets go: in the data directory, or where the path is short enough for a socket."""
-    near = home / "run"
-    if len(str(near)) <= _LONGEST_SOCKET_DIRECTORY:
-        chosen = near
-    else:
-        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        chosen = Path(base) / f"modelyard-{os.getuid()}-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
-    chosen.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if chosen.stat().st_uid != os.getuid():
-        raise Unavailable(f"{chosen} belongs to somebody else; set XDG_RUNTIME_DIR or a shorter --data-dir")
+    """Where Unix sockets go: in the data directory, or where the path is short enough for a socket.
+
+    Raises Unavailable for a place that is somebody else's, or cannot be made.
+    """
+    chosen = _place_of_sockets(home)
+    # Others may lay links where everybody may write; what is in the data directory is its owner's affair.
+    is_laid = home not in chosen.parents and chosen.is_symlink()
+    try:
+        if not is_laid:
+            chosen.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(f"{chosen} cannot be made: {error.strerror}; {_SHORTER}") from None
+    if is_laid or chosen.stat().st_uid != os.getuid():
+        raise Unavailable(f"{chosen} belongs to somebody else; {_SHORTER}")
     chosen.chmod(0o700)
     return chosen
+
+
+def _place_of_sockets(home: Path) -> Path:
+    near = home / "run"
+    name = f"modelyard-{os.getuid()}-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
+    bases = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())
+    places = (near, *(Path(base) / name for base in bases if base))
+    short = (place for place in places if len(str(place)) <= _LONGEST_SOCKET_DIRECTORY)
+    return next(short, Path("/tmp") / name)  # noqa: S108 - it must be ours, which is looked at
 
 
 def master_key(home: Path) -> bytes:

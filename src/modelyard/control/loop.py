@@ -57,6 +57,9 @@ class _Held:
     lease_until: float
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    after: _Held | None = None
+    """Who owned it here before and has not ended yet: this process was too slow to keep its own lease."""
 
 
 class Loop:
@@ -146,7 +149,12 @@ class Loop:
                 )
                 found += ((kind, key) for key in keys)
         for kind, key in found:
-            held = self._held[kind, key] = _Held(lease_until=now + self._pace.lease_seconds)
+            former = self._held.get((kind, key))
+            if former is not None:
+                former.lost = True
+                former.wake.set()
+            held = _Held(lease_until=now + self._pace.lease_seconds, after=former)
+            self._held[kind, key] = held
             self._group.create_task(self._own(kind, key, token, held), name=f"{kind} {key}")
         return bool(found)
 
@@ -154,6 +162,9 @@ class Loop:
         """Reconcile one key, again and again while it moves, and give it back when it rests."""
         keeper = asyncio.create_task(self._keep(kind, key, token, held))
         try:
+            if held.after is not None:
+                await held.after.over.wait()
+                held.after = None
             delay: float | None = 0.0
             while delay is not None and delay <= HOLD_SECONDS and not (held.lost or self._stopping):
                 # The more keys move at once, the more slowly each is looked at; hints are followed at once.
@@ -165,7 +176,9 @@ class Loop:
                 delay = 0.0
         finally:
             keeper.cancel()
-            del self._held[kind, key]
+            held.over.set()
+            if self._held.get((kind, key)) is held:
+                del self._held[kind, key]
         await self._give_back(kind, key, token, None if delay is None else self._clock() + delay)
         if held.wake.is_set() or held.lost:
             # A hint that came while the key was given back, or work of a lost lease that a twin must see.

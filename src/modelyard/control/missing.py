@@ -43,6 +43,13 @@ def runtime(project: str, name: str) -> NotFound:
     )
 
 
+def secret(project: str, name: str) -> NotFound:
+    """There is no such secret."""
+    return NotFound(
+        f"secret {name!r} does not exist in project {project!r}; `modelyard secret list` shows all"
+    )
+
+
 def deployment(key: Key) -> NotFound:
     """There is no such deployment."""
     return NotFound(

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from modelyard.control import addressing, authorise, hours, kinds, missing, models, secrets, servers, views
+from modelyard.control import (
+    addressing,
+    authorise,
+    hours,
+    kinds,
+    missing,
+    models,
+    quotas,
+    secrets,
+    servers,
+    usable,
+    views,
+)
 from modelyard.control.deployments import KIND, allowed, found
 from modelyard.control.platform import Platform
 from modelyard.domain import naming, stages
@@ -43,6 +55,7 @@ async def scale(
         before = await changeable(tx, key)
         after = replace(before, spec=size.applied(before.spec))
         hours.require_zone(after.spec.autoscaling.time_zone)
+        await quotas.require(tx, before, after)
         after = await deployments.update(tx, after, expected=_generation(before, expected))
         after = await addressing.settle(platform, tx, after)
         message = rules.changed(before.spec, after.spec)
@@ -60,12 +73,29 @@ async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
         current = await revision(tx, key, before.revision)
-        # What already serves is only started anew; a revision that failed has to prove itself again.
-        plain = before.status.good_revision == before.revision
-        after = await rerun(platform, tx, actor, before, current.spec, reason="restart", plain=plain)
-        await announce(platform, tx, actor, key, reason="Restarted", message=f"revision {after.revision}")
+        after = await renew(platform, tx, actor, before, current, reason="restart")
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
+
+
+async def renew(
+    platform: Platform,
+    tx: Transaction,
+    actor: Actor,
+    before: Deployment,
+    current: Revision,
+    *,
+    reason: str,
+) -> Deployment:
+    """Run the same in a new revision.
+
+    What already serves is only started anew; a revision that failed has to prove itself again.
+    """
+    plain = before.status.good_revision == before.revision
+    after = await rerun(platform, tx, actor, before, current.spec, reason=reason, plain=plain)
+    told = f"revision {after.revision}" + ("" if reason == "restart" else f": {reason}")
+    await announce(platform, tx, actor, after.key, reason="Restarted", message=told)
+    return after
 
 
 async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | None = None) -> DeploymentView:
@@ -81,6 +111,7 @@ async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | Non
         if target.spec.model:
             await models.resolve(tx, key.project, naming.parse_model_ref(target.spec.model))
         spec = rules.rolled_back(before, target)
+        await usable.require(tx, key.project, spec)
         wanted = replace(before, spec=spec)
         after = await rerun(
             platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}", plain=True

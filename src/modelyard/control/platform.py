@@ -12,6 +12,7 @@ from pathlib import Path
 from modelyard.artifacts import Artifacts, NoSources, Sources
 from modelyard.backends.base import Backend, Environments
 from modelyard.control.carried import Carried
+from modelyard.control.line import Line
 from modelyard.control.opened import Shells
 from modelyard.control.sites import Sites
 from modelyard.domain.deployment import Key
@@ -100,6 +101,8 @@ class Platform:
     """Address of the front door, without a slash at its end."""
     door: Door = field(default_factory=Door)
     """Where the front door listens."""
+    shown: Door | None = None
+    """The front door as clients outside find it, where that is by other ports."""
     sites: Sites = field(default_factory=Sites)
     tls: Tls | None = None
     """None without an HTTPS port."""
@@ -127,6 +130,17 @@ class Platform:
     """From where models are published without an upload."""
     carried: Carried = field(default_factory=Carried)
     """To pods and from tasks."""
+    line: Line = field(default_factory=Line)
+    """Tasks that run and that wait."""
+    task_places: int = 0
+    """How many run at once; 0 is one for each core of nodes for computing."""
+    queue_seconds: float = 300.0
+    """How long a request waits for its turn."""
+
+    @property
+    def outside(self) -> Door:
+        """The front door as clients find it."""
+        return self.shown or self.door
 
     def hint(self, kind: str, key: str) -> None:
         """Something may have changed for this key; cuts the wait, and losing it loses nothing."""

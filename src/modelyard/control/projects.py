@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.control import authorise, kinds, missing
+from modelyard.control import authorise, division, kinds, missing, reach
 from modelyard.control.platform import Platform
+from modelyard.domain import network, quota
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Conflict
 from modelyard.domain.project import Project, ProjectSpec, Trust
-from modelyard.store import Page, Transaction, deployments, models, runtimes, work
+from modelyard.store import Page, Transaction, deployments, models, runtimes, secrets, work
 from modelyard.store import projects as store
 
 KIND = "project"
@@ -42,6 +43,7 @@ async def create(platform: Platform, actor: Actor, name: str, spec: ProjectSpec)
     """A new project; raises Conflict when the name is taken. Administrators only."""
     await authorise.administrator(platform, actor, kind=KIND, name=name)
     async with platform.database.begin() as tx:
+        await reach.require_known(tx, actor, name, before=None, after=spec)
         return await _insert(platform, tx, actor, Project(name=name, spec=spec, created_at=platform.at()))
 
 
@@ -49,7 +51,7 @@ async def apply(
     platform: Platform, actor: Actor, name: str, spec: ProjectSpec, *, expected: int | None = None
 ) -> Project:
     """Create or replace. Owners may change their project; trusting every file is for administrators, and so
-    are names and addresses of the machine.
+    are names and addresses of the machine and quotas.
 
     With `expected`, raises Conflict unless the generation is that.
     """
@@ -59,23 +61,25 @@ async def apply(
     if before is None or _is_for_administrators(before.spec, spec):
         await authorise.administrator(platform, actor, kind=KIND, name=name)
     async with platform.database.begin() as tx:
+        await reach.require_known(tx, actor, name, before=before.spec if before else None, after=spec)
         if before is None:
             return await _insert(platform, tx, actor, Project(name=name, spec=spec, created_at=platform.at()))
         changed = await store.update(
             tx, replace(before, spec=spec), expected=before.generation if expected is None else expected
         )
-        message = f"trust {spec.trust}"
+        message = _changed(before.spec, spec)
         await authorise.note(
             platform, tx, actor, project=name, kind=KIND, name=name, reason="Changed", message=message
         )
-        await work.put(tx, kinds.GATEWAY, kinds.ALL, due_at=platform.clock())
+        concerned = await _announce(platform, tx, name)
     platform.sites.learn([changed])
-    platform.hint(kinds.GATEWAY, kinds.ALL)
+    for kind, key in concerned:
+        platform.hint(kind, key)
     return changed
 
 
 async def delete(platform: Platform, actor: Actor, name: str) -> None:
-    """Forget an empty project; raises Conflict while it has models, runtimes or deployments."""
+    """Forget an empty project; raises Conflict while it has models, runtimes, secrets or deployments."""
     await authorise.administrator(platform, actor, kind=KIND, name=name)
     if name == DEFAULT:
         raise Conflict("the project `default` always exists; delete what is in it instead")
@@ -84,6 +88,8 @@ async def delete(platform: Platform, actor: Actor, name: str) -> None:
             raise missing.project(name)
         await _require_empty(tx, name)
         await store.delete(tx, name)
+        await reach.forget(platform, tx, actor, name)
+        await work.put(tx, kinds.PROJECT, name, due_at=platform.clock())
         await authorise.note(platform, tx, actor, project=name, kind=KIND, name=name, reason="Deleted")
 
 
@@ -95,15 +101,39 @@ async def ensure_default(platform: Platform) -> None:
             await _insert(platform, tx, None, first)
 
 
+def _changed(before: ProjectSpec, after: ProjectSpec) -> str:
+    """What is said of a change."""
+    said = [f"trust {after.trust}"]
+    if before.quota != after.quota:
+        said.append(f"quota {quota.write(after.quota) or 'none'}")
+    if before.network != after.network:
+        said.append(f"network {network.write(after.network) or 'open'}")
+    return "; ".join(said)
+
+
 def _is_for_administrators(before: ProjectSpec, after: ProjectSpec) -> bool:
     trusting = after.trust is Trust.FULL and before.trust is not Trust.FULL
-    return trusting or (before.domain, before.external_ip) != (after.domain, after.external_ip)
+    kept = (before.domain, before.external_ip, before.quota)
+    return trusting or kept != (after.domain, after.external_ip, after.quota)
+
+
+async def _announce(platform: Platform, tx: Transaction, name: str) -> tuple[tuple[str, str], ...]:
+    """Have everything looked at that a project's spec decides about."""
+    concerned = (
+        (kinds.GATEWAY, kinds.ALL),
+        (kinds.PROJECT, name),
+        *((kinds.DEPLOYMENT, str(each.key)) for each in await division.present(tx, name)),
+    )
+    for kind, key in concerned:
+        await work.put(tx, kind, key, due_at=platform.clock())
+    return concerned
 
 
 async def _insert(platform: Platform, tx: Transaction, actor: Actor | None, project: Project) -> Project:
     await store.insert(tx, project)
     platform.sites.learn([project])
     name = project.name
+    await work.put(tx, kinds.PROJECT, name, due_at=platform.clock())
     await authorise.note(platform, tx, actor, project=name, kind=KIND, name=name, reason="Created")
     return project
 
@@ -113,6 +143,7 @@ async def _require_empty(tx: Transaction, name: str) -> None:
         "models": (await models.list(tx, name, limit=1)).items,
         "deployments": (await deployments.list(tx, name, limit=1)).items,
         "runtimes": (await runtimes.list(tx, name, limit=1)).items,
+        "secrets": (await secrets.list(tx, name, limit=1)).items,
     }
     full = [what for what, some in left.items() if some]
     if full:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from modelyard import formats
 from modelyard.artifacts import Upload
-from modelyard.control import authorise, missing, pipelines, reading, recording, validation
+from modelyard.control import authorise, missing, pipelines, reading, recording, surveying, validation
 from modelyard.control.platform import Platform
 from modelyard.control.recording import Published
-from modelyard.domain import naming
+from modelyard.domain import model_files, naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Invalid
 from modelyard.domain.model import Artifact, ModelVersion, PublishSpec, Requirements
+from modelyard.domain.model_files import ModelFiles
 from modelyard.domain.project import Trust
 from modelyard.store import projects
 
@@ -50,9 +51,14 @@ async def preview(
     await authorise.in_project(platform, actor, Verb.PUBLISH, project, kind=KIND, name=spec.name)
     _check(spec)
     trust = await _trust(platform, project)
-    async with platform.artifacts.upload() as upload:
-        await _receive(upload, parts if not spec.source else _read(platform, spec.source, parts))
-        found = await _contents(upload, spec, trust)
+    location = model_files.parse(spec.source, "source") if model_files.is_volume(spec.source) else None
+    if location is not None:
+        spec = replace(spec, source=str(location))
+        found = await _located(platform, project, location, spec, trust, parts)
+    else:
+        async with platform.artifacts.upload() as upload:
+            await _receive(upload, parts if not spec.source else _read(platform, spec.source, parts))
+            found = await _contents(upload, spec, trust)
     said = _completed(spec, found)
     draft = recording.draft(platform, actor, project, said, found.artifacts)
     return await validation.check(platform, replace(draft, warnings=found.notes))
@@ -76,10 +82,32 @@ async def _trust(platform: Platform, project: str) -> Trust:
 
 async def _read(platform: Platform, source: str, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
     """What lies at an address, which replaces an upload."""
-    async for part in parts:
-        raise Invalid(f"file: `{part.path[:100]}` was sent beside `source`; give one of them")
+    await _refuse_files(parts)
     async for path, chunks in platform.sources.files(source):
         yield Part(path, chunks)
+
+
+async def _located(
+    platform: Platform,
+    project: str,
+    location: ModelFiles,
+    spec: PublishSpec,
+    trust: Trust,
+    parts: AsyncIterator[Part],
+) -> _Contents:
+    """What lies on a volume of the cluster and stays there: a pod says what it is."""
+    await _refuse_files(parts)
+    surveying.require_alone(spec)
+    seen = await surveying.survey(platform, project, location, hint=spec.format, trust=trust)
+    known = reading.known(seen.detected, seen.notes, spec)
+    artifact = replace(known.artifact, files=seen.files)
+    return _Contents((artifact,), known.requirements, known.source_run, tuple(dict.fromkeys(known.notes)))
+
+
+async def _refuse_files(parts: AsyncIterator[Part]) -> None:
+    """Raise Invalid for files that came beside an address."""
+    async for part in parts:
+        raise Invalid(f"file: `{part.path[:100]}` was sent beside `source`; give one of them")
 
 
 async def _receive(upload: Upload, parts: AsyncIterator[Part]) -> None:

@@ -35,7 +35,11 @@ def read(root: Path, folder: str, *, spec: PublishSpec, trust: Trust, entry: str
     """
     directory = _inside(root, folder)
     detected = formats.detect(directory, hint=spec.format, entry=entry)
-    notes = formats.scan(directory, detected, trust=trust)
+    return known(detected, formats.scan(directory, detected, trust=trust), spec)
+
+
+def known(detected: formats.Detected, notes: tuple[str, ...], spec: PublishSpec) -> Known:
+    """What was detected and scanned, wherever that was, with what the publisher says."""
     artifact = Artifact(
         name="model",
         format=detected.format,

@@ -112,7 +112,8 @@ async def _insert(platform: Platform, tx: Transaction, checked: ModelVersion) ->
 
 
 async def _update(tx: Transaction, before: ModelVersion, checked: ModelVersion) -> tuple[ModelVersion, str]:
-    same = _contents(before) == _contents(checked)
+    # Files elsewhere are other files to whoever mounts them, though they are equal.
+    same = _contents(before) == _contents(checked) and before.location == checked.location
     if not same:
         await require_unused(tx, before.project, before.model, before.version)
     if checked.label:

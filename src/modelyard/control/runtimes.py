@@ -56,6 +56,8 @@ async def apply(
     """
     await authorise.in_project(platform, actor, Verb.DEPLOY, project, kind=KIND, name=name)
     _require_definable(name)
+    if spec.image and (why := platform.backend.refuses_images()):
+        raise Invalid(f"spec.image: {why}", errors=[FieldError("spec.image", why)])
     if spec.interpreter:
         await authorise.administrator(platform, actor, kind=KIND, name=name)
     async with platform.database.begin() as tx:
@@ -73,7 +75,7 @@ async def apply(
                 tx, changed, expected=before.generation if expected is None else expected
             )
         reason = "Changed" if before else "Created"
-        message = (spec.interpreter or ", ".join(spec.packages))[:500]
+        message = (spec.interpreter or ", ".join(filter(None, (spec.image, *spec.packages))))[:500]
         await _announce(platform, tx, actor, after, reason=reason, message=message)
     platform.hint(kinds.RUNTIME, kinds.runtime_key(project, name))
     return after

@@ -65,8 +65,8 @@ def _of_replica(deployment: Deployment, replica: Replica) -> Iterator[_Place]:
     if replica.metrics_address:
         url = urlsplit(replica.metrics_address)
         yield _Place(address=url.netloc, path=url.path or "/metrics", labels=labels, ours=False)
-    elif replica.address.startswith("unix:"):
-        # Only the platform's own serving front listens on a socket.
+    elif replica.address.startswith("unix:") or (replica.address and replica.variant):
+        # Only the platform's own serving front listens on a socket, or says what answers in it.
         yield _Place(address=replica.address, path="/metrics", labels=labels, ours=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.control import authorise, downloads, environments, missing, models
 from modelyard.control.platform import Platform
-from modelyard.domain import gpu, mounts, naming, quantity
+from modelyard.domain import gpu, model_files, mounts, naming, quantity
 from modelyard.domain import program as programs
 from modelyard.domain import revisions as rules
 from modelyard.domain.access import Actor
@@ -21,6 +21,7 @@ from modelyard.store import Snapshot, deployments, projects, runtimes
 
 KIND = "deployment"
 _GPU = "spec.resources.gpu"
+_FILES = "spec.model_files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ async def resolve(
         return await _other(platform, tx, project, spec, version="")
     found = await models.resolve(tx, project, naming.parse_model_ref(spec.model, "spec.model"))
     artifact = downloads.choose(found, spec.artifact)
+    _require_within_reach(platform, found, spec)
     spec = replace(spec, model=found.ref)
     if not spec.server.is_own:
         return await _other(platform, tx, project, spec, version=found.version)
@@ -128,21 +130,43 @@ async def _other(
 
 
 def _unenforced(platform: Platform, spec: DeploymentSpec) -> Iterator[str]:
-    """What of the spec has no effect here."""
+    """What of the spec has no effect here, or another than it may look like."""
     images = platform.backend.enforcement().get("images of servers", "")
     if spec.server.image and images.startswith("not enforced"):
         yield f"server.image {spec.server.image}: {images}"
+    if given := platform.backend.gives_gpus(gpu.parse(spec.resources.gpu, _GPU)):
+        yield given
     laid = platform.backend.enforcement().get("mounts", "")
     sized = [mount.path for mount in spec.mounts if quantity.parse_memory(mount.size, "size")]
     if sized and "not enforced" in laid:
         yield f"mounts {', '.join(sized)}: {laid}"
 
 
-def require_gpus(platform: Platform, spec: DeploymentSpec) -> None:
-    """Raises Invalid when nothing here can ever give out GPUs as the spec asks for them."""
-    wanted = gpu.parse(spec.resources.gpu, _GPU)
-    if message := platform.backend.refuses_gpus(wanted):
-        raise Invalid(f"{_GPU}: {message}", errors=[FieldError(_GPU, message)])
+def require_possible(platform: Platform, spec: DeploymentSpec) -> None:
+    """Raises Invalid when nothing here can ever give out GPUs, or lay files, as the spec asks for it."""
+    own = spec.server.is_own
+    configured = programs.files(spec) if own else programs.program(spec, Subject(name="any")).files
+    files = model_files.parse(spec.model_files, _FILES)
+    wrong = [
+        FieldError(field, message)
+        for field, message in (
+            (_GPU, platform.backend.refuses_gpus(gpu.parse(spec.resources.gpu, _GPU))),
+            (_FILES, platform.backend.refuses_model_files(files) if files else ""),
+        )
+        if message
+    ]
+    wrong += mounts.config_errors(spec.mounts, configured, "spec.mounts")
+    if wrong:
+        raise Invalid("; ".join(f"{each.path}: {each.message}" for each in wrong), errors=wrong)
+
+
+def _require_within_reach(platform: Platform, version: ModelVersion, spec: DeploymentSpec) -> None:
+    """Raises Invalid when nothing here can mount the volume that a version's files are on."""
+    if version.location is None or spec.model_files:
+        return
+    if why := platform.backend.refuses_model_files(version.location):
+        message = f"{version.ref} was published from a volume: {why}"
+        raise Invalid(f"spec.model: {message}", errors=[FieldError("spec.model", message)])
 
 
 def _commands(spec: DeploymentSpec) -> tuple[object, ...]:

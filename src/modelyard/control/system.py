@@ -30,7 +30,8 @@ async def describe(platform: Platform, actor: Actor) -> System:
 
 def _https_url(platform: Platform) -> str:
     host = urlsplit(platform.public_url).netloc.rpartition(":")[0]
-    return f"https://{host}:{platform.door.https_port}" if platform.door.https_port else ""
+    port = platform.outside.https_port
+    return f"https://{host}:{port}" if port else ""
 
 
 async def check(platform: Platform) -> None:

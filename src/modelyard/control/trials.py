@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modelyard.backends.base import Answer, Guest, Task, TaskKind
-from modelyard.control import authorise, downloads, environments, missing, models
+from modelyard.control import authorise, downloads, environments, missing, models, tasks
 from modelyard.control.platform import Platform
-from modelyard.domain import naming, quantity
+from modelyard.domain import gpu, naming, quantity
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import FieldError, Invalid, ModelyardError, Refused, TimedOut, Unavailable
 from modelyard.domain.explain import remedy
+from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import Artifact, ModelVersion
-from modelyard.domain.node import Node
-from modelyard.domain.placement import Request, Unfit, claims, place
 from modelyard.domain.runtime import AUTO, RuntimeState, RuntimeStatus
 from modelyard.domain.views import TestResult
 from modelyard.store import projects
@@ -48,14 +48,15 @@ async def test(
     """
     await authorise.in_project(platform, actor, Verb.TEST, project, kind=KIND, name=str(ref))
     timeout = _timeout(platform, request)
+    wanted = _wanted(platform, request)
     host = await platform.environments.host()
     async with platform.database.read() as tx:
         if await projects.get(tx, project) is None:
             raise missing.project(project)
         version = await models.resolve(tx, project, ref)
         artifact = downloads.choose(version, request.artifact)
-        wanted = request.runtime or AUTO
-        choice = await environments.choose(platform, tx, version, artifact, wanted=wanted, host=host)
+        named = request.runtime or AUTO
+        choice = await environments.choose(platform, tx, version, artifact, wanted=named, host=host)
     if choice.build is not None:
         await environments.build(platform, choice.build)
     runtime = await environments.status(platform, project, choice.name)
@@ -68,9 +69,9 @@ async def test(
         request=_asked(version, artifact, request),
         timeout_seconds=timeout,
         memory_bytes=quantity.parse_memory(request.memory, "memory"),
-        gpus=await _gpus(platform, request),
+        wanted=wanted,
     )
-    answer = await platform.backend.run(task)
+    answer = await tasks.run(platform, tasks.subject_of(version), task)
     if answer.result is None:
         raise failed(answer, {"model": version.ref, "project": project, "runtime": choice.name})
     return TestResult(
@@ -85,17 +86,24 @@ async def test(
 
 
 async def guest_of(
-    platform: Platform, version: ModelVersion, artifact: Artifact, runtime: str, interpreter: str
+    platform: Platform, version: ModelVersion, artifact: Artifact, runtime: str, status: RuntimeStatus | None
 ) -> Guest:
-    """The model and the environment to load it in."""
-    path = await platform.artifacts.tree(artifact.files)
+    """The model and the environment to load it in; raises Refused for a volume that nothing here mounts."""
+    location = version.location
+    if location is not None and (why := platform.backend.refuses_model_files(location)):
+        raise Refused(f"{version.model} was published from a volume: {why}")
+    path = await platform.artifacts.tree(artifact.files) if location is None else Path("/")
     env = {
         "MODELYARD_PROJECT": version.project,
         "MODELYARD_MODEL": version.model,
         "MODELYARD_MODEL_VERSION": version.version,
         "MODELYARD_MODEL_PATH": str(path),
     }
-    return Guest(artifact=artifact, path=path, interpreter=interpreter, runtime=runtime, env=env)
+    interpreter, image = (status.interpreter, status.image) if status else ("", "")
+    return Guest(
+        artifact=artifact, path=path, interpreter=interpreter, image=image, runtime=runtime, env=env,
+        location=location,
+    )  # fmt: skip
 
 
 def failed(answer: Answer, words: dict[str, str]) -> ModelyardError:
@@ -112,7 +120,7 @@ def failed(answer: Answer, words: dict[str, str]) -> ModelyardError:
     ]
     if reason in ("LoadTimeout", "WorkerHung"):
         return TimedOut(text, errors=errors)
-    if reason in ("InsufficientResources", "DiskFull"):
+    if reason in ("InsufficientResources", "DiskFull", "Queued"):
         return Unavailable(text, errors=errors, retry_after_seconds=10.0)
     return Refused(text, errors=errors)
 
@@ -139,23 +147,18 @@ def _asked(version: ModelVersion, artifact: Artifact, request: TestRequest) -> d
     raise Invalid(message, errors=[FieldError("inputs", message)])
 
 
-def _ready(name: str, runtime: RuntimeStatus | None) -> str:
-    """The runtime's interpreter; raises Unavailable while it is built, Refused when it cannot be."""
+def _ready(name: str, runtime: RuntimeStatus | None) -> RuntimeStatus:
+    """The runtime once it is ready; raises Unavailable while it is built, Refused when it cannot be."""
     if runtime is not None and runtime.state is RuntimeState.READY:
-        return runtime.interpreter
+        return runtime
     if runtime is not None and runtime.state is RuntimeState.FAILED:
         raise Refused(f"{runtime.reason or 'RuntimeBuildFailed'}: runtime {name}: {runtime.message}")
     raise Unavailable(f"runtime {name} is being built; try again in a moment", retry_after_seconds=2.0)
 
 
-async def _gpus(platform: Platform, request: TestRequest) -> tuple[int, ...]:
-    """Free GPUs for the test; raises Unavailable when there are too few."""
-    wanted = quantity.parse_gpus(request.gpu, "gpu")
-    if not wanted:
-        return ()
-    nodes: tuple[Node, ...] = await platform.backend.nodes()
-    running = [r for key in await platform.backend.keys() for r in await platform.backend.observe(key)]
-    placed = place(Request(gpus=wanted), nodes, claims(running))
-    if isinstance(placed, Unfit):
-        raise Unavailable(placed.message, retry_after_seconds=10.0)
-    return placed.gpus
+def _wanted(platform: Platform, request: TestRequest) -> GpuRequest:
+    """What the test asks of GPUs; raises Invalid where nothing here can ever give that out."""
+    wanted = gpu.parse(request.gpu, "gpu")
+    if message := platform.backend.refuses_gpus(wanted):
+        raise Invalid(f"gpu: {message}", errors=[FieldError("gpu", message)])
+    return wanted

@@ -9,19 +9,34 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.backends.base import Task, TaskKind
-from modelyard.control import authorise, environments, missing, models, pipelines, reading, trials, variants
+from modelyard.backends.base import Guest, Task, TaskKind
+from modelyard.control import (
+    authorise,
+    environments,
+    missing,
+    models,
+    pipelines,
+    reading,
+    surveying,
+    tasks,
+    trials,
+    variants,
+)
+from modelyard.control.line import NoTurn
 from modelyard.control.platform import Platform
 from modelyard.domain import environment, naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import Artifact, Function, ModelTask, ModelVersion, Signature, Validation
-from modelyard.domain.runtime import AUTO, HOST, RuntimeState
+from modelyard.domain.priority import Level
+from modelyard.domain.project import Trust
+from modelyard.domain.runtime import AUTO, HOST, RuntimeState, RuntimeStatus
 from modelyard.store import projects, runtimes
 from modelyard.store import versions as store
 
 KIND = "version"
 _SIGNATURE = TypeAdapter(Signature)
+_NO_TURN = "not validated yet: {}; the version is loaded when its turn comes"
 _PENDING = "not validated yet: runtime {} is being built; the version is loaded once it is ready"
 
 
@@ -33,32 +48,55 @@ async def validate(platform: Platform, actor: Actor, project: str, ref: naming.M
         if owner is None:
             raise missing.project(project)
         version = await models.resolve(tx, project, ref)
-    notes: tuple[str, ...] = ()
-    for artifact in version.artifacts:
-        await platform.artifacts.verify((*artifact.files, *artifact.variant))
-        directory = await platform.artifacts.tree(artifact.files)
-        notes += await asyncio.to_thread(reading.rescan, directory, artifact, trust=owner.spec.trust)
+    notes = await _scanned(platform, version, owner.spec.trust)
     checked = await check(platform, replace(version, warnings=notes))
     return await keep(platform, actor, version, checked)
 
 
-async def check(platform: Platform, version: ModelVersion) -> ModelVersion:
-    """The version as loading it shows it to be; DEFERRED when the runtime it needs is not built yet.
+async def _scanned(platform: Platform, version: ModelVersion, trust: Trust) -> tuple[str, ...]:
+    """What is to be said of the files, which are as they were published; raises Refused."""
+    notes: tuple[str, ...] = ()
+    if version.location is not None:
+        (artifact,) = version.artifacts
+        await platform.artifacts.verify(artifact.variant)
+        seen = await surveying.survey(
+            platform, version.project, version.location, hint=artifact.format, trust=trust
+        )
+        surveying.require_same(version, seen)
+        return seen.notes
+    for artifact in version.artifacts:
+        await platform.artifacts.verify((*artifact.files, *artifact.variant))
+        directory = await platform.artifacts.tree(artifact.files)
+        notes += await asyncio.to_thread(reading.rescan, directory, artifact, trust=trust)
+    return notes
 
-    Raises Refused when it does not load.
+
+async def check(platform: Platform, version: ModelVersion, *, level: Level = Level.NORMAL) -> ModelVersion:
+    """The version as loading it shows it to be; DEFERRED when it cannot be loaded yet.
+
+    Raises Refused when it does not load; NoTurn when its turn does not come, if it has a number already.
     """
     checked: list[Artifact] = []
     warnings = [w for w in version.warnings if not w.startswith("not validated yet")]
     state = Validation.PASSED
     for each in pipelines.last(version):
         artifact = pipelines.completed(each, {known.name: known for known in checked})
-        name, interpreter, notes = await _runtime(platform, version, artifact)
+        name, runtime, notes = await _runtime(platform, version, artifact)
         warnings += [note for note in notes if note not in warnings]
-        if interpreter:
-            checked.append(await _inspected(platform, version, artifact, name, interpreter))
-            continue
+        if runtime is not None:
+            guest = await trials.guest_of(platform, version, artifact, name, runtime)
+            inspected = _inspected(platform, version, artifact, guest, level, goes_on=bool(checked))
+            try:
+                checked.append(await inspected)
+                continue
+            except NoTurn as error:
+                if version.version:
+                    raise
+                pending = _NO_TURN.format(error.message)  # its files are there, and must not be sent again
+        else:
+            pending = _PENDING.format(name)
         state = Validation.DEFERRED
-        warnings.append(_PENDING.format(name))
+        warnings.append(pending)
         checked.append(artifact)
     return replace(version, artifacts=tuple(checked), validation=state, warnings=tuple(warnings))
 
@@ -78,28 +116,33 @@ async def keep(
 
 async def _runtime(
     platform: Platform, version: ModelVersion, artifact: Artifact
-) -> tuple[str, str, tuple[str, ...]]:
-    """Name, interpreter and warnings of the runtime to load it in; no interpreter while it is not built."""
+) -> tuple[str, RuntimeStatus | None, tuple[str, ...]]:
+    """Name, state and warnings of the runtime to load it in; None while it is not built."""
     host = await platform.environments.host()
     async with platform.database.read() as tx:
         choice = await environments.choose(platform, tx, version, artifact, wanted=AUTO, host=host)
         known = (await runtimes.list(tx, version.project, limit=1000)).items
     if choice.name == HOST:
-        return HOST, host.interpreter, choice.warnings
-    ready = {r.name: r.status.interpreter for r in known if r.status.state is RuntimeState.READY}
+        return HOST, host, choice.warnings
+    ready = {r.name: r.status for r in known if r.status.state is RuntimeState.READY}
     names = (choice.name, *environment.suitable(version, artifact, known))
     found = next((name for name in names if name in ready), "")
     if found:
         return found, ready[found], choice.warnings
     if choice.build is not None:
         await environments.build(platform, choice.build)
-    return choice.name, "", choice.warnings
+    return choice.name, None, choice.warnings
 
 
 async def _inspected(
-    platform: Platform, version: ModelVersion, artifact: Artifact, runtime: str, interpreter: str
+    platform: Platform,
+    version: ModelVersion,
+    artifact: Artifact,
+    guest: Guest,
+    level: Level,
+    *,
+    goes_on: bool,
 ) -> Artifact:
-    guest = await trials.guest_of(platform, version, artifact, runtime, interpreter)
     async with variants.workplace(artifact) as (optimize, out):
         task = Task(
             kind=TaskKind.INSPECT,
@@ -108,10 +151,10 @@ async def _inspected(
             optimize=optimize,
             out=out,
         )
-        answer = await platform.backend.run(task)
+        answer = await tasks.run(platform, tasks.subject_of(version), task, level=level, goes_on=goes_on)
         if answer.result is None:
             ref = version.ref if version.version else version.model
-            raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": runtime})
+            raise trials.failed(answer, {"model": ref, "project": version.project, "runtime": guest.runtime})
         return await variants.settle(platform, completed(artifact, answer.result), answer, out)
 
 

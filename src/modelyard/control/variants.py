@@ -79,7 +79,7 @@ async def served(
     host = await platform.environments.host()
     here = _has(host, PACKAGES[chosen])
     if here:
-        guest = replace(guest, interpreter=host.interpreter, runtime=HOST)
+        guest = replace(guest, interpreter=host.interpreter, runtime=HOST, image="")
     elif runtime is None or not _has(runtime, PACKAGES[chosen]):
         return guest
     path = await platform.artifacts.tree(artifact.variant)

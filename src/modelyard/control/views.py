@@ -13,7 +13,7 @@ def view(platform: Platform, deployment: Deployment, *, token: str = "") -> Depl
     """One deployment as an answer; `token` only where the caller may have it."""
     site = platform.sites.of(deployment.project)
     addresses = reach(
-        deployment.key, deployment.spec.address, deployment.ports, site=site, door=platform.door
+        deployment.key, deployment.spec.address, deployment.ports, site=site, door=platform.outside
     )
     state = State(conditions.state(deployment).value)
     return views.view(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from modelyard.control import authorise, kinds
 from modelyard.control.deployments import KIND
@@ -123,9 +123,13 @@ async def keep_news(platform: Platform) -> None:
 async def keep_gateway(platform: Platform) -> None:
     """Start or adopt the gateway whenever it does not run, and record why when it cannot; until cancelled."""
     last: str | None = None
+    refused: Mapping[str, str] = {}
     while True:
         try:
             failure = await platform.gateway.ensure()
+            if refused != platform.gateway.refused():
+                refused = platform.gateway.refused()
+                platform.hint(kinds.GATEWAY, kinds.ALL)
             said = f"{failure.reason} {failure.message}" if failure else ""
             if said != last:
                 await _record(platform, said)

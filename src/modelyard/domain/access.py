@@ -31,6 +31,8 @@ class Verb(StrEnum):
     """Run a model once, in a process that is gone afterwards."""
     DEPLOY = "deploy"
     """Create, change and delete deployments and runtimes."""
+    SECRET = "secret"  # noqa: S105 - what may be done, not a secret
+    """Set and delete secrets, whose values nobody reads back; to use them in a deployment needs no more."""
     OPERATE = "operate"
     """Scale, restart, roll back, read logs."""
     INFER = "infer"
@@ -110,7 +112,7 @@ class Token:
 
 
 _OPERATOR = frozenset({Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST})
-_DEVELOPER = _OPERATOR | {Verb.PUBLISH, Verb.DEPLOY}
+_DEVELOPER = _OPERATOR | {Verb.PUBLISH, Verb.DEPLOY, Verb.SECRET}
 
 PERMITTED: dict[Role, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.READ}),

@@ -30,6 +30,16 @@ class Metric(StrEnum):
     """Requests a second, for each replica."""
 
 
+class Scaler(StrEnum):
+    """Who reckons how many replicas load calls for."""
+
+    AUTO = "auto"
+    """The cluster, of what it measures itself (`cpu`, `mem`, `gpu`); else the platform."""
+    PLATFORM = "platform"
+    CLUSTER = "cluster"
+    """Of everything that it can be made to measure; the platform where it cannot."""
+
+
 PER_REPLICA = (Metric.CPU, Metric.MEM, Metric.GPU)
 """Measured at every replica, as a part of what it has; the others are measured at the gateway."""
 _MOST_PERCENT = {Metric.CPU: 1000, Metric.MEM: 100, Metric.GPU: 100}
@@ -63,6 +73,8 @@ class Autoscaling:
     """Never more."""
     on: str = ""
     """What the number follows, such as `cpu:50%,concurrency:8`: the metric that asks for most counts."""
+    by: Scaler = Scaler.AUTO
+    """Who follows it: on Kubernetes an autoscaler of the cluster may; everywhere else the platform does."""
     cron: str = ""
     """Hours of the day and their number of replicas, `9~21:3,21~9:0`; they count before everything else."""
     time_zone: str = ""
@@ -123,11 +135,15 @@ class ScalingStatus:
     desired: int = -1
     """By load or clock; -1 while nothing was decided and `replicas` counts."""
     reason: str = ""
-    """`Load`, `Idle`, `Woken`, `Clock` or `Replicas`."""
+    """`Load`, `Cluster`, `ClusterUnsure`, `Idle`, `Woken`, `Clock` or `Replicas`."""
     message: str = ""
     """Such as `concurrency 22 of 8 per replica`."""
     granted: int = -1
     """How many it may have while capacity is short; -1 while it is not."""
+    allowed: int = -1
+    """How many the project's quota leaves it; -1 while it has what it wants."""
+    quota: str = ""
+    """Why the quota leaves it no more."""
 
 
 def targets(text: str, path: str = f"{PATH}.on") -> tuple[Target, ...]:

@@ -146,7 +146,7 @@ def state(deployment: Deployment) -> State:
 def headline(deployment: Deployment) -> str:
     """One sentence for people: what it waits for or why it failed; empty when all is well."""
     said = {c.type: c for c in deployment.status.conditions}
-    order = (REACHABLE, "RuntimeReady", "Scheduled", "Progressing", "Ready", "Routed", "Addressed")
+    order = (REACHABLE, "RuntimeReady", "Scheduled", "Progressing", "Scaled", "Ready", "Routed", "Addressed")
     wrong = [said[t] for t in order if t in said and said[t].ok is not True]
     failed = [c for c in wrong if c.ok is False and c.type != "Ready"]
     return next((c.message for c in (*failed, *wrong)), "")

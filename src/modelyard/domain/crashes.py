@@ -12,6 +12,9 @@ STEADY_SECONDS = 10.0
 LONGEST_SECONDS = 60.0
 """The back-off grows no longer than this."""
 
+PREEMPTED = "Preempted"
+"""Why one ended that did nothing wrong: it gave way, and the next one waits for room."""
+
 _ENDED = (Phase.FAILED, Phase.DRAINING, Phase.STOPPING)
 
 
@@ -36,7 +39,8 @@ def count(
     """
     before = record(deployment, revision)
     own = [r for r in replicas if r.revision == revision]
-    failing = [(r, _before(r, deployment)) for r in own if r.name in failures]
+    guilty = [r for r in own if r.name in failures and failures[r.name].reason != PREEMPTED]
+    failing = [(r, _before(r, deployment)) for r in guilty]
     fresh = [(r, was) for r, was in failing if _is_news(was)]
     if fresh:
         was_steady = all(_steady(was, now) for _, was in fresh)

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import autoscaling, naming, quantity, texts, wire
+from modelyard.domain import autoscaling, model_files, naming, quantity, texts, wire
 from modelyard.domain import gpu as cards
 from modelyard.domain import health as probes
 from modelyard.domain import mounts as mounting
@@ -103,6 +103,12 @@ class DeploymentSpec:
     """
     artifact: str = ""
     """Which of a version's several models to serve; empty when it has one."""
+    model_files: str = ""
+    """Where replicas find the version's files, on a cluster; empty has the platform bring them.
+
+    `pvc://CLAIM/FOLDER` is mounted from a PersistentVolumeClaim of the project's namespace, and
+    `oci://REGISTRY/IMAGE@sha256:DIGEST#FOLDER` from an image; each start compares them with the version.
+    """
     runtime: str = AUTO
     """Name of a runtime, `host`, or `auto`."""
     variant: Serve = Serve.AUTO
@@ -222,6 +228,10 @@ def _process_errors(spec: DeploymentSpec) -> list[FieldError]:
     wrong += servers.metrics_errors(spec.metrics, "spec.metrics")
     wrong += probes.errors(spec.health, "spec.health")
     wrong += mounting.errors(spec.mounts, "spec.mounts")
+    wrong += model_files.errors(spec.model_files, "spec.model_files")
+    if spec.model_files and not spec.model:
+        remedy = "names the files of a version; name it in `spec.model`, or leave this empty"
+        wrong.append(FieldError("spec.model_files", remedy))
     if not spec.model and spec.server.kind is not ServerKind.SERVING:
         remedy = "is missing; name a version such as `churn@latest`, or set `server.kind` to `serving`"
         wrong.append(FieldError("spec.model", remedy))

@@ -212,6 +212,8 @@ class Route:
     """Whether the inputs of marked requests may be kept."""
     public: bool = False
     """No token is needed."""
+    isolated: bool = False
+    """Whether replicas of its project are kept from everybody but the platform and a few."""
     timeout_seconds: float = 60.0
 
     @property

@@ -177,7 +177,13 @@ CATALOGUE: dict[str, Entry] = {
         Stage.START,
         "A mount is not there",
         "What should be laid into the replica does not exist or may not be read.",
-        "Make what the message names, or change `mounts`.",
+        "Make what the message names, or change `mounts` or `model_files`.",
+    ),
+    "SecretUnavailable": Entry(
+        Stage.START,
+        "A secret cannot be had",
+        "A value of a secret that the deployment names is not there, or cannot be read.",
+        "Set it with `modelyard secret set`, or change what `env` names.",
     ),
     "PortInUse": Entry(
         Stage.START,
@@ -287,6 +293,13 @@ CATALOGUE: dict[str, Entry] = {
         "Its node was drained, ran short, went away, or gave way to something more important.",
         "Another replica takes its place by itself; with two or more replicas nobody notices.",
     ),
+    "Preempted": Entry(
+        Stage.READY,
+        "It gave way to something more important",
+        "There is not room for all, and the cluster gave its place to a pod of a higher priority.",
+        "It starts again by itself where and when there is room; raise `--priority` of {service} with "
+        "`modelyard scale`, ask for less (`--cpu`, `--memory`, `--gpu`), or add nodes.",
+    ),
     "RolloutStalled": Entry(
         Stage.READY,
         "The cluster gets no further with it",
@@ -318,6 +331,14 @@ CATALOGUE: dict[str, Entry] = {
         "The gateway is away",
         "The proxy at the front door does not run or does not answer.",
         "It is started again by itself; if it goes on, read its log in the data directory.",
+    ),
+    "RouteRefused": Entry(
+        Stage.ROUTE,
+        "The cluster's gateway does not take the route up",
+        "The controller of the GatewayClass refuses the service's HTTPRoute, or says nothing of it. The "
+        "replicas of the route before stay.",
+        "See its status with `kubectl get httproute -n modelyard-system -o yaml` and the controller's log; "
+        "it is taken up by itself once the controller agrees. `kubernetes.routing=builtin` does without.",
     ),
     "GatewayPortInUse": Entry(
         Stage.ROUTE,
@@ -383,7 +404,7 @@ CATALOGUE: dict[str, Entry] = {
 }
 """By reason; the reasons are stable and part of the API."""
 
-WAITING = frozenset({"InsufficientResources", "NoSuitableNode", "Queued", "QuotaExceeded"})
+WAITING = frozenset({"InsufficientResources", "NoSuitableNode", "Queued", "QuotaExceeded", "Preempted"})
 """Reasons of a replica that waits for a place: it is nobody's fault, and no other replica would do better."""
 
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import wire
+from modelyard.domain import model_files, wire
 from modelyard.domain.footprint import Footprint
+from modelyard.domain.model_files import ModelFiles
 from modelyard.domain.variant import Optimization, Optimize
 
 
@@ -234,7 +235,7 @@ class ModelVersion:
     source_run: str = ""
     """Identity of the training run; publishing the same run again updates this version."""
     source: str = ""
-    """Address that the files were read from; empty when they were uploaded."""
+    """Address that the files were read from, or still are on a volume; empty when they were uploaded."""
     description: str = ""
     size: int = 0
     """Bytes of all files."""
@@ -250,6 +251,11 @@ class ModelVersion:
     def ref(self) -> str:
         """The version's name within its project."""
         return f"{self.model}@{self.version}"
+
+    @property
+    def location(self) -> ModelFiles | None:
+        """The volume that its files have never left; None when the platform keeps them."""
+        return model_files.parse(self.source, "source") if model_files.is_volume(self.source) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +295,8 @@ class PublishSpec:
     sample: Any = None
     """Example rows; become the signature's sample."""
     source: str = ""
-    """Address of the files instead of an upload, such as `s3://bucket/prefix`; see `artifacts.sources`."""
+    """Address instead of an upload: `s3://bucket/prefix` of `artifacts.sources`, or a volume, `pvc://claim/folder`
+    or `oci://image@sha256:…#folder`, on which the files stay."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Several models in one version: artifact name to the folder in the upload that holds it."""
     optimize: Optimize = Optimize.AUTO

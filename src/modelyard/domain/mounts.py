@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from modelyard.domain import naming, quantity, wire
 from modelyard.domain.errors import FieldError, Invalid
 
 _MOUNT = re.compile(r"([^(),;]*)\(([a-z]+)\):(/[^,;]*)")
+_MOST_LISTED = 10
 _OTHER_NAMES = {"hostpath": "host", "configmap": "config"}
 
 
@@ -25,7 +26,7 @@ class MountKind(StrEnum):
     CONFIG = "config"
     """The deployment's own configuration files, or one of them."""
     SECRET = "secret"  # noqa: S105 - a kind, not a secret
-    """A directory that who runs the machine has filled."""
+    """A secret of the project; else one that who runs the machine or the cluster has laid there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,20 @@ def errors(mounts: Sequence[Mount], path: str) -> list[FieldError]:
     return found
 
 
+def config_errors(mounts: Sequence[Mount], files: Collection[str], path: str) -> list[FieldError]:
+    """What mounts of configuration want of these files that is not there, each with its remedy."""
+    listed = ", ".join(sorted(files)[:_MOST_LISTED]) or "none"
+    return [
+        FieldError(
+            f"{path}[{number}].source",
+            f"{f'is {mount.source}, and ' if mount.source else ''}the deployment has of configuration files "
+            f"{listed}; write it into `config_files`, or leave the mount out",
+        )
+        for number, mount in enumerate(mounts)
+        if mount.kind is MountKind.CONFIG and (mount.source not in files if mount.source else not files)
+    ]
+
+
 def of_host(mounts: Sequence[Mount]) -> frozenset[Mount]:
     """The mounts that only an administrator may ask for."""
     return frozenset(mount for mount in mounts if mount.kind is MountKind.HOST)
@@ -108,7 +123,7 @@ def _wrong_source(mount: Mount) -> str:
     match mount.kind:
         case MountKind.HOST if not _is_plain(mount.source):
             return "must be an absolute path of the machine without `..`"
-        case MountKind.SECRET if not _is_name(mount.source):
+        case MountKind.SECRET if not naming.is_name(mount.source):
             return "must be the name of a secret: lower-case letters, digits and hyphens"
         case MountKind.CONFIG if mount.source and naming.file_name_errors({mount.source: ""}, ""):
             return "must be the name of one of the deployment's configuration files, or empty"
@@ -116,14 +131,6 @@ def _wrong_source(mount: Mount) -> str:
             return "must be empty: memory comes from nowhere; its size is `size`"
         case _:
             return ""
-
-
-def _is_name(text: str) -> bool:
-    try:
-        naming.require_name(text, "source")
-    except Invalid:
-        return False
-    return True
 
 
 def _is_plain(path: str) -> bool:

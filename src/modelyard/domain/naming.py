@@ -15,6 +15,7 @@ LATEST = "latest"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NAME_RULE = "use 1 to 63 lower-case letters a-z, digits and hyphens, with a letter or digit at both ends"
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -46,6 +47,16 @@ def require_name(value: str, path: str) -> str:
     if not _NAME.fullmatch(value):
         _refuse(path, _name_message(value))
     return value
+
+
+def is_name(value: str) -> bool:
+    """Whether it is a DNS-1123 label."""
+    return _NAME.fullmatch(value) is not None
+
+
+def is_subdomain(value: str) -> bool:
+    """Whether it is a DNS-1123 subdomain, as most objects of Kubernetes are named."""
+    return _SUBDOMAIN.fullmatch(value) is not None
 
 
 def require_label(value: str, path: str) -> str:

@@ -18,11 +18,12 @@ class Level(StrEnum):
     LOW = "low"
     NORMAL = "normal"
     HIGH = "high"
+    CRITICAL = "critical"
 
     @property
     def rank(self) -> int:
         """0 is served first."""
-        return (Level.HIGH, Level.NORMAL, Level.LOW).index(self)
+        return (Level.CRITICAL, Level.HIGH, Level.NORMAL, Level.LOW).index(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from modelyard.domain import hosts, naming, wire
 from modelyard.domain.address import require_external
+from modelyard.domain.network import Network
+from modelyard.domain.quota import Quota
 
 
 class Trust(StrEnum):
@@ -33,6 +35,10 @@ class ProjectSpec:
     """Its services answer at `NAME.PROJECT.service.DOMAIN`; empty means the installation's."""
     external_ip: str = ""
     """What its clients know the machine by, or `internal|public`; empty means the installation's."""
+    quota: Quota = field(default_factory=Quota)
+    """What all its replicas may ask for together; administrators only."""
+    network: Network = field(default_factory=Network)
+    """Who reaches its services past the gateway."""
 
     def __post_init__(self) -> None:
         if self.domain:

@@ -20,7 +20,6 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([smhd]?)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MOST_MILLIS = 10_000 * 1000
 _MOST_BYTES = 1024**5
-_MOST_GPUS = 1024
 
 
 def parse_cpu(text: str, path: str) -> int:
@@ -47,24 +46,6 @@ def parse_memory(text: str, path: str) -> int:
     if size > _MOST_BYTES:
         _refuse(path, f"{_shown(text)} is more than 1Pi; {remedy}")
     return size
-
-
-def parse_gpus(text: str, path: str) -> int:
-    """Whole GPUs for `1`; shares and card types are refused; raises Invalid that names `path`."""
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        if int(text) > _MOST_GPUS:
-            _refuse(path, f"{_shown(text)} is more than {_MOST_GPUS} GPUs; write a count such as `1`")
-        return int(text)
-    share = re.fullmatch(r"([0-9]*\.?[0-9]+)(?:\((.{1,40})\))?", text)
-    if not share:
-        _refuse(path, f"{_shown(text)} is not a number of GPUs; write `0`, `1` or another whole number")
-    number, card = Fraction(share[1]), share[2]
-    whole = min(ceil(number), _MOST_GPUS)
-    if card and whole == number:
-        _refuse(path, f"{_shown(text)} chooses a card type, which these nodes do not offer; write `{whole}`")
-    if whole == number:
-        _refuse(path, f"{_shown(text)} is not written as a whole number; write `{whole}`")
-    _refuse(path, f"{_shown(text)} is a share of a GPU, but GPUs are given out whole here; write `{whole}`")
 
 
 def parse_seconds(text: str, path: str) -> float:

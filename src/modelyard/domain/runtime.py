@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from modelyard.domain import wire
+from modelyard.domain import server, wire
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.model import Format
 
@@ -44,6 +45,11 @@ class RuntimeSpec:
 
     Nothing is built or installed then; `python` and `packages` stay empty.
     """
+    image: str = ""
+    """Container image with Modelyard's own server and what models need; only where replicas are containers.
+
+    With `packages`, those are installed by its Python when a container starts; without, nothing is.
+    """
     formats: tuple[Format, ...] = ()
     """Formats that it serves; empty means those whose library is among its packages."""
     description: str = ""
@@ -53,9 +59,14 @@ class RuntimeSpec:
             *_python_errors(self.python),
             *_package_errors(self.packages),
             *_interpreter_errors(self),
+            *_image_errors(self),
         ]
         if wrong:
             raise Invalid("; ".join(f"{e.path}: {e.message}" for e in wrong), errors=wrong)
+
+
+IN_IMAGE = "python"
+"""Interpreter of a runtime that is nothing but an image: the program of that name on its path."""
 
 
 class RuntimeState(StrEnum):
@@ -81,9 +92,19 @@ class RuntimeStatus:
     python: str = ""
     packages: dict[str, str] = field(default_factory=dict)
     """Installed packages and their versions."""
+    image: str = ""
+    """Image that its containers are made of; empty is the platform's own."""
     lock: str = ""
     """Hash of the resolved requirements; environments with the same lock are shared."""
     observed_generation: int = 0
+
+
+def of_image(image: str) -> RuntimeStatus:
+    """How a runtime is that is nothing but an image: what it holds is seen when a model is loaded in it."""
+    digest = hashlib.sha256(image.encode()).hexdigest()[:32]
+    message = f"the environment of the image {image}"
+    state = RuntimeState.READY
+    return RuntimeStatus(state=state, message=message, interpreter=IN_IMAGE, image=image, lock=digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +140,18 @@ def _interpreter_errors(spec: RuntimeSpec) -> Iterator[FieldError]:
     if path and not (path.startswith("/") and path.isprintable() and len(path) <= 1000):
         message = f"{path[:100]!a} is not an absolute path; write one such as `/opt/torch/bin/python`"
         yield FieldError("spec.interpreter", message)
-    for name in ("python", "packages"):
+    for name in ("python", "packages", "image"):
         if path and getattr(spec, name):
             message = f"an interpreter that is there brings its own; leave `{name}` out, or `interpreter`"
             yield FieldError(f"spec.{name}", message)
+
+
+def _image_errors(spec: RuntimeSpec) -> Iterator[FieldError]:
+    """An image by a name that registries take; its Python is what it is."""
+    if spec.image and not server.IMAGE.fullmatch(spec.image):
+        yield FieldError("spec.image", "is not the name of an image; write it as `registry/name:tag`")
+    if spec.image and spec.python and not spec.packages:
+        yield FieldError("spec.python", "an image has its own Python; leave `python` out, or give `packages`")
 
 
 def _package_errors(packages: tuple[str, ...]) -> Iterator[FieldError]:

@@ -12,7 +12,8 @@ from modelyard.domain import health, texts, wire
 from modelyard.domain.errors import FieldError
 
 MOST_PORTS = 2
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,499}")
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,499}")
+"""The name of a container image."""
 
 
 class ServerKind(StrEnum):
@@ -78,7 +79,7 @@ def _wrong(server: Server) -> Iterator[tuple[str, str]]:
         return
     if server.kind is ServerKind.SERVING and not server.command and not server.image:
         yield "command", "is missing: give the command that serves, or an image that has one"
-    if server.image and not _IMAGE.fullmatch(server.image):
+    if server.image and not IMAGE.fullmatch(server.image):
         yield "image", "is not the name of an image; write it as `registry/name:tag`"
     if "\0" in server.working_directory or len(server.working_directory) > 500:
         yield "working_directory", "is not a path"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from itertools import pairwise
 from typing import NoReturn
 
@@ -23,13 +26,22 @@ NAME = "Modelyard"
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _LEAST_RSA_BITS = 2048
 _LONGEST = 256 * 1024
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""How many points P-256 has: private keys are the numbers below."""
 _EARLIER = timedelta(minutes=5)
 """Clients' clocks may be a little behind."""
 
 
-def make_authority(name: str, *, now: float) -> Certificate:
-    """A new authority, good for ten years, that can issue certificates and nothing else."""
-    key = ec.generate_private_key(ec.SECP256R1())
+class Purpose(Enum):
+    """What a certificate that is issued lets its owner do."""
+
+    SERVE = ExtendedKeyUsageOID.SERVER_AUTH
+    CALL = ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+def make_authority(name: str, *, now: float, key: ec.EllipticCurvePrivateKey | None = None) -> Certificate:
+    """An authority, good for ten years, that can issue certificates only; of a new key unless given one."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{NAME} of {name}"[:64])])
     usage = _usage(key_cert_sign=True, crl_sign=True)
     builder = _builder(subject, subject, key.public_key(), days=AUTHORITY_DAYS, now=now)
@@ -38,8 +50,20 @@ def make_authority(name: str, *, now: float) -> Certificate:
     return Certificate(chain=_pem(builder.sign(key, hashes.SHA256())), key=_private_pem(key))
 
 
+def key_from(secret: bytes, use: str) -> ec.EllipticCurvePrivateKey:
+    """The private key that follows from a secret, another one for each use."""
+    number = int.from_bytes(hmac.new(secret, f"authority of {use}".encode(), hashlib.sha512).digest())
+    # Of twice as many bits as there are keys, so that each key is as likely as any other.
+    return ec.derive_private_key(number % (_ORDER - 1) + 1, ec.SECP256R1())
+
+
 def issue(
-    authority: Certificate, hosts: Iterable[str], *, now: float, like: Certificate | None = None
+    authority: Certificate,
+    hosts: Iterable[str],
+    *,
+    now: float,
+    like: Certificate | None = None,
+    purpose: Purpose = Purpose.SERVE,
 ) -> Certificate:
     """A certificate of the authority for these names and IP addresses, with the kind of key that `like` has.
 
@@ -56,7 +80,7 @@ def issue(
     for extension, critical in (
         (x509.SubjectAlternativeName(names), False),
         (x509.BasicConstraints(ca=False, path_length=None), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.ExtendedKeyUsage([purpose.value]), False),
         (_usage(digital_signature=True), True),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False),
     ):
@@ -73,6 +97,17 @@ def signed_by(certificate: Certificate, authority: Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def same_authority(one: str, other: str) -> bool:
+    """Whether who believes the first certificate believes what the other issued. Raises Invalid for none."""
+    first, second = _chain(one)[0], _chain(other)[0]
+    return first.subject == second.subject and _public(first.public_key()) == _public(second.public_key())
+
+
+def belongs(certificate: Certificate) -> bool:
+    """Whether its key is that of the first of its chain. Raises Invalid when either cannot be read."""
+    return _public(_chain(certificate.chain)[0].public_key()) == _public(_key(certificate.key).public_key())
 
 
 def same_kind(one: Certificate, other: Certificate) -> bool:
@@ -97,8 +132,7 @@ def view(certificate: Certificate, source: Source) -> CertificateView:
 def require_usable(certificate: Certificate, *, now: float) -> None:
     """Nothing when the gateway can serve with it; else raises Invalid: each with its field and remedy."""
     chain = _chain(certificate.chain)
-    key = _key(certificate.key)
-    if _public(chain[0].public_key()) != _public(key.public_key()):
+    if not belongs(certificate):
         _refuse("key", "does not belong to the first certificate of the chain; give the key it was made with")
     at = datetime.fromtimestamp(now, UTC)
     if chain[0].not_valid_after_utc <= at:

@@ -35,6 +35,8 @@ class Door:
     """Where the services' second ports answer, by host and path; 0 means nowhere."""
     redirect: bool = False
     """Send whoever comes to `port` to the HTTPS port."""
+    redirect_port: int = 0
+    """Where clients find the HTTPS port, when that is another number outside; 0 means the same."""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -78,6 +80,15 @@ class Gateway(Protocol):
 
         Asked of the gateway itself; while it cannot be asked, the last published ones.
         """
+
+    def pending(self) -> frozenset[str]:
+        """Those of the published replicas that nobody may rely on yet, as of the last `routed`.
+
+        Where a gateway of somebody else's is in front, requests may still go by the way before.
+        """
+
+    def refused(self) -> Mapping[str, str]:
+        """Names of published routes that somebody else's gateway does not take up, and why in its words."""
 
     async def statistics(self) -> Reading | None:
         """What it counted since it started; None while it is away."""

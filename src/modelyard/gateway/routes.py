@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -74,6 +74,11 @@ def desired_routes(
     routes = tuple(_at_host(r, d.key, owned.get(d.key)) for d, r in zip(present, routes, strict=True))
     around = Surroundings.of(routes, present)
     return tuple(shared(route, endpoints.get(route.name, PLAIN), around) for route in routes)
+
+
+def isolated(found: Iterable[Route], projects: Collection[str]) -> tuple[Route, ...]:
+    """The routes, with those of these projects leading to replicas that are kept from others."""
+    return tuple(replace(r, isolated=True) if r.name.partition("/")[0] in projects else r for r in found)
 
 
 def surroundings(deployments: Iterable[Deployment], *, domain: str) -> Surroundings:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelyard.backends.kubernetes import kinds
-from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.client.cluster import Cluster, Selection
 from modelyard.backends.kubernetes.kinds import Kind, Manifest
 from modelyard.domain.errors import Invalid, TimedOut, Unavailable
 from modelyard.installing.foundation import LABELS, NAME, OURS
@@ -20,6 +20,8 @@ _PRUNED: tuple[Kind, ...] = (
     kinds.SERVICE_ACCOUNT,
 )  # fmt: skip
 """Kinds whose objects may go when values change. Volumes never do."""
+_SCHEMES = ("http", "https")
+"""Names of the front door's own ports; services' second ports have another one."""
 _PAUSE_SECONDS = 1.0
 
 Say = Callable[[str], None]
@@ -74,7 +76,9 @@ async def addresses(cluster: Cluster, namespace: str) -> tuple[str, ...]:
         nodes = await cluster.list(kinds.NODE)
         hosts = [host for node in nodes.items for host in _node_addresses(node)]
         ports = [(each["name"], each.get("nodePort")) for each in door["spec"]["ports"]]
-    return tuple(_url(scheme, host, port) for host in hosts for scheme, port in ports if port)
+    return tuple(
+        _url(scheme, host, port) for host in hosts for scheme, port in ports if port and scheme in _SCHEMES
+    )
 
 
 async def _prune(cluster: Cluster, wanted: Sequence[Manifest], namespace: str) -> list[str]:
@@ -82,7 +86,8 @@ async def _prune(cluster: Cluster, wanted: Sequence[Manifest], namespace: str) -
     keep = {(kinds.of(each), each["metadata"]["name"]) for each in wanted}
     gone: list[str] = []
     for kind in _PRUNED:
-        found = await cluster.list(kind, namespace=namespace, labels=_selector(LABELS))
+        ours = Selection(kind=kind, namespace=namespace, labels=_selector(LABELS), metadata_only=True)
+        found = await cluster.listing(ours)
         for name in (each["metadata"]["name"] for each in found.items):
             if (kind, name) not in keep:
                 await cluster.delete(kind, name, namespace=namespace)
@@ -149,7 +154,7 @@ def _of_host_ports(pod: Manifest) -> Iterator[str]:
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
             host = str(port.get("hostIP") or on)
-            if port.get("hostPort") and host:
+            if port.get("hostPort") and host and port["name"] in _SCHEMES:
                 yield _url(port["name"], host, port["hostPort"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from modelyard.backends.kubernetes import priorities
+from modelyard.backends.kubernetes.priorities import Rung
 from modelyard.installing.tree import NAMESPACE, Base64, Equals, Given, Tree, Value, When
 
 NAME = "modelyard"
@@ -12,14 +14,18 @@ KEYS = "modelyard-keys"
 """Secret with the master key and the administrator's token; the platform makes it at its first start."""
 DATABASE = "modelyard-database"
 TOKEN = "modelyard-router"  # noqa: S105 - the name of a Secret
-"""What the platform shows to routers; it makes that too."""
-HTTP, HTTPS, API, FACE = 8080, 8443, 8081, 8079
-"""Ports of pods: the front door, the same over TLS, the API for pods and routers, and a router's own."""
+"""What the platform and routers prove themselves to one another with; it makes that too."""
+HTTP, HTTPS, SECOND, API, FACE, HEALTH = 8080, 8443, 8082, 8081, 8079, 8078
+"""Ports of pods: the front door, the same over TLS, services' second ports, the API; a router's own two."""
 
+INSTALLER = "modelyard-install"
+"""What the label `app.kubernetes.io/managed-by` says of all that an installation brings."""
 LABELS: dict[str, Tree] = {
     "app.kubernetes.io/name": "modelyard",
-    "app.kubernetes.io/managed-by": "modelyard-install",
+    "app.kubernetes.io/managed-by": INSTALLER,
 }
+_KEPT: dict[str, Tree] = {"helm.sh/resource-policy": "keep"}
+"""`helm uninstall` leaves these: data, and what running services need; `modelyard uninstall` has options."""
 COMPONENT = "app.kubernetes.io/component"
 SELECTED: dict[str, Tree] = {
     "app.kubernetes.io/name": "modelyard",
@@ -31,7 +37,7 @@ ROUTED: dict[str, Tree] = {
     COMPONENT: "router",
 }
 
-_GATEWAY_ROUTES = ["httproutes", "grpcroutes", "tcproutes"]
+_GATEWAY_ROUTES = ["httproutes", "grpcroutes"]
 _ROUTES = [f"modelyard-routes-{number}" for number in range(16)]
 """Secrets with the last routes, for routers that start while the platform is away."""
 _CERTIFICATES = ["modelyard-front-door", "modelyard-front-door-beside"]
@@ -55,15 +61,12 @@ def account() -> Tree:
 def reader_role() -> Tree:
     """What the platform may do everywhere: read what it shows, make namespaces, and let itself into them."""
     rules = [
-        _rule("", ["nodes", "namespaces", "pods", "services", "configmaps", "events", "serviceaccounts",
-                   "persistentvolumeclaims", "resourcequotas", "limitranges"], _READ),
-        _rule("apps", ["deployments", "replicasets"], _READ),
-        _rule("batch", ["jobs", "cronjobs"], _READ),
+        _rule("", ["nodes", "namespaces", "pods", "services", "configmaps"], _READ),
+        _rule("apps", ["deployments"], _READ),
+        _rule("batch", ["jobs"], _READ),
         _rule("autoscaling", ["horizontalpodautoscalers"], _READ),
         _rule("policy", ["poddisruptionbudgets"], _READ),
         _rule("discovery.k8s.io", ["endpointslices"], _READ),
-        _rule("networking.k8s.io", ["networkpolicies"], _READ),
-        _rule("storage.k8s.io", ["storageclasses"], _READ),
         _rule("node.k8s.io", ["runtimeclasses"], _READ),
         _rule("scheduling.k8s.io", ["priorityclasses"], _READ),
         _rule(
@@ -72,10 +75,10 @@ def reader_role() -> Tree:
             _READ,
         ),
         _rule("resource.k8s.io", ["deviceclasses", "resourceslices"], _READ),
-        _rule("metrics.k8s.io", ["nodes", "pods"], _READ),
-        _rule("", ["namespaces"], ["create", "patch", "delete"]),
+        _rule("metrics.k8s.io", ["pods"], _READ),
+        _rule("", ["namespaces"], ["create", "patch"]),
         _rule("", ["nodes"], ["patch"]),
-        _rule("rbac.authorization.k8s.io", ["rolebindings"], _WRITE),
+        _rule("rbac.authorization.k8s.io", ["rolebindings"], ["get", "create", "patch"]),
         _rule("rbac.authorization.k8s.io", ["clusterroles"], ["bind"], names=[TENANT_ROLE]),
     ]  # fmt: skip
     return _cluster_role("modelyard-platform", rules)
@@ -85,20 +88,20 @@ def tenant_role() -> Tree:
     """What the platform may do in a project's namespace."""
     rules = [
         _rule("", ["pods", "services", "configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims",
-                   "resourcequotas", "limitranges", "events"], _WRITE),
+                   "resourcequotas", "limitranges"], _WRITE),
+        _rule("", ["events"], _READ),
         _rule("", ["pods/log"], ["get"]),
         _rule("", ["pods/exec"], ["get", "create"]),
-        _rule("", ["pods/ephemeralcontainers", "pods/resize"], ["patch", "update"]),
-        _rule("apps", ["deployments", "deployments/scale", "replicasets"], _WRITE),
-        _rule("batch", ["jobs", "cronjobs"], _WRITE),
+        _rule("apps", ["deployments"], _WRITE),
+        _rule("batch", ["jobs"], _WRITE),
         _rule("autoscaling", ["horizontalpodautoscalers"], _WRITE),
         _rule("policy", ["poddisruptionbudgets"], _WRITE),
         _rule("networking.k8s.io", ["networkpolicies"], _WRITE),
         _rule("gateway.networking.k8s.io", [*_GATEWAY_ROUTES, "referencegrants"], _WRITE),
-        _rule("keda.sh", ["scaledobjects", "triggerauthentications"], _WRITE),
-        _rule("monitoring.coreos.com", ["podmonitors"], _WRITE),
-        _rule("kueue.x-k8s.io", ["localqueues", "workloads"], _READ),
-        _rule("resource.k8s.io", ["resourceclaims", "resourceclaimtemplates"], _WRITE),
+        _rule("keda.sh", ["scaledobjects"], _WRITE),
+        _rule("kueue.x-k8s.io", ["localqueues"], _WRITE),
+        _rule("kueue.x-k8s.io", ["workloads"], _READ),
+        _rule("resource.k8s.io", ["resourceclaimtemplates"], _WRITE),
     ]  # fmt: skip
     return _cluster_role(TENANT_ROLE, rules)
 
@@ -126,9 +129,8 @@ def own_role() -> Tree:
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("", ["services"], _WRITE),
         _rule("gateway.networking.k8s.io", ["gateways", *_GATEWAY_ROUTES], _WRITE),
-        # To find out what the cluster can do; they are tried and never made.
+        # To find out what the cluster can do: one is tried and never made.
         _rule("", ["pods"], ["create"]),
-        _rule("autoscaling", ["horizontalpodautoscalers"], ["create"]),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -149,15 +151,13 @@ def own_binding() -> Tree:
     }
 
 
-def priority_class(level: str, value: int, meaning: str) -> Tree:
-    """How important the replicas of one level are among all pods of the cluster."""
+def priority_class(rung: Rung) -> Tree:
+    """How important the pods of one kind are among all of the cluster."""
     return {
         "apiVersion": "scheduling.k8s.io/v1",
         "kind": "PriorityClass",
-        "metadata": {"name": f"modelyard-serving-{level}", "labels": LABELS},
-        "value": value,
-        "globalDefault": False,
-        "description": meaning,
+        "metadata": {"name": rung.name, "labels": LABELS, "annotations": _KEPT},
+        **priorities.said(rung),
     }
 
 
@@ -177,9 +177,9 @@ def volume_claim() -> Tree:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(NAME),
+        "metadata": {**metadata(NAME), "annotations": _KEPT},
         "spec": {
-            "accessModes": ["ReadWriteOnce"],
+            "accessModes": [Value("storage.access_mode")],
             "resources": {"requests": {"storage": Value("storage.size")}},
             "storageClassName": When(Given("storage.class_name"), Value("storage.class_name")),
         },
@@ -187,14 +187,17 @@ def volume_claim() -> Tree:
 
 
 def network_policy() -> Tree:
-    """Only the ports that are meant to be asked can be asked; what routers are told, by the platform only."""
-    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, API)]
-    inside: Tree = {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": FACE}]}
+    """Of our pods only the ports that are meant to be asked can be; routers are told by the platform only."""
+    ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, SECOND, API)]
+    # Services' own ports, wherever the cluster's nodes have theirs; nothing else listens up there.
+    ports.append({"protocol": "TCP", "port": SECOND + 1, "endPort": 65_535})
+    own: Tree = {"matchLabels": OURS}
+    inside: Tree = {"from": [{"podSelector": own}], "ports": [{"protocol": "TCP", "port": FACE}]}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": metadata(NAME),
-        "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}, inside]},
+        "spec": {"podSelector": own, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}, inside]},
     }
 
 

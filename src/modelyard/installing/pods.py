@@ -18,6 +18,22 @@ CONTAINER_SECURITY: Tree = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+CONTROL_NODES: Tree = {
+    "nodeAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "preference": {"matchExpressions": [
+                {"key": "modelyard.dev/role-control", "operator": "In", "values": ["true"]},
+            ]}},
+            {"weight": 50, "preference": {"matchExpressions": [
+                {"key": "modelyard.dev/classes", "operator": "DoesNotExist"},
+            ]}},
+        ]
+    }
+}  # fmt: skip
+"""Rather nodes of class `control`, then those that nobody classified, which are of every class.
+
+Preferred only: classes are given by the platform, so that none may keep it from running.
+"""
 _ON_HOST: Condition = Equals("bind.kind", "HostPort")
 
 

@@ -6,18 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from modelyard.backends.kubernetes import priorities
 from modelyard.backends.kubernetes.kinds import Manifest
-from modelyard.installing import checks, control_plane, foundation, routers, values
+from modelyard.backends.kubernetes.priorities import Rung
+from modelyard.installing import checks, control_plane, foundation, routers, values, writing
 from modelyard.installing.tree import Condition, Given, Tree, filled, holds
 from modelyard.installing.values import Values
 
-_LEVELS = (
-    ("high", 100_000, "Replicas of services of the level high"),
-    ("normal", 10_000, "Replicas of services of the level normal"),
-    ("low", 1_000, "Replicas of services of the level low"),
-)
 _ROUTERS: Condition = Given("routers.count")
 
 
@@ -38,10 +33,7 @@ def documents() -> tuple[Document, ...]:
     """Everything that the platform consists of."""
     return (
         Document(name="namespace", tree=foundation.namespace(), chart=False),
-        *(
-            Document(name=f"priority-{level}", tree=foundation.priority_class(level, value, meaning))
-            for level, value, meaning in _LEVELS
-        ),
+        *(Document(name=_file_of(rung), tree=foundation.priority_class(rung)) for rung in priorities.LADDER),
         Document(name="service-account", tree=foundation.account()),
         Document(name="cluster-role", tree=foundation.reader_role()),
         Document(name="cluster-role-tenant", tree=foundation.tenant_role()),
@@ -55,6 +47,7 @@ def documents() -> tuple[Document, ...]:
         Document(name="door", tree=control_plane.door()),
         Document(name="router-service", tree=control_plane.routing()),
         Document(name="deployment", tree=control_plane.deployment()),
+        Document(name="budget", tree=control_plane.budget(), condition=control_plane.SEVERAL),
         Document(name="router-service-account", tree=routers.account(), condition=_ROUTERS),
         Document(name="router-budget", tree=routers.budget(), condition=_ROUTERS),
         Document(name="router-deployment", tree=routers.deployment(), condition=_ROUTERS),
@@ -63,8 +56,8 @@ def documents() -> tuple[Document, ...]:
 
 def manifests(chosen: Values) -> tuple[Manifest, ...]:
     """What is to be applied, in this order. Raises Invalid for values that contradict one another."""
-    checks.require(chosen, control_plane.settings_written())
     plain = values.plain(chosen)
+    checks.require(chosen, control_plane.settings_written(plain))
     return tuple(
         filled(each.tree, plain)
         for each in documents()
@@ -79,4 +72,8 @@ def render(files: Iterable[Path], assignments: Iterable[str]) -> str:
 
 def as_yaml(objects: tuple[Manifest, ...]) -> str:
     """Manifests as one file."""
-    return "".join(f"---\n{yaml.safe_dump(each, sort_keys=False, allow_unicode=True)}" for each in objects)
+    return writing.documents(objects)
+
+
+def _file_of(rung: Rung) -> str:
+    return f"priority-{rung.name.removeprefix('modelyard-')}"

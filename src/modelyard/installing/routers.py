@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from modelyard.backends.kubernetes import priorities
 from modelyard.installing.foundation import (
     API,
     FACE,
+    HEALTH,
     HTTP,
     HTTPS,
     LABELS,
     NAME,
     ROUTED,
+    SECOND,
     TOKEN,
     metadata,
 )
-from modelyard.installing.pods import CONTAINER_SECURITY, POD_SECURITY, listens, probe, setting
+from modelyard.installing.pods import CONTAINER_SECURITY, CONTROL_NODES, POD_SECURITY, listens, probe, setting
 from modelyard.installing.tree import NAMESPACE, Equals, Given, Text, Tree, Value, When
 
 _PIECES = 4
@@ -71,9 +74,11 @@ def _pod() -> Tree:
         "serviceAccountName": f"{NAME}-router",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "priorityClassName": priorities.SYSTEM,
         "terminationGracePeriodSeconds": _DRAIN_SECONDS + 15,
         "nodeSelector": Value("routers.node_selector"),
         "tolerations": Value("routers.tolerations"),
+        "affinity": CONTROL_NODES,
         "imagePullSecrets": When(Given("images.pull_secret"), [{"name": Value("images.pull_secret")}]),
         "topologySpreadConstraints": [
             {
@@ -113,23 +118,30 @@ def _container() -> Tree:
             setting("ROUTER_HOST", "0.0.0.0"),  # noqa: S104 - the pod's own network
             setting("ROUTER_PORT", str(HTTP)),
             When(Given("bind.https_port"), setting("ROUTER_HTTPS_PORT", str(HTTPS))),
+            When(Given("bind.second_http_port"), setting("ROUTER_SECOND_PORT", str(SECOND))),
             When(Given("bind.redirect"), setting("ROUTER_REDIRECT", "true")),
+            When(Given("bind.redirect"), setting("ROUTER_REDIRECT_PORT", Text("{bind.https_port}"))),
             setting("ROUTER_FACE_PORT", str(FACE)),
+            setting("ROUTER_HEALTH_PORT", str(HEALTH)),
             setting("ROUTER_API", Text(f"{NAME}.{{{NAMESPACE}}}.svc:{API}")),
             setting("ROUTER_DIRECTORY", _STATE),
             setting("ROUTER_COPY", _COPY),
             setting("ROUTER_TOKEN_FILE", f"{_SHOWN}/token"),
+            setting("ROUTER_CERTIFICATES", _SHOWN),
             setting("ROUTER_DOMAIN", Value("domain")),
             setting("ROUTER_DRAIN_SECONDS", str(_DRAIN_SECONDS)),
         ],
         "ports": [
             listens("http", HTTP, "bind.http_port"),
             When(Given("bind.https_port"), listens("https", HTTPS, "bind.https_port")),
-            {"name": "face", "containerPort": FACE},
+            When(Given("bind.second_http_port"), listens("second", SECOND, "bind.second_http_port")),
+            # Named `face` it would be spoken to without TLS, as routers of earlier releases are.
+            {"name": "face-tls", "containerPort": FACE},
+            {"name": "health", "containerPort": HEALTH},
         ],
-        "startupProbe": probe("/livez", FACE) | {"failureThreshold": 24},
-        "readinessProbe": probe("/readyz", FACE) | {"failureThreshold": 2},
-        "livenessProbe": probe("/livez", FACE) | {"failureThreshold": 6},
+        "startupProbe": probe("/livez", HEALTH) | {"failureThreshold": 24},
+        "readinessProbe": probe("/readyz", HEALTH) | {"failureThreshold": 2},
+        "livenessProbe": probe("/livez", HEALTH) | {"failureThreshold": 6},
         "resources": {
             "requests": {"cpu": Value("routers.cpu"), "memory": Value("routers.memory")},
             "limits": {"memory": Value("routers.memory")},

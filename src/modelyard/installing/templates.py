@@ -8,12 +8,14 @@ from typing import Any
 
 from modelyard.installing.tree import (
     NAMESPACE,
+    Above,
     All,
     Base64,
     Condition,
     Equals,
     Given,
     Not,
+    Other,
     Some,
     Spread,
     Text,
@@ -137,6 +139,10 @@ def _condition(condition: Condition) -> str:
             return _path(name)
         case Equals(name, text):
             return f"eq {_path(name)} {json.dumps(text)}"
+        case Other(name, text):
+            return f"ne (toString {_path(name)}) {json.dumps(text)}"
+        case Above(name, number):
+            return f"gt (int {_path(name)}) {number}"
         case Not(other):
             return f"not ({_condition(other)})"
         case All(conditions):

@@ -57,6 +57,22 @@ class Equals:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """True when a value, written as text, is another than this one."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """True when a value is a larger number."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """True when the other is not."""
 
@@ -77,7 +93,7 @@ class Some:
     conditions: tuple[Condition, ...]
 
 
-Condition: TypeAlias = "Given | Equals | Not | All | Some"
+Condition: TypeAlias = "Given | Equals | Other | Above | Not | All | Some"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,7 @@ def filled(tree: Tree, values: Mapping[str, Any]) -> Any:
         case Value(name):
             return look(values, name)
         case Text(pattern):
-            return "".join(part if fixed else _plain(look(values, part)) for fixed, part in pieces(pattern))
+            return "".join(part if fixed else plain(look(values, part)) for fixed, part in pieces(pattern))
         case Base64(name):
             return base64.b64encode(str(look(values, name)).encode()).decode()
         case When(condition, then, otherwise):
@@ -128,6 +144,10 @@ def holds(condition: Condition, values: Mapping[str, Any]) -> bool:
             return bool(look(values, name))
         case Equals(name, text):
             return bool(look(values, name) == text)
+        case Other(name, text):
+            return plain(look(values, name)) != text
+        case Above(name, number):
+            return int(look(values, name)) > number
         case Not(other):
             return not holds(other, values)
         case All(conditions):
@@ -160,5 +180,12 @@ def look(values: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def plain(value: Any) -> str:
+    """A value as text, as Helm writes it: `true`, and `3` for 3.0."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return str(value).removesuffix(".0")
+        case _:
+            return str(value)

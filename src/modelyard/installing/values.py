@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from modelyard import __version__
 from modelyard.backends.kubernetes.images import REGISTRY
 from modelyard.domain.errors import FieldError, Invalid
+from modelyard.installing.settled import Artifacts, Kubernetes, Limits, Runtimes, Scaling
 
 _STRICT: dict[str, object] = {"extra": "forbid", "defer_build": True}
 _PORTS = range(1, 65_536)
@@ -57,6 +58,8 @@ class Storage:
 
     size: str = "20Gi"
     """How much room is asked for."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    """`ReadWriteMany` where several pods of the platform share it; a volume that is there keeps its own."""
     class_name: str = ""
     """StorageClass; empty means the cluster's default."""
 
@@ -73,12 +76,16 @@ class Bind:
     """Port for HTTP outside the cluster; inside it is always 8080."""
     https_port: int = 0
     """Port for HTTPS outside, such as 30443; inside it is then 8443. 0 opens none."""
+    second_http_port: int = 0
+    """Port outside for services' second ports, such as 30082; inside it is then 8082. 0 opens none."""
     ip: str = ""
     """With `HostPort`, the node's address to listen on; with `LoadBalancer`, the address to ask for."""
     redirect: bool = False
     """Send whoever comes over HTTP to HTTPS."""
     node_ports: str = "30000-32767"
-    """The cluster's range of node ports (`--service-node-port-range`), which `NodePort` must keep to."""
+    """The cluster's range of node ports (`--service-node-port-range`): services' own ports are of it too."""
+    external_ip: str = ""
+    """What clients know the nodes by, or `internal|public`; shown as the address of services' own ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,9 @@ class ControlPlane:
     """The platform's own pod."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
+
+    replicas: int = 1
+    """How many: one leads, others take over. More than one need PostgreSQL and a volume that they share."""
 
     cpu: str = "500m"
     """Cores asked for."""
@@ -96,7 +106,7 @@ class ControlPlane:
     tolerations: list[dict[str, Any]] = field(default_factory=list)
     """Taints that it bears."""
     env: list[dict[str, Any]] = field(default_factory=list)
-    """More settings, as Kubernetes writes them: `[{name: MODELYARD_LIMITS__UPLOAD, value: 10Gi}]`."""
+    """Settings that are no values, as a pod has them: `[{name: MODELYARD_SERVER__KEY, value: /data/key}]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +153,11 @@ class Values:
     bind: Bind = field(default_factory=Bind)
     control_plane: ControlPlane = field(default_factory=ControlPlane)
     routers: Routers = field(default_factory=Routers)
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    runtimes: Runtimes = field(default_factory=Runtimes)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    limits: Limits = field(default_factory=Limits)
+    scaling: Scaling = field(default_factory=Scaling)
 
 
 _ADAPTER = TypeAdapter(Values)

@@ -1,4 +1,4 @@
-"""The face that a router shows to the control plane: HTTP with a token, and two paths for a kubelet."""
+"""The face that a router shows to the control plane: HTTP with a token; and two paths for a kubelet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 
 
 def create(station: Station, token: str) -> Starlette:
-    """The application; `token` opens all but health and readiness."""
+    """What the control plane may ask, which shows `token` with everything."""
     if not token:
         raise Invalid("--token-file: the token is empty; put the control plane's there")
     faces = (
@@ -55,21 +55,23 @@ def create(station: Station, token: str) -> Starlette:
         (wire.NEWS, "GET", _news(station)),
     )
     routes = [Route(path, _guarded(answer, token), methods=[method]) for path, method, answer in faces]
-    return Starlette(
-        routes=[Route(wire.LIVE, _live), Route(wire.READY, _ready(station)), *routes],
-        exception_handlers={ModelyardError: _refused},
-    )
+    return Starlette(routes=routes, exception_handlers={ModelyardError: _refused})
+
+
+def health(station: Station, trouble: Callable[[], str]) -> Starlette:
+    """What a kubelet asks; `trouble` says why the control plane cannot talk to this router."""
+    return Starlette(routes=[Route(wire.LIVE, _live), Route(wire.READY, _ready(station, trouble))])
 
 
 async def _live(_: Request) -> Response:
     return Response(b'{"live":true}', media_type="application/json")
 
 
-def _ready(station: Station) -> Answering:
+def _ready(station: Station, trouble: Callable[[], str]) -> Answering:
     async def ready(_: Request) -> Response:
         said = await station.news(after=0, seconds=0)
-        why = "it was told to end" if said.leaving else said.failure
-        if station.is_ready:
+        why = "it was told to end" if said.leaving else said.failure or trouble()
+        if station.is_ready and not why:
             return _json(wire.NEWS_OF, said)
         return _json(
             wire.REFUSAL, Refusal(error=why or "it has no routes yet", code="unavailable"), status=503

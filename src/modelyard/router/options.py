@@ -23,11 +23,15 @@ class Options:
     door: Door
     """Where clients come in."""
     face_port: int
-    """Where the control plane talks to it, at the address of the door."""
+    """Where the control plane talks to it, over TLS, at the address of the door."""
+    health_port: int
+    """Where a kubelet asks whether it lives and is ready, and nothing else is answered."""
     api: str
     """`HOST:PORT` of the control plane, where `/` and `/api` lead."""
     token_file: Path
     """Has what the control plane shows with everything that it asks."""
+    certificates: Path
+    """Directory with `tls.crt` and `tls.key` of this router, and `ca.crt` of who may talk to it."""
     copy: Path | None = None
     """Where the copy of the last routes is mounted, for a start while the control plane is away."""
     domain: str = "localhost"
@@ -59,12 +63,15 @@ FIELDS = (
     Field("https_port", "0", "where they come in over TLS; 0 means nowhere", int),
     Field("second_port", "0", "where the services' second ports answer; 0 means nowhere", int),
     Field("redirect", "false", "true sends whoever comes to the port to the HTTPS port", bool),
-    Field("face_port", "8079", "where the control plane talks to the router", int),
+    Field("redirect_port", "0", "where clients find the HTTPS port; 0 means at its own number", int),
+    Field("face_port", "8079", "where the control plane talks to the router, over TLS", int),
+    Field("health_port", "8078", "where a kubelet asks whether the router lives and is ready", int),
     Field("api", "", "HOST:PORT of the control plane"),
     Field("directory", "/var/lib/modelyard-router", "where it keeps its routes"),
     Field("sockets", "", "a short directory for its sockets"),
     Field("copy", "", "directory where the copy of the last routes is mounted"),
     Field("token_file", "/etc/modelyard-router/token", "file with the control plane's token"),
+    Field("certificates", "/etc/modelyard-router", "directory with its tls.crt, tls.key and ca.crt"),
     Field("domain", "localhost", "services answer at NAME.service.DOMAIN"),
     Field("settle_seconds", "3", "how long an empty router waits before it uses the copy", float),
     Field("leave_seconds", "5", "how long it serves on after it was told to end", float),
@@ -89,10 +96,13 @@ def parse(said: Mapping[str, str | None], environ: Mapping[str, str]) -> Options
             https_port=int(numbers["https_port"]),
             second_port=int(numbers["second_port"]),
             redirect=_truth("redirect", text["redirect"]),
+            redirect_port=int(numbers["redirect_port"]),
         ),
         face_port=int(numbers["face_port"]),
+        health_port=int(numbers["health_port"]),
         api=text["api"],
         token_file=Path(text["token_file"]),
+        certificates=Path(text["certificates"]),
         copy=Path(text["copy"]) if text["copy"] else None,
         domain=text["domain"],
         sockets=Path(text["sockets"]) if text["sockets"] else None,

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from modelyard.domain.errors import Invalid, Unavailable
 from modelyard.gateway.envoy.door import problem_at
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.router import face
+from modelyard.router.channel import Channel
 from modelyard.router.keeping import Keeper
 from modelyard.router.options import Options
 from modelyard.router.station import Station
@@ -40,41 +42,65 @@ def run(options: Options) -> int:
 
 
 async def _serve(options: Options, token: str) -> None:
-    taken = problem_at(options.door.host, options.face_port, remedy="choose another --face-port")
-    if taken is not None:
-        raise Unavailable(f"{taken.reason}: {taken.message}")
+    _look_at_ports(options)
     over, hurry = _signals()
     station = build(options)
-    app = face.create(station, token)
-    config = uvicorn.Config(
-        app,
-        host=options.door.host,
-        port=options.face_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_FACE_GRACE_SECONDS,
-    )
-    server = _Quiet(config)
-    tasks = [
-        asyncio.create_task(server.serve(), name="face"),
-        asyncio.create_task(station.begin(options.settle_seconds), name="begin"),
+    channel = Channel(options.certificates)
+    health = _server(face.health(station, lambda: channel.trouble), options, options.health_port)
+    server = _server(face.create(station, token), options, options.face_port, channel)
+    talking = asyncio.create_task(_talk(server, channel), name="face")
+    answering = [asyncio.create_task(health.serve(), name="health"), talking]
+    beginning = asyncio.create_task(station.begin(options.settle_seconds), name="begin")
+    looking = [
+        beginning,
         asyncio.create_task(station.look_after(), name="look after the gateway"),
         asyncio.create_task(station.listen(), name="listen"),
+        asyncio.create_task(channel.follow(), name="certificate"),
     ]
+    tasks = [*answering, *looking]
     ending = asyncio.create_task(over.wait())
-    await _until(ending, tasks)
+    await _until(ending, tasks, beginning)
     log.info("leaving")
     await station.leave()
     await _either(asyncio.sleep(options.leave_seconds), hurry)
     await station.gateway.close(stop=True)
-    server.should_exit = True
-    for task in tasks[1:]:
+    health.should_exit = server.should_exit = True
+    # Whoever answers ends by itself, unless it never began to.
+    for task in [*looking, talking] if channel.trouble else looking:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     failed = [each for each in results if isinstance(each, Exception)]
     if failed:
         raise failed[0]
+
+
+async def _talk(server: uvicorn.Server, channel: Channel) -> None:
+    """Let the control plane in once there is something to prove the router with."""
+    await channel.opened()
+    await server.serve()
+
+
+def _server(app: Starlette, options: Options, port: int, channel: Channel | None = None) -> uvicorn.Server:
+    """What serves one port, over TLS where there is a channel, which is asked when it begins to serve."""
+    config = uvicorn.Config(
+        app,
+        host=options.door.host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_FACE_GRACE_SECONDS,
+        ssl_context_factory=(lambda _config, _default: channel.context) if channel else None,
+    )
+    return _Quiet(config)
+
+
+def _look_at_ports(options: Options) -> None:
+    """Nothing when both are free; else raises Unavailable: uvicorn would end the process without a word."""
+    for option, port in (("--face-port", options.face_port), ("--health-port", options.health_port)):
+        taken = problem_at(options.door.host, port, remedy=f"choose another {option}")
+        if taken is not None:
+            raise Unavailable(f"{taken.reason}: {taken.message}")
 
 
 def build(options: Options) -> Station:
@@ -109,9 +135,10 @@ def _token(path: Path) -> str:
     return token
 
 
-async def _until(ending: asyncio.Task[bool], tasks: list[asyncio.Task[None]]) -> None:
-    """Wait until somebody asks to end; raises when a task that should go on did not."""
-    begin = tasks[1]
+async def _until(
+    ending: asyncio.Task[bool], tasks: list[asyncio.Task[None]], begin: asyncio.Task[None]
+) -> None:
+    """Wait until somebody asks to end; raises when a task that should go on did not, as all but `begin`."""
     waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {ending, *tasks}
     while not ending.done():
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

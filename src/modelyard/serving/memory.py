@@ -26,6 +26,8 @@ def free_bytes(root: str = ROOT) -> int:
 
 def artifact_bytes(worker_config: Mapping[str, Any]) -> int:
     """Bytes of a model's files: it hardly needs less memory."""
+    if worker_config.get("bytes"):  # where not all files are listed
+        return int(worker_config["bytes"])
     home = str(worker_config.get("path") or "/nonexistent")
     files = worker_config.get("files") or ()
     names = [str(file.get("path")) for file in files] or [str(worker_config.get("entry") or "")]

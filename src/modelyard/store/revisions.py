@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,15 @@ async def get(tx: Snapshot, key: Key, number: int) -> Revision | None:
     """The deployment's revision of that number, or None."""
     row = await tx.row(sa.select(revisions).where(*_here(key), revisions.c.number == number))
     return _load(row) if row else None
+
+
+async def numbered(tx: Snapshot, project: str, numbers: Collection[int]) -> dict[tuple[Key, int], Revision]:
+    """The revisions of a project's deployments that have one of these numbers."""
+    wanted = sa.select(revisions).where(
+        revisions.c.project == project, revisions.c.number.in_(sorted(numbers))
+    )
+    found = [_load(row) for row in await tx.rows(wanted)] if numbers else []
+    return {(Key(each.project, each.name, each.stage), each.number): each for each in found}
 
 
 async def list(tx: Snapshot, key: Key, *, limit: int = 100, after: str = "") -> Page[Revision]:

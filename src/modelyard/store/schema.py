@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from modelyard.domain.errors import Invalid
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a database that is there needs nothing more than this look."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

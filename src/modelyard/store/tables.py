@@ -157,6 +157,18 @@ runtimes = sa.Table(
     _belongs("project", to="projects"),
 )
 
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    _key("project"),
+    _key("name"),
+    _generation(),
+    _document(),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    _belongs("project", to="projects"),
+)
+"""What is known of secrets, and their values as nobody can read them without the platform's key."""
+
 deployments = sa.Table(
     "deployments",
     metadata,

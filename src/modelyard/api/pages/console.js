@@ -10,6 +10,8 @@ const TEXTS = {
     aliases: "Aliases", description: "Description", at: "Time", what: "What", reason: "Reason", by: "By",
     message: "Message", none: "Nothing here yet.", away: "The control plane does not answer; services go on.",
     language: "中文",
+    nodes: "Nodes", classes: "For", cpu: "Cores reserved", memory: "Memory reserved", gpus: "GPUs", replicas: "Replicas",
+    yes: "yes", no: "no", free: "free", of: "of", control: "control", compute: "compute", deploy: "deploy",
     Running: "Running", Failed: "Failed", Pending: "Pending", Degraded: "Degraded", Starting: "Starting",
     Offline: "Offline", Asleep: "Asleep", Deleting: "Deleting",
   },
@@ -21,11 +23,15 @@ const TEXTS = {
     aliases: "别名", description: "说明", at: "时间", what: "对象", reason: "原因", by: "操作者",
     message: "消息", none: "暂无内容。", away: "控制面没有响应；服务仍在运行。",
     language: "English",
+    nodes: "节点", classes: "用途", cpu: "已预留核心", memory: "已预留内存", gpus: "GPU", replicas: "副本",
+    yes: "是", no: "否", free: "空闲", of: "/", control: "控制", compute: "计算", deploy: "部署",
     Running: "运行中", Failed: "失败", Pending: "等待资源", Degraded: "降级", Starting: "启动中",
     Offline: "离线", Asleep: "休眠", Deleting: "删除中",
   },
 };
 const REFRESH_MS = 2000;
+const NODES_MS = 10000;
+let nodesDue = 0;
 const find = (id) => document.getElementById(id);
 let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let project = localStorage.getItem("project") || "default";
@@ -78,6 +84,47 @@ function drawService(row, service, counted) {
   cell(row, service.url, "address");
 }
 
+function bar(used, most, words) {
+  const meter = Object.assign(document.createElement("meter"), { max: Math.max(most, 1), value: used, title: words });
+  meter.high = meter.max * 0.9;
+  const both = document.createElement("span");
+  both.className = "bar";
+  both.append(words, meter);
+  return both;
+}
+
+const cores = (millis) => `${millis / 1000}`;
+const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+function lines(texts) {
+  const list = document.createElement("ul");
+  for (const text of texts) list.append(Object.assign(document.createElement("li"), { textContent: text }));
+  return list;
+}
+
+function drawNode(row, node) {
+  cell(row, node.name);
+  cell(row, node.classes.map(t).join(", "));
+  const ready = cell(row, "");
+  const word = { className: node.ready ? "Running" : "Failed", textContent: t(node.ready ? "yes" : "no") };
+  ready.append(Object.assign(document.createElement("span"), word));
+  if (node.reason) ready.append(Object.assign(document.createElement("span"), { className: "message", textContent: node.reason }));
+  const { reserved_cpu_millis: cpu, reserved_memory_bytes: memory } = node;
+  cell(row, bar(cpu, node.cpu_millis, `${cores(cpu)} ${t("of")} ${cores(node.cpu_millis)}`));
+  cell(row, bar(memory, node.memory_bytes, `${gib(memory)} ${t("of")} ${gib(node.memory_bytes)}`));
+  const held = node.gpus.filter((each) => each.holder).length;
+  const cards = cell(row, node.gpus.length ? bar(held, node.gpus.length, `${held} ${t("of")} ${node.gpus.length}`) : "");
+  const parts = Object.entries(node.parts).map(([name, amount]) => `${name}: ${amount}`);
+  cards.append(lines([...node.gpus.map((each) => `${each.index} ${each.name}: ${each.holder || t("free")}`), ...parts]));
+  cell(row, lines(node.replicas));
+}
+
+async function refreshNodes() {
+  if (Date.now() < nodesDue) return;
+  nodesDue = Date.now() + NODES_MS;
+  fill("nodes", (await call("/nodes")).items, drawNode);
+}
+
 async function refresh() {
   try {
     const me = await call("/whoami");
@@ -101,6 +148,7 @@ async function refresh() {
       cell(row, `${each.kind} ${each.name}`); cell(row, each.reason); cell(row, each.actor); cell(row, each.message);
     });
     show(true);
+    await refreshNodes();
     find("status").textContent = "";
   } catch (error) {
     if (error instanceof Unauthenticated) show(false);
@@ -123,6 +171,7 @@ find("language").addEventListener("click", () => {
   language = language === "zh" ? "en" : "zh";
   localStorage.setItem("language", language);
   translate();
+  nodesDue = 0;
   refresh();
 });
 find("project").addEventListener("change", (event) => {
@@ -143,6 +192,7 @@ find("login").addEventListener("submit", async (event) => {
       body: JSON.stringify({ user: form.get("user"), password: form.get("password") }),
     });
     find("login-error").textContent = "";
+    nodesDue = 0;
     event.target.reset();
     refresh();
   } catch (error) {

@@ -11,6 +11,35 @@ MIG = "nvidia.com/mig-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A hardware partition of a card, as nodes give it out."""
+
+    product: str
+    """The card's `nvidia.com/gpu.product`."""
+    profile: str
+    """As resources are named after it: `1g.10gb`."""
+    memory_mib: int
+    memory_percent: float
+    """Of the card's memory."""
+    cores_percent: float
+    """Of its computing slices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A card that a driver offers to claims (dynamic resource allocation)."""
+
+    node: str
+    name: str
+    """Within its node, such as `gpu-0`."""
+    product: str
+    """As the driver calls it: `Tesla T4`."""
+    memory_mib: int
+    divisible: bool = False
+    """Whether several claims may have it at a time, each a part of its memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gpus:
     """What the cluster's nodes and schedulers offer of GPUs."""
 
@@ -18,6 +47,8 @@ class Gpus:
     """Names of what nodes give: `nvidia.com/gpu`, `nvidia.com/mig-1g.10gb`, `volcano.sh/vgpu-number`."""
     products: frozenset[str] = field(default_factory=frozenset)
     """Values of the label `nvidia.com/gpu.product`: `Tesla-T4`."""
+    types: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    """Labels with values by which people say what cards are, of nodes without a product."""
     hami: bool = False
     """Whether HAMi's scheduler and device plugin serve `nvidia.com/gpu`."""
     kai: bool = False
@@ -26,12 +57,23 @@ class Gpus:
     """Into how many parts shared GPUs are divided; 0 when none is."""
     sharing: str = ""
     """How: `time-slicing` or `mps`."""
+    partitions: frozenset[Partition] = field(default_factory=frozenset)
+    """MIG partitions of cards whose size is known."""
     device_classes: frozenset[str] = field(default_factory=frozenset)
     """DeviceClasses of dynamic resource allocation: `gpu.nvidia.com`."""
+    extended: bool = False
+    """Whether the class says that `nvidia.com/gpu` is a claim of it, which the scheduler then makes."""
+    devices: tuple[Device, ...] = ()
+    """Cards that are claimed, as their driver offers them."""
     runtime_class: str = ""
     """RuntimeClass that containers with GPUs need; empty when the default does."""
     cdi: bool = False
     """Whether devices come by CDI, where `void` hides them; else `none` does."""
+
+    @property
+    def claims(self) -> bool:
+        """Whether cards can be claimed: somebody made the class that claims name."""
+        return "gpu.nvidia.com" in self.device_classes
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -53,8 +95,6 @@ class Capabilities:
     gpus: Gpus = field(default_factory=Gpus)
     takes_images: bool | None = None
     """Whether a pod with an image volume was accepted (dry run); None when that was not asked."""
-    scales_to_zero: bool | None = None
-    """Whether an HPA with minReplicas 0 was accepted (dry run); None when that was not asked."""
     unknown: tuple[tuple[str, str], ...] = ()
     """What could not be found out, and why."""
 
@@ -65,8 +105,9 @@ class Capabilities:
 
     @property
     def mounts_images(self) -> bool:
-        """Whether an image can be a volume (stable since 1.36)."""
-        return self.version >= (1, 36) if self.takes_images is None else self.takes_images
+        """Whether an image can be a volume (stable since 1.36), of restricted pods too (since 1.33)."""
+        taken = self.version >= (1, 36) if self.takes_images is None else self.takes_images
+        return taken and self.version >= (1, 33)
 
     @property
     def has_keda(self) -> bool:

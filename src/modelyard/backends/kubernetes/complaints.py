@@ -1,11 +1,11 @@
-"""What only the events of a pod say: why one that has its place does not get on, above all its mounts."""
+"""What only the events of a pod say: why it does not get on, and what the kubelet's probes found of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelyard.backends.kubernetes import reasons
+from modelyard.backends.kubernetes import probed, reasons
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import EVENT, Manifest
 from modelyard.backends.kubernetes.observation import is_held_up
@@ -23,6 +23,8 @@ class _Heard:
 
     failure: Failure | None
     at: float
+    state: tuple[object, ...]
+    """How its server was then: another state has other reasons."""
 
 
 class Complaints:
@@ -33,23 +35,33 @@ class Complaints:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
 
-    async def of(self, pod: Manifest) -> Failure | None:
-        """Why a pod does not get on; None for one that does, and while nobody says."""
+    async def of(self, pod: Manifest, *, kept: bool = False) -> Failure | None:
+        """Why a pod does not get on, or its kept server was started again; None while nobody says."""
         uid, now = str(pod["metadata"]["uid"]), self._clock()
-        if not is_held_up(pod, now=now, patience=_PATIENCE_SECONDS):
+        if not is_held_up(pod, now=now, patience=_PATIENCE_SECONDS, kept=kept):
             self._heard.pop(uid, None)
             return None
-        known = self._heard.get(uid)
-        if known is None or not 0 <= now - known.at < _KEPT_SECONDS:
-            known = _Heard(await self._asked(pod, known.failure if known else None), now)
-            self._heard[uid] = known
+        state, known = _state(pod), self._heard.get(uid)
+        if known is not None and known.state != state:
+            known = None
+        if known is None or not (state[-1] or 0 <= now - known.at < _KEPT_SECONDS):
+            failure = await self._asked(pod, known.failure if known else None, kept)
+            known = self._heard[uid] = _Heard(failure, now, state)
         return known.failure
 
-    async def _asked(self, pod: Manifest, before: Failure | None) -> Failure | None:
+    async def _asked(self, pod: Manifest, before: Failure | None, kept: bool) -> Failure | None:
         metadata = pod["metadata"]
         selector = f"involvedObject.uid={metadata['uid']}"
         try:
             found = await self._cluster.list(EVENT, namespace=metadata["namespace"], fields=selector)
         except ModelyardError:
             return before  # what is known of the pod itself is told all the same
-        return reasons.told(found.items)
+        said = reasons.server(pod).get("state", {})
+        probes = kept and ("running" in said or reasons.end_of(reasons.server(pod)))
+        return probed.told(found.items, pod) if probes else reasons.told(found.items)
+
+
+def _state(pod: Manifest) -> tuple[object, ...]:
+    """What an answer depends on; the last says whether it is well, so that nothing more will be said."""
+    said = reasons.server(pod)
+    return (said.get("restartCount", 0), bool(said.get("started")), said.get("ready") is True)

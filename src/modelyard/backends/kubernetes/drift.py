@@ -51,6 +51,15 @@ def told(name: str, losses: Sequence[Loss]) -> str:
     return f"{by} had changed {', '.join(paths)}{more} of {name}; it is put back"
 
 
+def holds(live: Any, asked: Any) -> bool:
+    """Whether everything that was asked for is there as it was asked for, whatever else is."""
+    if isinstance(asked, Mapping):
+        return isinstance(live, Mapping) and all(holds(live.get(k), v) for k, v in asked.items())
+    if isinstance(asked, list):
+        return isinstance(live, list) and len(live) >= len(asked) and all(map(holds, live, asked))
+    return bool(live == asked)
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """One step down: the field's own name, and how people write it."""

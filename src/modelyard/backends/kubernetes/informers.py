@@ -17,8 +17,12 @@ log = logging.getLogger(__name__)
 
 _STREAMS_LISTS = (1, 34)
 """Since this version of Kubernetes a watch may begin with everything there is."""
-_HEALTHY_SECONDS = 60.0
 _SHORT_SECONDS = 1.0
+"""A watch that ends sooner is begun anew after a pause only."""
+_MOST_BRIEF = 2
+"""So often in a row a watch may break that soon before it counts as none."""
+_MOST_SILENT = 2
+"""So many watches in a row may end without a word, not even a bookmark, before everything is read anew."""
 _MOST_REFUSED_AS_OLD = 3
 
 
@@ -68,6 +72,12 @@ class Informer:
         self._stale = True
         self._listed = False
         self._refused_as_old = 0
+        self._failures = 0
+        """Sessions in a row that failed, or ended at once."""
+        self._began_well = False
+        """Whether the watch of this session was begun."""
+        self._silent = 0
+        """Watches in a row that told nothing."""
         self.trouble = ""
         """Why it is stale; empty while all is well."""
 
@@ -109,17 +119,22 @@ class Informer:
         self._cluster.observer.cluster_follows(
             self._wanted.kind.qualified + where, lambda: self.stale_seconds
         )
-        now, failures = asyncio.get_running_loop().time, 0
+        now = asyncio.get_running_loop().time
         while True:
-            began = now()
+            began, self._began_well = now(), False
             error = await self._session()
-            lasted = now() - began
-            if lasted > _HEALTHY_SECONDS:
-                failures = 0
-            if error is None and lasted > _SHORT_SECONDS:
+            is_brief = now() - began <= _SHORT_SECONDS
+            # Whoever is between cuts what is silent for long: nothing is lost when it is opened again.
+            goes_on = self._began_well and (error is None or isinstance(error, Unavailable))
+            if not is_brief and (goes_on or error is None):
+                self._failures = 0 if goes_on else self._failures
+                await asyncio.sleep(self._asked(error))
                 continue
-            await asyncio.sleep(self._pause(failures, error))
-            failures = min(failures + 1, 20)
+            is_gone = error is None or isinstance(error, Gone)
+            if error is not None and not is_gone and not (goes_on and self._failures < _MOST_BRIEF):
+                self._failed(error)
+            await asyncio.sleep(self._pause(error))
+            self._failures = min(self._failures + 1, 20)
 
     async def _session(self) -> ModelyardError | None:
         """One list or one watch; None when it ended as watches do."""
@@ -135,13 +150,10 @@ class Informer:
             self._listed = False  # what is known stays until everything was read anew
             return error
         except ModelyardError as error:
-            self._failed(error)
             return error
         except Exception as error:
             log.exception("following %s failed", self._wanted.kind.qualified)
-            failure = BackendError(f"following the cluster failed: {error!r}")
-            self._failed(failure)
-            return failure
+            return BackendError(f"following the cluster failed: {error!r}")
         return None
 
     async def _can_stream(self) -> bool:
@@ -163,8 +175,8 @@ class Informer:
                 if initial:
                     await self._read_all(events)
                 self._well()
-                async for event in events:
-                    self._take(event)
+                self._began_well = True
+                await self._take_all(events)
         except (Invalid, Forbidden):
             if not initial:
                 raise
@@ -175,6 +187,21 @@ class Informer:
             if initial and "RequestWatchProgress" in error.message:
                 self._streams_lists = False
             raise
+
+    async def _take_all(self, events: AsyncIterator[Event]) -> None:
+        """What happens, until the watch ends; one that says nothing again and again may be deaf.
+
+        It is for ever when the cluster was put back to where it was before what is known.
+        """
+        self._silent += 1
+        try:
+            async for event in events:
+                self._silent = 0
+                self._take(event)
+        finally:
+            self._heard = asyncio.get_running_loop().time()
+            if self._silent >= _MOST_SILENT:
+                self._listed, self._silent = False, 0
 
     async def _read_all(self, events: AsyncIterator[Event]) -> None:
         """What a watch begins with, until it says that this was everything."""
@@ -231,12 +258,13 @@ class Informer:
             log.warning("%s are not followed: %s", self._wanted.kind.qualified, error.message)
         self._stale, self.trouble = True, error.message
 
-    def _pause(self, failures: int, error: ModelyardError | None) -> float:
+    def _pause(self, error: ModelyardError | None) -> float:
         """Full jitter, and not before the server wishes."""
-        asked = (
-            error.retry_after_seconds
-            if isinstance(error, Unavailable) and error.retry_after_seconds > 1
-            else 0.0
-        )
-        own = min(self._pace.longest_pause, self._pace.first_pause * 2.0**failures)
-        return min(asked, self._pace.longest_pause) + self._cluster.dice() * own
+        own = min(self._pace.longest_pause, self._pace.first_pause * 2.0**self._failures)
+        return self._asked(error) + self._cluster.dice() * own
+
+    def _asked(self, error: ModelyardError | None) -> float:
+        """How long the server wishes not to be asked."""
+        if isinstance(error, Unavailable) and error.retry_after_seconds > 1:
+            return min(error.retry_after_seconds, self._pace.longest_pause)
+        return 0.0

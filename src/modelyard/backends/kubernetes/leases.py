@@ -17,6 +17,9 @@ from modelyard.domain.errors import Conflict, ModelyardError, NotFound
 
 log = logging.getLogger(__name__)
 
+ADDRESS = "modelyard.dev/address"
+"""Annotation of a lease: where its holder answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -37,6 +40,8 @@ class Seen:
     spec: Mapping[str, Any]
     version: str
     at: float
+    address: str = ""
+    """Where its holder answers."""
 
 
 def look(before: Seen | None, lease: Manifest, now: float) -> Seen:
@@ -44,7 +49,8 @@ def look(before: Seen | None, lease: Manifest, now: float) -> Seen:
     version = str(lease["metadata"].get("resourceVersion") or "")
     if before is not None and before.version == version:
         return before
-    return Seen(lease.get("spec") or {}, version, now)
+    address = str((lease["metadata"].get("annotations") or {}).get(ADDRESS) or "")
+    return Seen(lease.get("spec") or {}, version, now, address)
 
 
 def may_take(seen: Seen, identity: str, terms: Terms, now: float) -> bool:
@@ -86,6 +92,7 @@ class Leadership:
         *,
         identity: str,
         clock: Callable[[], float],
+        address: str = "",
         terms: Terms | None = None,
         changed: Callable[[bool], None] = lambda leads: None,
     ) -> None:
@@ -93,11 +100,13 @@ class Leadership:
         self._place = {"namespace": namespace, "name": name}
         self._identity = identity
         self._clock = clock
+        self._address = address
         self._terms = terms or Terms()
         self._changed = changed
         self._seen: Seen | None = None
         self._renewed: float | None = None
         self._led = False
+        self._taking = False
         self._epoch = 0
 
     @property
@@ -114,6 +123,13 @@ class Leadership:
     def holder(self) -> str:
         """Who holds it as far as we know; empty for nobody."""
         return str(self._seen.spec.get("holderIdentity") or "") if self._seen is not None else ""
+
+    @property
+    def elsewhere(self) -> str:
+        """Where another holder answers; empty when we lead, or nobody does, or it did not say where."""
+        if self._seen is None or self.leads or self.holder in ("", self._identity):
+            return ""
+        return self._seen.address
 
     def fence(self) -> AbstractContextManager[None]:
         """Whatever is begun in here writes to the cluster only while we lead; else it gets Conflict."""
@@ -138,10 +154,12 @@ class Leadership:
     async def _attempt(self) -> None:
         """One look, and one write if we may; neither may take longer than what is left."""
         began = self._now()
+        self._taking = True  # so that one that ends meanwhile gives back what it may have got
         try:
             async with asyncio.timeout(self._patience()):
                 if await self._take():
                     self._renewed = began
+            self._taking = False
         except (ModelyardError, TimeoutError) as error:
             log.debug("the lease %s was not renewed: %s", self._place["name"], error)
 
@@ -186,7 +204,9 @@ class Leadership:
         return True
 
     def _manifest(self, spec: Mapping[str, Any], version: str = "") -> Manifest:
-        metadata = {**self._place, **({"resourceVersion": version} if version else {})}
+        metadata: dict[str, Any] = {**self._place, **({"resourceVersion": version} if version else {})}
+        if self._address:
+            metadata["annotations"] = {ADDRESS: self._address}
         return {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": metadata, "spec": dict(spec)}
 
     def _note(self, written: Manifest) -> None:
@@ -195,20 +215,22 @@ class Leadership:
 
     async def _release(self) -> None:
         """Let the next one have it at once; without an answer it waits until the lease is over."""
-        if self._renewed is None or self._seen is None:
+        if self._renewed is None and not self._taking:
             return
         self._renewed = None
         self._tell()
         try:
             async with asyncio.timeout(self._terms.retry_seconds):
-                await self._give_back(self._seen)
+                await self._give_back()
         except (ModelyardError, TimeoutError) as error:
             log.info("the lease %s could not be given back: %s", self._place["name"], error)
 
-    async def _give_back(self, seen: Seen) -> None:
+    async def _give_back(self) -> None:
         """Write that nobody holds it; a renewal whose answer was not waited for has made it newer."""
-        spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
+        spec, seen = {"holderIdentity": "", "leaseDurationSeconds": 1}, self._seen
         try:
+            if seen is None or seen.spec.get("holderIdentity") != self._identity:
+                raise Conflict("it may be ours since it was looked at")
             await self._cluster.replace(self._manifest({**seen.spec, **spec}, seen.version))
         except Conflict:
             lease = await self._cluster.get(LEASE, self._place["name"], namespace=self._place["namespace"])

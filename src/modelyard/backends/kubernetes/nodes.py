@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from modelyard.backends.kubernetes.capabilities import MIG, SHARED
+from modelyard.backends.kubernetes.capabilities import MIG, SHARED, Device
+from modelyard.backends.kubernetes.gpus.facts import named_by_hand
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.node import Gpu, Node, NodeClass
 
@@ -16,8 +17,11 @@ _CLASSIFIED = "modelyard.dev/classes"
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
-def node_of(manifest: Manifest) -> Node:
-    """A node with what pods may have of it, and whether it takes any at the moment."""
+def node_of(manifest: Manifest, devices: Iterable[Device] = ()) -> Node:
+    """A node with what pods may have of it, and whether it takes any at the moment.
+
+    `devices` are the cards of all nodes that are claimed; a device plugin's cards count where there are both.
+    """
     spec, status = manifest.get("spec") or {}, manifest.get("status") or {}
     metadata, free = manifest["metadata"], status.get("allocatable") or {}
     labels: Mapping[str, str] = metadata.get("labels") or {}
@@ -26,7 +30,7 @@ def node_of(manifest: Manifest) -> Node:
         classes=_classes(labels),
         cpu_millis=_millis(free.get("cpu")),
         memory_bytes=_bytes(free.get("memory")),
-        gpus=_gpus(labels, free),
+        gpus=_gpus(labels, free) or _claimed(str(metadata["name"]), devices),
         enforcement="cgroup",
         ready=_is_ready(status) and not spec.get("unschedulable"),
         reason=_reason(spec, status),
@@ -81,8 +85,17 @@ def _gpus(labels: Mapping[str, str], free: Mapping[str, Any]) -> tuple[Gpu, ...]
     count = _millis(free.get(GPU)) // 1000
     megabytes = labels.get("nvidia.com/gpu.memory", "0")
     size = int(megabytes) << 20 if megabytes.isdecimal() else 0
-    name = labels.get(_PRODUCT, "GPU")
+    by_hand = named_by_hand(labels)
+    name = labels.get(_PRODUCT) or (by_hand[1] if by_hand else "GPU")
     return tuple(Gpu(index=index, name=name, memory_bytes=size) for index in range(count))
+
+
+def _claimed(node: str, devices: Iterable[Device]) -> tuple[Gpu, ...]:
+    here = [each for each in devices if each.node == node]
+    return tuple(
+        Gpu(index=index, name=each.product, memory_bytes=each.memory_mib << 20)
+        for index, each in enumerate(here)
+    )
 
 
 def _millis(text: object) -> int:

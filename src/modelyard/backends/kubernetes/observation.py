@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from modelyard.backends import reports
 from modelyard.backends.kubernetes import names, reasons
+from modelyard.backends.kubernetes.forms import seconds
 from modelyard.backends.kubernetes.kinds import Manifest
-from modelyard.backends.kubernetes.render.pod import PRE_STOP_SECONDS
+from modelyard.backends.kubernetes.render.pod import waits_before_stop
 from modelyard.domain import health
 from modelyard.domain.deployment import Failure, Phase, Replica
+
+_START_SECONDS = 3.0
+"""A server that runs may be without a good answer for so long before anybody asks why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class Wish:
     metrics: str = ""
     own: bool = True
     """Whether Modelyard's own server runs in it."""
+    kept: bool = False
+    """Whether its server is started again in its pod, as a keeper does it in the embedded mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +58,18 @@ def judge(seen: Seen) -> Replica:
         return _replica(seen, Phase.STARTING, seen.refused, waits=True)
     metadata = pod["metadata"]
     if "deletionTimestamp" in metadata or seen.unwanted:
-        return _replica(seen, Phase.STOPPING, None, stopping_since=_stopping_since(metadata) or 1.0)
-    trouble = reasons.of_pod(pod)
+        return _replica(seen, Phase.STOPPING, None, stopping_since=_stopping_since(pod) or 1.0)
+    trouble = reasons.of_pod(pod, kept=wish.kept)
+    # Of how a server ended, events may know more than its exit code.
+    failure = seen.complaint or trouble.failure if trouble else reports.failure(seen.state, "failure")
     if trouble is not None and trouble.ended:
-        return _replica(seen, Phase.FAILED, trouble.failure)
-    failure = trouble.failure if trouble else reports.failure(seen.state, "failure")
+        return _replica(seen, Phase.FAILED, failure)
     if since := _number(metadata.get("annotations", {}).get(names.DRAINING_SINCE)):
         return _replica(seen, Phase.DRAINING, failure, draining_since=since)
-    if _is_ready(pod):
-        return _replica(seen, Phase.READY, reports.failure(seen.state, "last_failure"))
-    if _was_up(pod):
-        return _replica(seen, Phase.UNREADY, failure or _not_ready(wish))
+    if is_ready(pod):
+        return _replica(seen, Phase.READY, reports.failure(seen.state, "last_failure") or _last_end(seen))
+    if _was_up(pod, wish):
+        return _replica(seen, Phase.UNREADY, failure or seen.complaint or _not_ready(wish))
     return _replica(seen, Phase.STARTING, failure or seen.complaint, waits=not _runs(pod))
 
 
@@ -75,19 +81,29 @@ def address(pod: Manifest, wish: Wish, port: int = 0) -> str:
     return f"[{ip}]:{wish.ports[port]}" if ":" in ip else f"{ip}:{wish.ports[port]}"
 
 
-def is_held_up(pod: Manifest, *, now: float, patience: float) -> bool:
-    """Whether a pod has had its node for longer than a start takes, and does not say why it does not run."""
+def is_held_up(pod: Manifest, *, now: float, patience: float, kept: bool = False) -> bool:
+    """Whether only a pod's events say why it is as it is.
+
+    It has had its node for longer than a start takes, and does not run. Or its server is kept, and was
+    started again or is not well: of that the pod itself says nothing.
+    """
     metadata, spec = pod["metadata"], pod.get("spec", {})
-    if not spec.get("nodeName") or "deletionTimestamp" in metadata or _runs(pod) or _is_ready(pod):
+    if not spec.get("nodeName") or "deletionTimestamp" in metadata:
         return False
-    return reasons.of_pod(pod) is None and now - _time(metadata.get("creationTimestamp")) > patience
+    if kept and (reasons.end_of(reasons.server(pod)) or _runs(pod)):
+        ended, since = reasons.end_of(reasons.server(pod)), started_at(pod)
+        lacks = not is_ready(pod) and (_was_up(pod) or now - since > _START_SECONDS)
+        return bool(ended) or lacks
+    if _runs(pod) or is_ready(pod):
+        return False
+    return reasons.of_pod(pod) is None and now - seconds(metadata.get("creationTimestamp")) > patience
 
 
 def started_at(pod: Manifest) -> float:
     """When its server was started; 0 while it was not."""
-    state = _server(pod).get("state", {})
+    state = reasons.server(pod).get("state", {})
     running = state.get("running") or state.get("terminated") or {}
-    return _time(running.get("startedAt"))
+    return seconds(running.get("startedAt"))
 
 
 def _replica(
@@ -113,7 +129,8 @@ def _replica(
         stopping_since=stopping_since,
         node=str(pod.get("spec", {}).get("nodeName") or ""),
         failure=failure,
-        worker_restarts=reports.count(state, "worker_restarts") + int(_server(pod).get("restartCount", 0)),
+        worker_restarts=reports.count(state, "worker_restarts")
+        + int(reasons.server(pod).get("restartCount", 0)),
         memory_bytes=reports.count(state, "memory_bytes"),
         loaded_bytes=reports.of_model(state, "memory_bytes"),
         peak_bytes=reports.of_model(state, "peak_bytes"),
@@ -135,24 +152,27 @@ def _metrics(pod: Manifest, wish: Wish) -> str:
     return f"http://{host}:{port or wish.ports[0]}{path}"
 
 
-def _server(pod: Manifest) -> Mapping[str, Any]:
-    """The status of the container that answers."""
-    found = pod.get("status", {}).get("containerStatuses", ())
-    return next((each for each in found if each.get("name") == names.SERVER), {})
+def _last_end(seen: Seen) -> Failure | None:
+    """Why a kept server that is well was started again the last time."""
+    if not seen.wish.kept or seen.pod is None:
+        return None
+    return seen.complaint or reasons.last_end(seen.pod)
 
 
-def _is_ready(pod: Manifest) -> bool:
+def is_ready(pod: Manifest) -> bool:
+    """Whether it takes requests, as its node says."""
     conditions = pod.get("status", {}).get("conditions", ())
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def _was_up(pod: Manifest) -> bool:
+def _was_up(pod: Manifest, wish: Wish | None = None) -> bool:
     """Whether its server had started well, so that what it is now came later."""
-    return _server(pod).get("started") is True
+    again = wish is not None and wish.kept and reasons.was_well(pod)
+    return again or reasons.server(pod).get("started") is True
 
 
 def _runs(pod: Manifest) -> bool:
-    return "running" in _server(pod).get("state", {})
+    return "running" in reasons.server(pod).get("state", {})
 
 
 def _not_ready(wish: Wish) -> Failure | None:
@@ -162,10 +182,16 @@ def _not_ready(wish: Wish) -> Failure | None:
     return Failure(reason=health.READINESS_FAILED, message="its readiness probe fails")
 
 
-def _stopping_since(metadata: Mapping[str, Any]) -> float:
+def _stopping_since(pod: Manifest) -> float:
     """When it was told to go and had finished answering what was still sent: the API says only its end."""
-    end = _time(metadata.get("deletionTimestamp"))
-    return end - float(metadata.get("deletionGracePeriodSeconds") or 0) + PRE_STOP_SECONDS if end else 0.0
+    metadata = pod["metadata"]
+    end, waits = seconds(metadata.get("deletionTimestamp")), waits_before_stop(_first_container(pod))
+    return end - float(metadata.get("deletionGracePeriodSeconds") or 0) + waits if end else 0.0
+
+
+def _first_container(pod: Manifest) -> dict[str, Any]:
+    """The one that answers."""
+    return next(iter((pod.get("spec") or {}).get("containers") or ()), {})
 
 
 def _number(text: object) -> float:
@@ -173,11 +199,3 @@ def _number(text: object) -> float:
         return float(str(text)) if text else 0.0
     except ValueError:
         return 1.0
-
-
-def _time(text: object) -> float:
-    """Seconds since the epoch of a time of the API; 0 for none."""
-    try:
-        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp() if text else 0.0
-    except ValueError:
-        return 0.0

@@ -6,10 +6,20 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from modelyard.backends.kubernetes import drift, queues
 from modelyard.backends.kubernetes.capabilities import Capabilities, Gpus
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.gpus.claims import with_devices
 from modelyard.backends.kubernetes.gpus.facts import with_nodes
-from modelyard.backends.kubernetes.kinds import DEVICE_CLASS, GATEWAY_CLASS, NODE, RUNTIME_CLASS, Manifest
+from modelyard.backends.kubernetes.kinds import (
+    DEVICE_CLASS,
+    GATEWAY_CLASS,
+    NODE,
+    RESOURCE_SLICE,
+    RUNTIME_CLASS,
+    Manifest,
+)
+from modelyard.backends.kubernetes.render import pod
 from modelyard.domain.errors import Forbidden, Invalid, ModelyardError
 
 T = TypeVar("T")
@@ -30,40 +40,30 @@ async def probe(cluster: Cluster, *, known: Capabilities, gateway_class: str = "
     found = replace(
         found,
         takes_images=await asking.accepted("image volumes", pod_with_image(namespace)),
-        scales_to_zero=await asking.accepted("scaling to zero", scaler_to_zero(namespace)),
         gpus=await _gpus(asking, cluster, found),
     )
     nodes = await asking.items("nodes", NODE)
-    return replace(with_nodes(found, nodes), unknown=tuple(asking.unknown))
+    slices = await asking.items("resource slices", RESOURCE_SLICE) if found.has_dra else ()
+    return replace(with_devices(with_nodes(found, nodes), slices), unknown=tuple(asking.unknown))
 
 
 def pod_with_image(namespace: str) -> Manifest:
-    """A pod that mounts an image; it is never made."""
+    """A pod that mounts an image, as restricted as replicas are; it is never made."""
+    container = {
+        "name": "c",
+        "image": "probe",
+        "securityContext": pod.restricted(),
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "modelyard-probe", "namespace": namespace},
         "spec": {
-            "containers": [
-                {"name": "c", "image": "probe", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
-            ],
+            "automountServiceAccountToken": False,
+            "securityContext": pod.security(),
+            "containers": [container],
             "volumes": [{"name": "v", "image": {"reference": "probe"}}],
-        },
-    }
-
-
-def scaler_to_zero(namespace: str) -> Manifest:
-    """An autoscaler that goes down to none; it is never made."""
-    metric = {"metric": {"name": "modelyard"}, "target": {"type": "AverageValue", "averageValue": "1"}}
-    return {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "modelyard-probe", "namespace": namespace},
-        "spec": {
-            "minReplicas": 0,
-            "maxReplicas": 1,
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "probe"},
-            "metrics": [{"type": "External", "external": metric}],
         },
     }
 
@@ -104,7 +104,7 @@ class _Asking:
             self.unknown.append((what, error.message))
             return None
         # Where a feature is off, a server drops its fields without a word.
-        return _holds(answer.get("spec"), manifest["spec"])
+        return drift.holds(answer.get("spec"), manifest["spec"])
 
 
 async def _gateway(asking: _Asking, cluster: Cluster, wanted: str) -> dict[str, Any]:
@@ -127,6 +127,9 @@ async def _gpus(asking: _Asking, cluster: Cluster, found: Capabilities) -> Gpus:
         runtime_class=_RUNTIME if _RUNTIME in runtimes else "",
         cdi="nvidia-cdi" in runtimes,
         device_classes=frozenset(each["metadata"]["name"] for each in devices),
+        extended=any(
+            (each.get("spec") or {}).get("extendedResourceName") == "nvidia.com/gpu" for each in devices
+        ),
     )
 
 
@@ -135,33 +138,25 @@ def _is_accepted(manifest: Manifest) -> bool:
     return any(each["type"] == "Accepted" and each["status"] == "True" for each in conditions)
 
 
-def _holds(answer: Any, asked: Any) -> bool:
-    """Whether everything that was asked for is in the answer."""
-    if isinstance(asked, Mapping):
-        return isinstance(answer, Mapping) and all(_holds(answer.get(k), v) for k, v in asked.items())
-    if isinstance(asked, list):
-        return isinstance(answer, list) and len(answer) >= len(asked) and all(map(_holds, answer, asked))
-    return bool(answer == asked)
-
-
-def described(found: Capabilities) -> dict[str, str]:
+def described(found: Capabilities, *, cluster_queue: str = "") -> dict[str, str]:
     """What a cluster can do, in words, for its status and for `doctor`."""
     gpus = found.gpus
     ways = [
         *sorted(gpus.resources),
         *(["HAMi"] if gpus.hami else []),
         *(["KAI scheduler"] if gpus.kai else []),
+        *(["claims of gpu.nvidia.com (DRA)"] if gpus.claims and gpus.devices else []),
     ]
     said = {
         "gateway class": found.gateway_class or "none",
         "KEDA": _yes(found.has_keda),
         "Kueue": _yes(found.has_kueue),
+        "queue of tasks": queues.told(cluster_queue, found),
         "metrics of pods": _yes(found.has_metrics),
         "dynamic resource allocation": _yes(found.has_dra),
         "image volumes": _yes(found.mounts_images),
-        "HPA to zero": _yes(found.scales_to_zero),
         "GPU resources": ", ".join(ways) or "none",
-        "GPU cards": ", ".join(sorted(gpus.products)) or "none",
+        "GPU cards": ", ".join(sorted(gpus.products | {each.product for each in gpus.devices})) or "none",
     }
     return said | {f"unknown: {what}": why for what, why in found.unknown}
 

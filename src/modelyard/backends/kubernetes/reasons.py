@@ -14,8 +14,6 @@ from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.domain.deployment import Failure
 from modelyard.domain.failures import CATALOGUE
 
-"""The init container that installs the packages of a runtime of its own."""
-
 _MOST_WORDS = 600
 _LINE = re.compile(r"(?P<reason>[A-Z][A-Za-z]+): (?P<message>.+)", re.DOTALL)
 _NO_IMAGE = {
@@ -29,13 +27,18 @@ _NO_IMAGE = {
 }
 """What the kubelet says of an image, and whether it said so after it had tried again."""
 _NOT_STARTED = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
+_OF_SHELLS = {
+    126: ("PermissionDenied", "the program may not be run"),
+    127: ("ProgramNotFound", "there is no such program"),
+}
+"""Exit codes of a shell, and of who starts a container, for a program that they could not start."""
 _NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|cannot find")
-_NO_ROOM = re.compile(r"Insufficient |Too many pods")
+_NO_ROOM = re.compile(r"Insufficient |Too many pods|cannot allocate all claims")
 _VOLUME = re.compile(r"persistentvolumeclaim|PersistentVolumeClaim|volume node affinity|attach")
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), (?P<what>.*)")
 _POD_SECURITY = re.compile(r"violates PodSecurity .*")
 _REFUSED = re.compile(r"admission webhook|ValidatingAdmissionPolicy|denied the request|denied request")
-_PREEMPTION = re.compile(r"\.? ?preemption: .*$", re.DOTALL)
+_PREEMPTION = re.compile(r"\.? ?(?:still not schedulable, )?preemption: .*$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,27 @@ class Trouble:
     """Whether it has come to an end, so that only another pod can mend it; else it waits, or tries again."""
 
 
-def of_pod(pod: Manifest) -> Trouble | None:
-    """What is wrong with a pod; None when nothing is, or nothing that its server could not say better."""
-    found = next(_found(pod), None)
+def of_pod(pod: Manifest, *, kept: bool = False) -> Trouble | None:
+    """What is wrong with a pod; None when nothing is, or nothing that its server could not say better.
+
+    A server that is `kept` is started again where it is once it was well: its pod has not ended with it.
+    """
+    found = next(_found(pod, kept), None)
     if found is not None and pod.get("status", {}).get("phase") == "Failed":
         return replace(found, ended=True)  # nothing of it is started again
     return found
+
+
+def is_disrupted(pod: Manifest) -> bool:
+    """Whether the cluster took the pod's place away; whoever made it makes another one."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(each["type"] == "DisruptionTarget" and each["status"] == "True" for each in conditions)
+
+
+def of_preemption(pod: Manifest) -> Failure | None:
+    """Why a pod that goes gave way to a more important one; None when it goes for another reason."""
+    trouble = of_pod(pod)
+    return trouble.failure if trouble is not None and trouble.failure.reason == "Preempted" else None
 
 
 def of_deployment(deployment: Manifest) -> Failure | None:
@@ -99,7 +117,32 @@ def unschedulable(message: str) -> Failure:
     return _failure("InsufficientResources" if _NO_ROOM.search(short) else "NoSuitableNode", short)
 
 
-def _found(pod: Manifest) -> Iterator[Trouble]:
+def last_end(pod: Manifest) -> Failure | None:
+    """Why the kept server of a pod was started again the last time; None when it never was."""
+    before = end_of(server(pod))
+    return _ended(before, _Part(names.SERVER, kept=True)) if before else None
+
+
+def server(pod: Manifest) -> Mapping[str, Any]:
+    """The status of the container that answers."""
+    found = pod.get("status", {}).get("containerStatuses", ())
+    return next((each for each in found if each.get("name") == names.SERVER), {})
+
+
+def end_of(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a container ended the last time; empty when it never did."""
+    return said.get("state", {}).get("terminated") or (said.get("lastState") or {}).get("terminated") or {}
+
+
+def was_well(pod: Manifest) -> bool:
+    """Whether a pod was ever ready: it says since when it is as it is, and that is first since it began."""
+    status = pod.get("status", {})
+    ready = {each["type"]: each for each in status.get("conditions", ())}.get("Ready", {})
+    since, begun = str(ready.get("lastTransitionTime") or ""), str(status.get("startTime") or "")
+    return ready.get("status") == "True" or (bool(begun) and since > begun)
+
+
+def _found(pod: Manifest, kept: bool) -> Iterator[Trouble]:
     """Everything that is wrong, what says most first."""
     status = pod.get("status", {})
     yield from _of_the_whole(status)
@@ -109,7 +152,8 @@ def _found(pod: Manifest) -> Iterator[Trouble]:
     for each in status.get("initContainerStatuses", ()):
         yield from _of_container(each, _Part(each["name"], prepares=True))
     for each in status.get("containerStatuses", ()):
-        yield from _of_container(each, _Part(each["name"]))
+        mine = kept and each["name"] == names.SERVER
+        yield from _of_container(each, _Part(each["name"], kept=mine, stays=mine and was_well(pod)))
 
 
 def _of_the_whole(status: Mapping[str, Any]) -> Iterator[Trouble]:
@@ -124,7 +168,9 @@ def _of_the_whole(status: Mapping[str, Any]) -> Iterator[Trouble]:
         yield Trouble(
             _failure("InsufficientResources", message or f"its node refused it: {reason}"), ended=True
         )
-    elif reason in ("NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting"):
+    elif reason == "Preempting":
+        yield Trouble(_failure("Preempted", message or "its node needed the room for another"), ended=True)
+    elif reason in ("NodeLost", "NodeShutdown", "Terminated", "Shutdown"):
         yield Trouble(_failure("Disrupted", message or f"its node gave it up: {reason}"), ended=True)
 
 
@@ -144,8 +190,10 @@ def _before_it_runs(conditions: Mapping[str, Mapping[str, Any]]) -> Iterator[Tro
 def _disrupted(conditions: Mapping[str, Mapping[str, Any]], status: Mapping[str, Any]) -> Iterator[Trouble]:
     disruption = conditions.get("DisruptionTarget", {})
     if disruption.get("status") == "True":
-        message = str(disruption.get("message") or disruption.get("reason") or "")
-        yield Trouble(_failure("Disrupted", message), ended=status.get("phase") == "Failed")
+        why = str(disruption.get("reason") or "")
+        reason = "Preempted" if why == "PreemptionByScheduler" else "Disrupted"
+        message = str(disruption.get("message") or why)
+        yield Trouble(_failure(reason, message), ended=status.get("phase") == "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +202,10 @@ class _Part:
 
     name: str
     prepares: bool = False
+    kept: bool = False
+    """Whether it is a server that a keeper has in the embedded mode, and the kubelet here."""
+    stays: bool = False
+    """Whether it is started again in its pod and nobody makes another one."""
 
     @property
     def words(self) -> str:
@@ -162,13 +214,13 @@ class _Part:
 
     def ended(self, message: str) -> Failure:
         """A container of this kind ended though it should not."""
-        if self.name == names.FETCH:
+        if self.name in (names.FETCH, names.CHECK):
             return _failure("ModelFetchFailed", message)
         if self.prepares:
             return _failure(
                 "RuntimeBuildFailed" if self.name == names.ENVIRONMENT else "StartFailed", message
             )
-        return _failure("FrontCrashed", message)
+        return _failure("ServerExited" if self.kept else "FrontCrashed", message)
 
 
 def _of_container(said: Mapping[str, Any], part: _Part) -> Iterator[Trouble]:
@@ -185,7 +237,7 @@ def _of_container(said: Mapping[str, Any], part: _Part) -> Iterator[Trouble]:
     elif reason in _NOT_STARTED:
         yield Trouble(_not_started(message), ended=True)
     elif ended and _counts(ended, part):
-        yield Trouble(_ended(ended, part), ended=not part.prepares)
+        yield Trouble(_ended(ended, part), ended=not part.prepares and not part.stays)
     elif before and _counts(before, part):
         yield from _again(said, before, part)
 
@@ -202,8 +254,10 @@ def _again(said: Mapping[str, Any], before: Mapping[str, Any], part: _Part) -> I
         if "terminated" not in said.get("state", {}):
             yield Trouble(_ended(before, part), ended=waits)
     elif waits or not said.get("ready"):
+        if part.stays and said.get("started"):
+            return  # it had begun well again: what it lacks now, its probe says
         # Replaced and counted by the platform's own rules, as in every other backend.
-        yield Trouble(_ended(before, part), ended=True)
+        yield Trouble(_ended(before, part), ended=not part.stays)
 
 
 def _not_started(message: str) -> Failure:
@@ -222,6 +276,9 @@ def _ended(ended: Mapping[str, Any], part: _Part) -> Failure:
         return own
     if reason in _NOT_STARTED:
         return _not_started(message)
+    if part.kept and code in _OF_SHELLS:
+        known, words = _OF_SHELLS[code]
+        return _failure(known, _with_last_line(words, message))
     if reason == "ContainerStatusUnknown":
         return _failure("Disrupted", message or "its node does not know any more what became of it")
     number = int(ended.get("signal") or (code - 128 if 128 < code < 192 else 0))
@@ -230,8 +287,15 @@ def _ended(ended: Mapping[str, Any], part: _Part) -> Failure:
         if number
         else f"ended by itself with exit code {code}"
     )
+    if part.kept:
+        return part.ended(_with_last_line(f"the server {how}", message))
     said = message.strip().rpartition("\n")[2]
     return part.ended(f"{part.words} {how}" + (f": {said}" if said else "; its log may say why"))
+
+
+def _with_last_line(words: str, message: str) -> str:
+    said = message.strip().rpartition("\n")[2]
+    return f"{words}; its last words: {said}" if said else words
 
 
 def last_words(message: str) -> Failure | None:

@@ -8,28 +8,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.backends.kubernetes import names, projects, reasons
+from modelyard.backends.kubernetes import mountable, names, projects, reasons
 from modelyard.backends.kubernetes.asking import Fronts
 from modelyard.backends.kubernetes.assignment import Assignment, Held, assign
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.complaints import Complaints
+from modelyard.backends.kubernetes.gpus.claims import with_devices
 from modelyard.backends.kubernetes.gpus.facts import with_nodes
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
     POD,
     POD_DISRUPTION_BUDGET,
+    RESOURCE_CLAIM_TEMPLATE,
+    SCALED_OBJECT,
     SECRET,
     SERVICE,
     Manifest,
 )
-from modelyard.backends.kubernetes.observation import Seen, Wish, address, judge, started_at
+from modelyard.backends.kubernetes.observation import Seen, Wish, address, is_ready, judge, started_at
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.render.revision import anchor, revision
+from modelyard.backends.kubernetes.render.scaler import scaled_by
 from modelyard.backends.kubernetes.upkeep import Upkeep, remembered
 from modelyard.backends.kubernetes.view import View
-from modelyard.domain.deployment import Key, Replica
+from modelyard.domain.deployment import Failure, Key, Replica
 from modelyard.domain.errors import BackendError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 
 _TRIES = 5
@@ -91,14 +96,17 @@ class Replicas:
         except (Unavailable, Conflict) as error:
             raise BackendError(error.message, retryable=True) from error
 
-    async def observe(self, key: Key) -> tuple[Replica, ...]:
-        """Every replica of a deployment; revisions that nothing is wanted or left of go."""
+    async def observe(self, key: Key, *, settle: bool = True) -> tuple[Replica, ...]:
+        """Every replica of a deployment; if it may `settle`, revisions that nothing is left of go."""
         found: list[Replica] = []
         for each in self._revisions(key):
-            await self._settle(key, each)
+            if settle:
+                await self._settle(key, each)
+                self._tell_preempted(key, each)
             seen = await asyncio.gather(*(self._seen(each, *pair) for pair in _pairs(each)))
             found += [judge(one) for one in seen]
-        await self.forget(key)
+        if settle:
+            await self.forget(key)
         return tuple(found)
 
     async def forget(self, key: Key) -> None:
@@ -121,30 +129,41 @@ class Replicas:
         return self._find(key, replica)[1]
 
     async def drain(self, key: Key, replica: str) -> None:
-        """Take a replica's pod out of its Service. Nothing for one that has no pod, or drains already."""
+        """Mark a replica's pod as one that goes. Nothing for one that has no pod, or drains already.
+
+        It stays in its Service until it stops: a gateway of the cluster's may still lead there.
+        """
         _, pod = self._find(key, replica)
         if pod is None or names.DRAINING_SINCE in pod["metadata"].get("annotations", {}):
             return
-        patch = {
-            "metadata": {
-                "labels": {names.TAKES_REQUESTS: "false"},
-                "annotations": {names.DRAINING_SINCE: repr(self._clock())},
-            }
-        }
+        patch = {"metadata": {"annotations": {names.DRAINING_SINCE: repr(self._clock())}}}
         await self._patch_pod(pod, patch)
 
     async def stop(self, key: Key, replica: str, *, grace_seconds: int | None = None) -> None:
-        """Want one less and have its pod deleted, as the one that costs the cluster least."""
+        """Take it out of its Service, want one less and have its pod deleted, as the one that costs least."""
         each, pod = self._find(key, replica)
         if pod is not None and "deletionTimestamp" not in pod["metadata"]:
             cost = {names.DELETION_COST: _FIRST_TO_GO, names.REPLICA: replica}
-            await self._patch_pod(pod, {"metadata": {"annotations": cost}})
-        if each is not None and replica in each.wanted:
+            out = {names.TAKES_REQUESTS: "false"}
+            await self._patch_pod(pod, {"metadata": {"labels": out, "annotations": cost}})
+        if each is not None and pod is not None and _others_start(each, pod):
+            # A ReplicaSet takes those first that are not ready, whatever they cost: this one is to go before
+            # it is told of one less. If it makes another meanwhile, that is the first to go again.
+            steps = (self._delete_pod(pod, grace_seconds), self._unwant(each, replica))
+            for failed in filter(None, await asyncio.gather(*steps, return_exceptions=True)):
+                raise failed
+            return
+        if each is not None:
+            await self._unwant(each, replica)
+        if pod is not None:
+            await self._delete_pod(pod, grace_seconds)
+
+    async def _unwant(self, each: _Revision, replica: str) -> None:
+        """One less, where it is wanted at all."""
+        if replica in each.wanted:
             await self._want(
                 each.deployment, lambda wanted: {n: w for n, w in wanted.items() if n != replica}
             )
-        if pod is not None:
-            await self._delete_pod(pod, grace_seconds)
 
     def _find(self, key: Key, replica: str) -> tuple[_Revision | None, Manifest | None]:
         """The revision that wants or has a replica, and its pod."""
@@ -175,7 +194,7 @@ class Replicas:
     @property
     def capabilities(self) -> Capabilities:
         """What the cluster can do, with the GPUs that its nodes have now."""
-        return with_nodes(self._capabilities, self._view.nodes())
+        return with_devices(with_nodes(self._capabilities, self._view.nodes()), self._view.slices())
 
     def learn(self, capabilities: Capabilities) -> None:
         """What the cluster can do from now on."""
@@ -190,10 +209,13 @@ class Replicas:
             anchored = await self._cluster.apply(anchor(desired))
             self._view.wrote(CONFIG_MAP, anchored)
         await projects.lend_credentials(self._cluster, self._settings, key.project)
+        await projects.share_cache(self._cluster, self._settings, key.project)
+        await mountable.require(self._cluster, desired)
         uid = anchored["metadata"]["uid"]
         objects = remembered(revision(desired, self.capabilities, anchor_uid=uid))
         known = self._view.get(DEPLOYMENT, namespace, desired.name)
-        if known is not None and _digest(known) == _digest(objects[-1]):
+        is_whole = known is not None and not self._upkeep.is_broken(known)
+        if known is not None and is_whole and _digest(known) == _digest(objects[-1]):
             return known
         for each in objects[:-1]:
             answer = await self._cluster.apply(each)
@@ -202,6 +224,7 @@ class Replicas:
                 self._view.wrote(SERVICE, answer)
         applied = await self._cluster.apply(objects[-1])
         self._upkeep.wrote(applied)
+        self._upkeep.mended(applied)
         self._view.wrote(DEPLOYMENT, applied)
         return applied
 
@@ -211,11 +234,12 @@ class Replicas:
         for _ in range(_TRIES):
             before = _wanted(deployment) or {}
             wanted = change(before)
-            if wanted.keys() == before.keys() and deployment["spec"].get("replicas") == len(wanted):
+            right = _right_number(deployment, len(wanted))
+            if wanted.keys() == before.keys() and deployment["spec"].get("replicas") == right:
                 return
             patch = {
                 "metadata": {"annotations": {names.REPLICAS: json.dumps(wanted, sort_keys=True)}},
-                "spec": {"replicas": len(wanted)},
+                "spec": {"replicas": right},
             }
             try:
                 written = await self._cluster.patch(
@@ -240,7 +264,8 @@ class Replicas:
         """Put back what others changed, tell new pods who they are, delete those that nobody wants."""
         if each.wanted:
             await self._upkeep.check(key, each.deployment)
-        if each.deployment["spec"].get("replicas") != len(each.wanted) or _wanted(each.deployment) is None:
+        right = _right_number(each.deployment, len(each.wanted))
+        if each.deployment["spec"].get("replicas") != right or _wanted(each.deployment) is None:
             await self._want(each.deployment, lambda listed: listed or each.wanted)
         for pod, replica in each.assignment.named.items():
             await self._patch_pod(each.pods[pod], {"metadata": {"annotations": {names.REPLICA: replica}}})
@@ -249,14 +274,26 @@ class Replicas:
 
     async def _seen(self, each: _Revision, replica: str, pod: Manifest | None) -> Seen:
         wish = _wish(each, replica)
+        if pod is not None and not pod["spec"].get("nodeName") and (gave_way := _gave_way(each, replica)):
+            # As long as the pod before is still going, that is what there is to say of the replica.
+            return Seen(wish=wish, pod=None, refused=gave_way)
         state: Mapping[str, Any] = {}
         here = address(pod, wish) if pod is not None else ""
         if pod is not None and here and wish.own and "deletionTimestamp" not in pod["metadata"]:
             state = await self._fronts.state(pod["metadata"]["uid"], here)
         unwanted = pod is not None and pod["metadata"]["name"] in each.assignment.unwanted
-        refused = reasons.of_deployment(each.deployment) if pod is None else None
-        complaint = await self._complaints.of(pod) if pod is not None else None
+        refused = None
+        if pod is None:
+            refused = _gave_way(each, replica) or reasons.of_deployment(each.deployment)
+        complaint = await self._complaints.of(pod, kept=wish.kept) if pod is not None else None
         return Seen(wish=wish, pod=pod, refused=refused, state=state, unwanted=unwanted, complaint=complaint)
+
+    def _tell_preempted(self, key: Key, each: _Revision) -> None:
+        """Record once which replicas lost their places to more important pods."""
+        for pod, replica in each.assignment.leaving.items():
+            why = reasons.of_preemption(each.pods[pod])
+            if replica and why is not None:
+                self._upkeep.tell(key, each.pods[pod], why.reason, f"{replica}: {why.message}")
 
     async def _patch_pod(self, pod: Manifest, patch: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]
@@ -291,11 +328,15 @@ class Replicas:
         found = metadata["labels"]
         mine = {n: found[n] for n in (names.PROJECT, names.SERVICE, names.STAGE, names.REVISION)}
         selector = names.selector({names.MANAGED_BY: names.MANAGER, **mine})
+        if scaled_by(each.deployment) == SCALED_OBJECT.name:
+            await self._cluster.delete(SCALED_OBJECT, metadata["name"], namespace=metadata["namespace"])
         await self._cluster.delete(
             DEPLOYMENT, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
         )
         self._view.removed(DEPLOYMENT, each.deployment)
-        for kind in (CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET):
+        served = (RESOURCE_CLAIM_TEMPLATE,) if self._capabilities.has_dra else ()
+        kinds = (HORIZONTAL_POD_AUTOSCALER, CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET, *served)
+        for kind in kinds:
             await self._cluster.delete_all(kind, namespace=metadata["namespace"], labels=selector)
 
     async def _forget_all(self, key: Key) -> None:
@@ -317,6 +358,19 @@ def _wanted(deployment: Manifest) -> _Wanted | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else None
+
+
+def _others_start(each: _Revision, pod: Manifest) -> bool:
+    """Whether the revision has other pods that are wanted and not ready yet."""
+    others = [found for name, found in each.pods.items() if name != pod["metadata"]["name"]]
+    return any("deletionTimestamp" not in other["metadata"] and not is_ready(other) for other in others)
+
+
+def _right_number(deployment: Manifest, wanted: int) -> int:
+    """How many pods there should be: as many as an autoscaler of the cluster says, where there is one."""
+    if wanted and scaled_by(deployment):
+        return int(deployment["spec"].get("replicas") or wanted)
+    return wanted
 
 
 def _told(pods: Iterable[Manifest]) -> _Wanted:
@@ -348,6 +402,12 @@ def _pairs(each: _Revision) -> Iterable[tuple[str, Manifest | None]]:
             yield replica, each.pods[pod]
 
 
+def _gave_way(each: _Revision, replica: str) -> Failure | None:
+    """That the pod which a replica had gives its place to a more important one; None when it does not."""
+    going = (each.pods[pod] for pod, name in each.assignment.leaving.items() if name == replica)
+    return next(filter(None, map(reasons.of_preemption, going)), None)
+
+
 def _wish(each: _Revision, replica: str) -> Wish:
     metadata = each.deployment["metadata"]
     try:
@@ -364,6 +424,7 @@ def _wish(each: _Revision, replica: str) -> Wish:
         ports=tuple(launch.get("ports", ())),
         metrics=str(launch.get("metrics", "")),
         own=bool(launch.get("own", True)),
+        kept=bool(launch.get("kept", not launch.get("own", True))),
     )
 
 

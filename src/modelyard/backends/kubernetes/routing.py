@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes import forms, names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import (
+    ENDPOINT_SLICE,
     GATEWAY,
     GATEWAY_CLASS,
     GRPC_ROUTE,
@@ -27,6 +27,8 @@ ROUTING = "modelyard.dev/routing"
 """Label of everything that is rendered for routing."""
 KINDS = (GATEWAY, HTTP_ROUTE, GRPC_ROUTE, REFERENCE_GRANT, SERVICE)
 _MANAGER = "modelyard-routing"
+_SERVICE_NAME = "kubernetes.io/service-name"
+"""Label of EndpointSlices."""
 
 
 class Shown(Protocol):
@@ -75,9 +77,20 @@ class RoutingObjects:
                 "labels": {names.MANAGED_BY: names.MANAGER},
             },
             "type": "kubernetes.io/tls",
-            "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+            "data": {key: forms.coded(text) for key, text in data.items()},
         }
         await self._cluster.apply(secret, manager=_MANAGER)
+
+    async def endpoints(self, services: Collection[tuple[str, str]]) -> dict[tuple[str, str], frozenset[str]]:
+        """Which addresses behind these Services are ready, by namespace and name."""
+        found: dict[tuple[str, str], frozenset[str]] = {}
+        for namespace in sorted({namespace for namespace, _ in services}):
+            wanted = ",".join(sorted(name for where, name in services if where == namespace))
+            labels = f"{_SERVICE_NAME} in ({wanted})"
+            for each in (await self._cluster.list(ENDPOINT_SLICE, namespace=namespace, labels=labels)).items:
+                name = (namespace, each["metadata"]["labels"][_SERVICE_NAME])
+                found[name] = found.get(name, frozenset()) | _ready(each)
+        return found
 
     async def offered(self, name: str) -> frozenset[str] | None:
         """What a GatewayClass says that it supports; None when there is no such class."""
@@ -96,3 +109,10 @@ class RoutingObjects:
             return []
         # A list's items do not say what they are.
         return [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in listing.items]
+
+
+def _ready(endpoint_slice: Manifest) -> frozenset[str]:
+    """Addresses that requests are sent to; one of which nothing is said is ready."""
+    entries = endpoint_slice.get("endpoints") or ()
+    ready = [e for e in entries if (e.get("conditions") or {}).get("ready") is not False]
+    return frozenset(address for entry in ready for address in entry["addresses"])

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import gzip
+import functools
+import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from modelyard.backends import endings
 from modelyard.backends.base import Answer, Task
-from modelyard.backends.delivery import Courier, Tree
-from modelyard.backends.kubernetes import names, projects, reasons
+from modelyard.backends.delivery import Courier, Grant, Tree
+from modelyard.backends.kubernetes import names, outcomes, projects, queues, reasons
+from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
-from modelyard.backends.kubernetes.client.logs import line_of
-from modelyard.backends.kubernetes.kinds import JOB, SECRET, Manifest
-from modelyard.backends.kubernetes.render import networks
+from modelyard.backends.kubernetes.gpus.wanted import gpus_for
+from modelyard.backends.kubernetes.kinds import (
+    JOB,
+    PERSISTENT_VOLUME_CLAIM,
+    RESOURCE_CLAIM_TEMPLATE,
+    SECRET,
+    Manifest,
+)
+from modelyard.backends.kubernetes.outcomes import Outcome
+from modelyard.backends.kubernetes.packages import NONE, Packages
+from modelyard.backends.kubernetes.render import networks, queueing
+from modelyard.backends.kubernetes.render.delivery import VARIANT
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.backends.kubernetes.render.task import (
     CONTAINER,
-    FETCH_SECONDS,
+    LENT_REQUEST,
     MOST_STORED,
-    VARIANT,
+    REQUEST_FOLDER,
+    WHEELS,
     Errand,
+    claims,
     job,
+    prepares_within,
     secret,
+    waits,
 )
 from modelyard.domain.deployment import Failure
 from modelyard.domain.errors import (
@@ -39,9 +53,11 @@ from modelyard.domain.errors import (
     ModelyardError,
     NotFound,
     Refused,
+    Unavailable,
 )
 from modelyard.domain.failures import WAITING
 from modelyard.domain.model import File
+from modelyard.domain.model_files import InClaim
 from modelyard.domain.variant import Optimize
 
 _LOOK_SECONDS = 0.5
@@ -49,40 +65,55 @@ _PLACE_SECONDS = 300.0
 """How long a task waits for a node before it is said that there is none."""
 _LONGEST_SECONDS = 3600.0
 _GRACE_SECONDS = 60.0
-_MOST_LOG = 64 << 20
-_Outcome = Mapping[str, Any]
+_LOG_TRIES = 4
+_LENT_AGAIN_SECONDS = 300.0
+"""So often what waits in a queue is lent its files anew, as that is good for an hour at the most."""
+_FORGOTTEN_SECONDS = 3 * _LENT_AGAIN_SECONDS
+"""What was not lent its files anew for so long has nobody who asks for it."""
+_QUEUE_LOOKS = 4
+"""What waits in a queue is looked at so many times less often than what runs."""
+_GONE = Failure(reason="Disrupted", message="somebody deleted the task's Job")
+_LONG_REQUEST = 256 * 1024
+"""Bytes of a question that is lent as a file: a Secret takes a mebibyte in all."""
 
 
 class Tasks:
     """Asks guests in pods of their own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with
         self,
         cluster: Cluster,
         courier: Courier,
         *,
         pods: Callable[[], Sequence[Manifest]],
         settings: Settings,
+        capabilities: Capabilities,
         new_id: Callable[[], str],
+        clock: Callable[[], float],
         look_seconds: float = _LOOK_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._courier = courier
         self._pods = pods
         self._settings = settings
+        self._capabilities = capabilities
         self._new_id = new_id
+        self._clock = clock
         self._look_seconds = look_seconds
 
-    async def run(self, task: Task, *, lock: str = "") -> Answer:
+    async def run(self, task: Task, *, packages: Packages = NONE) -> Answer:
         """The answer, with the packages of a lock where there is one.
 
         Raises BackendError when the cluster or the store do not answer at all.
         """
         began = asyncio.get_running_loop().time()
-        errand = await self._errand(task, lock)
+        errand = await self._errand(task, packages)
         try:
-            await self._begin(errand)
-            answer = await self._followed(errand)
+            await self._prepare(errand)
+            if absent := await self._absent(errand):
+                return Answer(result=None, failure=absent)
+            await _whole(self._begin(errand))
+            answer = await self._followed(errand, packages)
         except (Invalid, Forbidden) as error:
             answer = Answer(result=None, failure=reasons.refusal(error.message))
         except Conflict as error:
@@ -99,75 +130,144 @@ class Tasks:
             duration_seconds=seconds,
         )
 
-    async def _errand(self, task: Task, lock: str) -> Errand:
-        guest, number = task.guest, self._new_id()
-        project = guest.env.get("MODELYARD_PROJECT") or "default"
-        trees = [Tree(path=guest.path, files=guest.artifact.files)]
-        if guest.variant_path is not None and guest.artifact.variant:
-            trees.append(Tree(path=guest.variant_path, files=guest.artifact.variant, prefix=f"{VARIANT}/"))
-        seconds = min(task.timeout_seconds + FETCH_SECONDS, _LONGEST_SECONDS)
+    async def _errand(self, task: Task, packages: Packages) -> Errand:
+        number, project = self._new_id(), task.guest.env.get("MODELYARD_PROJECT") or "default"
+        queue = queues.chosen(self._settings, self._capabilities)
         return Errand(
             task=task,
             name=names.k8s_name("task", task.kind, names.content_hash(number)),
             namespace=self._settings.namespace(project),
             project=project,
             marker=f"modelyard-outcome-{names.content_hash(number[::-1])}",
-            grant=await self._courier.for_task(trees, seconds=seconds, takes_bytes=MOST_STORED),
+            grant=await self._lent(task, packages),
             settings=self._settings,
-            lock=lock,
+            gpus=gpus_for(task.wanted, self._capabilities),
+            lock=packages.lock,
+            lends=packages.wheels is not None,
+            queue=queueing.name_of(queue) if queue else "",
+            waits_until=self._clock() + _FORGOTTEN_SECONDS,
         )
 
+    async def _lent(self, task: Task, packages: Packages) -> Grant:
+        """What its pod may fetch in the time it has, and a while of waiting."""
+        guest = task.guest
+        trees = [] if guest.location else [Tree(path=guest.path, files=guest.artifact.files)]
+        if guest.variant_path is not None and guest.artifact.variant:
+            inside = "" if guest.location else f"{VARIANT}/"
+            trees.append(Tree(path=guest.variant_path, files=guest.artifact.variant, prefix=inside))
+        if packages.wheels:
+            trees.append(Tree(path=packages.directory, files=packages.wheels, prefix=WHEELS))
+        seconds = task.timeout_seconds + prepares_within(task)
+        if queues.chosen(self._settings, self._capabilities):
+            seconds += 2 * _LENT_AGAIN_SECONDS
+        seconds = min(seconds, _LONGEST_SECONDS)
+        with tempfile.TemporaryDirectory() as home:
+            trees += await asyncio.to_thread(_long_request, task.request, Path(home))
+            return await self._courier.for_task(trees, seconds=seconds, takes_bytes=MOST_STORED)
+
+    async def _lend_again(self, errand: Errand, packages: Packages, job_uid: str) -> None:
+        """Have what waits find its files when it begins, and say that it is still asked for."""
+        renewed = replace(errand, grant=await self._lent(errand.task, packages))
+        await self._cluster.apply(secret(renewed, job_uid=job_uid))
+        until = waits(self._clock() + _FORGOTTEN_SECONDS)
+        patch = {"metadata": {"uid": job_uid, "annotations": until}}
+        try:
+            await self._cluster.patch(JOB, errand.name, patch, namespace=errand.namespace)
+        except (NotFound, Conflict):
+            return  # somebody deleted it, which the next look tells
+
+    async def _absent(self, errand: Errand) -> Failure | None:
+        """Why there is no use in a pod that would wait for its model's claim; who asks waits, too."""
+        match errand.task.guest.location:
+            case InClaim(claim):
+                try:
+                    await self._cluster.get(PERSISTENT_VOLUME_CLAIM, claim, namespace=errand.namespace)
+                except NotFound:
+                    message = f"the namespace {errand.namespace} has no PersistentVolumeClaim {claim} yet"
+                    return Failure(reason="MountFailed", message=message)
+        return None
+
     async def _begin(self, errand: Errand) -> None:
-        await self._prepare(errand)
-        await self._cluster.apply(secret(errand))
-        made = await self._cluster.apply(job(errand))
-        await self._cluster.apply(secret(errand, job_uid=str(made["metadata"]["uid"])))
+        if errand.queue:
+            errand.task.told(queues.ASKS)
+        for each in (secret(errand), *claims(errand)):
+            await self._cluster.apply(each)
+        uid = str((await self._cluster.apply(job(errand)))["metadata"]["uid"])
+        for each in (secret(errand, job_uid=uid), *claims(errand, job_uid=uid)):
+            await self._cluster.apply(each)
 
     async def _prepare(self, errand: Errand) -> None:
         """What the project must have, if this is the first that comes to it; its network's rules always."""
         await projects.prepare(self._cluster, self._settings, errand.project)
         await projects.lend_credentials(self._cluster, self._settings, errand.project)
+        await projects.share_cache(self._cluster, self._settings, errand.project)
         if networks.closes(errand.settings):
             await self._cluster.apply(networks.policy(errand.project, errand.namespace, errand.settings))
+        if errand.queue:
+            await queues.prepare(self._cluster, errand.settings, errand.project)
 
-    async def _followed(self, errand: Errand) -> Answer:
-        """Until its pod has ended, cannot begin, or had its time."""
-        now = asyncio.get_running_loop().time
-        end, placed_by = now() + errand.task.timeout_seconds + FETCH_SECONDS, now() + _PLACE_SECONDS
+    async def _followed(self, errand: Errand, packages: Packages) -> Answer:
+        """Until its pod has ended, cannot begin, or had its time; one whose place was taken is replaced."""
+        now, seconds = asyncio.get_running_loop().time, errand.task.timeout_seconds
+        seconds += prepares_within(errand.task)
+        end, placed_by = now() + seconds, now() + _PLACE_SECONDS
+        waiting = functools.partial(self._admitted, errand, packages, lent_at=now())
         seen = False
         while now() < end:
             pod = self._pod(errand)
-            if pod is None and seen:
-                failure = Failure(reason="Disrupted", message="the pod of the task went before it answered")
-                return Answer(result=None, failure=failure)
-            if pod is None and (refused := await self._refused(errand)):
-                return Answer(result=None, failure=refused)
-            if pod is not None:
+            if pod is None or (errand.queue and "deletionTimestamp" in pod["metadata"]):
+                live = await self._live(errand)
+                if live is None or (refused := _refused(live, seen=seen)):
+                    return Answer(result=None, failure=_GONE if live is None else refused)
+                if errand.queue and (late := await waiting(live)):
+                    return Answer(result=None, failure=late)
+                placed_by = now() + _PLACE_SECONDS
+                end = max(end, now() + seconds) if errand.queue else end
+            else:
                 seen = True
+                errand.task.told("")  # it may have been let begin before anybody looked
                 if _has_ended(pod):
                     return await self._told(errand, pod)
                 trouble = reasons.of_pod(pod)
-                waits = trouble is not None and trouble.failure.reason in WAITING
+                waits = trouble is not None and trouble.failure.reason in (*WAITING, "ConfigError")
                 if trouble is not None and (trouble.ended or (waits and now() > placed_by)):
                     return Answer(result=None, failure=trouble.failure)
             await asyncio.sleep(self._look_seconds)
         return Answer(result=None, failure=endings.late(errand.task))
 
+    async def _admitted(
+        self, errand: Errand, packages: Packages, live: Manifest, *, lent_at: float
+    ) -> Failure | None:
+        """Nothing once Kueue lets the Job begin, again if it took that back; why not, if that takes long."""
+        now = asyncio.get_running_loop().time
+        end, why = now() + errand.task.patience_seconds, queues.ASKS
+        found: Manifest | None = live
+        while found is not None and queues.is_suspended(found):
+            if now() >= end:
+                waited = f"waited {errand.task.patience_seconds:g} s: {why}"
+                message = f"{waited}; `modelyard queue` shows what runs and what waits"
+                return Failure(reason="Queued", message=message)
+            if now() - lent_at > _LENT_AGAIN_SECONDS:
+                await self._lend_again(errand, packages, found["metadata"]["uid"])
+                lent_at = now()
+            why = await queues.why(self._cluster, found)
+            errand.task.told(why)
+            await asyncio.sleep(_QUEUE_LOOKS * self._look_seconds)
+            found = await self._live(errand)
+        errand.task.told("")
+        return _GONE if found is None else None
+
     def _pod(self, errand: Errand) -> Manifest | None:
         """As far as was heard; asks nobody."""
         found = (p for p in self._pods() if p["metadata"]["labels"].get(names.TASK) == errand.name)
-        return next(found, None)
+        return next((each for each in found if not reasons.is_disrupted(each)), None)
 
-    async def _refused(self, errand: Errand) -> Failure | None:
-        """Why the Job has no pod: quota or policy, which it says only in events, or that it is gone."""
+    async def _live(self, errand: Errand) -> Manifest | None:
+        """Its Job as it is; None when somebody deleted it."""
         try:
-            found = await self._cluster.get(JOB, errand.name, namespace=errand.namespace)
+            return await self._cluster.get(JOB, errand.name, namespace=errand.namespace)
         except NotFound:
-            return Failure(reason="Disrupted", message="somebody deleted the task's Job")
-        for each in found.get("status", {}).get("conditions", ()):
-            if each["type"] == "Failed" and each["status"] == "True":
-                return reasons.refusal(str(each.get("message", "")))
-        return None
+            return None
 
     async def _told(self, errand: Errand, pod: Manifest) -> Answer:
         """What the errand told, or why it could not."""
@@ -190,7 +290,7 @@ class Tasks:
             duration_seconds=float(outcome.get("seconds", 0.0)),
         )
 
-    async def _judged(self, task: Task, outcome: _Outcome) -> tuple[dict[str, Any] | None, Failure | None]:
+    async def _judged(self, task: Task, outcome: Outcome) -> tuple[dict[str, Any] | None, Failure | None]:
         """Result and failure, as in every backend."""
         said = outcome.get("said")
         if outcome.get("result"):
@@ -214,39 +314,56 @@ class Tasks:
             await self._courier.collect([file], Path(home))
             return json.loads(await asyncio.to_thread((Path(home) / file.path).read_bytes))
 
-    async def _outcome(self, errand: Errand, pod: Manifest) -> _Outcome | None:
-        """The outcome out of the log's last lines; None when there is none."""
-        chunks: dict[int, str] = {}
-        total, size = 0, 0
-        try:
-            name = pod["metadata"]["name"]
-            async for text in self._cluster.logs(errand.namespace, name, container=CONTAINER):
-                line = line_of(text, name).text
-                size += len(line)
-                if line.startswith(f"{errand.marker} ") and size < _MOST_LOG:
-                    _, numbers, chunk = line.split(" ", 2)
-                    number, total = (int(each) for each in numbers.split("/"))
-                    chunks[number] = chunk
-        except (ModelyardError, ValueError):
-            return None
-        if not total or len(chunks) != total:
-            return None
-        try:
-            found = json.loads(gzip.decompress(base64.b64decode("".join(chunks[n] for n in sorted(chunks)))))
-        except (ValueError, OSError, EOFError):
-            return None
-        return found if isinstance(found, dict) else None
+    async def _outcome(self, errand: Errand, pod: Manifest) -> Outcome | None:
+        """The outcome out of the log's last lines; None when a log that was read to its end has none.
+
+        Raises BackendError when it cannot be read: that says nothing of the model.
+        """
+        name = pod["metadata"]["name"]
+        for number in range(_LOG_TRIES):
+            try:
+                lines = self._cluster.logs(errand.namespace, name, container=CONTAINER)
+                text = await outcomes.collected(lines, errand.marker)
+            except (Unavailable, NotFound, Invalid) as error:
+                why = error.message
+                await asyncio.sleep(self._look_seconds * 2**number)
+                continue
+            return await asyncio.to_thread(outcomes.unpacked, text) if text else None
+        raise BackendError(f"the task has ended, and its log cannot be read: {why}", retryable=True)
 
     async def _end(self, errand: Errand) -> None:
         """Nothing of it stays; what cannot be removed now goes by itself a while after its end."""
         try:
             await self._cluster.delete(JOB, errand.name, namespace=errand.namespace, grace_seconds=0)
             await self._cluster.delete(SECRET, errand.name, namespace=errand.namespace)
+            for kind in (RESOURCE_CLAIM_TEMPLATE,) if errand.gpus.claim else ():
+                await self._cluster.delete(kind, errand.name, namespace=errand.namespace)
         except ModelyardError:
             return
 
 
-def _ended(task: Task, outcome: _Outcome) -> Failure | None:
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do what is not given up half-way: what the API server was asked for may come about all the same."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.gather(doing, return_exceptions=True)
+        raise
+
+
+def _long_request(request: Mapping[str, Any], home: Path) -> list[Tree]:
+    """A request that is too long for a Secret, as a file to lend."""
+    text = json.dumps(request).encode()
+    if len(text) <= _LONG_REQUEST:
+        return []
+    path = Path(LENT_REQUEST).name
+    (home / path).write_bytes(text)
+    file = File(path=path, size=len(text), sha256=hashlib.sha256(text).hexdigest())
+    return [Tree(path=home, files=(file,), prefix=f"{REQUEST_FOLDER}/")]
+
+
+def _ended(task: Task, outcome: Outcome) -> Failure | None:
     """Why the guest was ended, or ended otherwise than it should."""
     code = int(outcome.get("code", 0))
     if outcome.get("late"):
@@ -261,12 +378,22 @@ def _ended(task: Task, outcome: _Outcome) -> Failure | None:
     return None
 
 
+def _refused(job: Manifest, *, seen: bool) -> Failure | None:
+    """Why the Job makes no pod: quota, policy, or that its only try failed."""
+    for each in job.get("status", {}).get("conditions", ()):
+        if each["type"] == "Failed" and each["status"] == "True":
+            if seen:
+                return Failure(reason="Disrupted", message="the pod of the task went before it answered")
+            return reasons.refusal(str(each.get("message", "")))
+    return None
+
+
 def _has_ended(pod: Manifest) -> bool:
     said = pod.get("status", {}).get("containerStatuses", ())
     return any(each["name"] == CONTAINER and "terminated" in each.get("state", {}) for each in said)
 
 
-def _files(outcome: _Outcome) -> tuple[File, ...]:
+def _files(outcome: Outcome) -> tuple[File, ...]:
     """What was stored; names that could lead elsewhere are refused."""
     found = tuple(
         File(path=str(each["path"]), size=int(each["size"]), sha256=str(each["sha256"]))

@@ -9,32 +9,42 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from modelyard.backends.kubernetes import drift, kinds, names
-from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes import drift, forms, inflating, kinds, names
+from modelyard.backends.kubernetes.client.cluster import Cluster, Selection
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    JOB,
     POD_DISRUPTION_BUDGET,
+    RESOURCE_CLAIM_TEMPLATE,
     SECRET,
     SERVICE,
     Kind,
     Manifest,
     place,
 )
+from modelyard.backends.kubernetes.render.scaler import autoscaler_name, scaled_by
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import Conflict, NotFound
 
 CORRECTED = "DriftCorrected"
 """Reason of the event that says that somebody else's change was put back."""
+MISSING = "ObjectMissing"
+"""Reason of the event that says that something is gone whose contents stood in nothing but itself."""
 _MOST_BYTES = 100_000
 """Of the annotation; Kubernetes takes 256 KiB of all of an object's."""
+_MOST_INFLATED = 32 << 20
 _YOUNG_SECONDS = 120.0
 """What was made less than this ago may belong to what is just being applied."""
 
+_KINDS = (SECRET, CONFIG_MAP, SERVICE, POD_DISRUPTION_BUDGET, HORIZONTAL_POD_AUTOSCALER, DEPLOYMENT)
+"""What belongs to revisions."""
+
+_MOST_TOLD = 1000
 Note = Callable[[Key, str, str], None]
 """Told of a deployment, a reason and a message that are worth an event."""
 Name = tuple[Kind, str, str]
@@ -76,11 +86,20 @@ def applied(deployment: Manifest) -> Applied:
 def _decoded(text: str) -> Applied:
     """Read once, as it is looked at whenever its replicas are."""
     try:
-        found = json.loads(gzip.decompress(base64.b64decode(text)))
-    except (ValueError, OSError, EOFError):
+        found = inflating.document(text, most_bytes=_MOST_INFLATED)
+    except ValueError:
         return Applied(())
-    known = [each for each in found if isinstance(each, dict) and "metadata" in each]
+    known = [each for each in found if _is_ours(each)] if isinstance(found, list) else []
     return Applied(tuple(_annotated(e, text) if e["kind"] == DEPLOYMENT.name else e for e in known))
+
+
+def _is_ours(manifest: object) -> bool:
+    """Whether it can be an object of a revision's."""
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or not isinstance(metadata, dict) or not metadata.get("name"):
+        return False
+    said = (manifest.get("apiVersion"), manifest.get("kind"))
+    return said in {(kind.api_version, kind.name) for kind in (*_KINDS, RESOURCE_CLAIM_TEMPLATE)}
 
 
 class Upkeep:
@@ -94,18 +113,42 @@ class Upkeep:
         turn: Callable[[Key], asyncio.Lock],
         note: Note,
         clock: Callable[[], float],
+        claims: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`claims` says whether the cluster serves claims of devices."""
         self._cluster = cluster
         self._turn = turn
         self._view = view
         self._note = note
         self._clock = clock
+        self._claims = claims
         self._good: dict[Name, str] = {}
         """How each looked when it was as it should be."""
+        self._broken: set[Name] = set()
+        """Deployments of revisions that lack what only their next start can make again."""
+        self._told: dict[str, str] = {}
+        """What was told of pods lately, by uid."""
+
+    def tell(self, key: Key, pod: Manifest, reason: str, message: str) -> None:
+        """Something that happened to a pod becomes an event, once."""
+        uid = str(pod["metadata"]["uid"])
+        if self._told.get(uid) != reason:
+            self._told[uid] = reason
+            self._note(key, reason, message)
+        while len(self._told) > _MOST_TOLD:
+            del self._told[next(iter(self._told))]
 
     def wrote(self, answer: Manifest) -> None:
         """An object is as it should be, since we have just written it."""
         self._good[_name(answer)] = _stamp(answer)
+
+    def is_broken(self, deployment: Manifest) -> bool:
+        """Whether a revision lacks something that is made again when all of it is applied again."""
+        return _name(deployment) in self._broken
+
+    def mended(self, deployment: Manifest) -> None:
+        """All of the revision was applied again."""
+        self._broken.discard(_name(deployment))
 
     async def check(self, key: Key, deployment: Manifest) -> None:
         """Put back what has changed since it was last looked at; asks only about what has.
@@ -127,25 +170,30 @@ class Upkeep:
         """Look at everything at once; a few lists, however much there is."""
         labels = f"{names.MANAGED_BY}={names.MANAGER},{names.REVISION}"
         live: dict[Name, Manifest] = {}
-        for kind in (SECRET, CONFIG_MAP, SERVICE, POD_DISRUPTION_BUDGET, DEPLOYMENT):
-            listing = await self._cluster.list(kind, labels=labels)
-            live |= {
-                _name(each): _bare(each) if kind in (SECRET, CONFIG_MAP) else each for each in listing.items
-            }
+        before = dict(self._good)
+        served = (RESOURCE_CLAIM_TEMPLATE,) if self._claims() else ()
+        for kind in (*served, *_KINDS):
+            bare = kind in (SECRET, CONFIG_MAP)  # their metadata say who owns which field
+            listing = await self._cluster.listing(Selection(kind=kind, labels=labels, metadata_only=bare))
+            live |= {_name(each): _bare(each) if bare else each for each in listing.items}
         wanted: set[Name] = set()
         unsure: set[tuple[Key, int]] = set()
+        self._broken &= live.keys()
         for each in [live[name] for name in live if name[0] == DEPLOYMENT]:
             found, whose = applied(each), _whose(each)
             if whose is None or "deletionTimestamp" in each["metadata"]:
                 continue
-            wanted |= found.names
+            wanted |= found.names | _autoscaler(each)
             if not found.manifests or not _is_rolled_out(each):
                 unsure.add(whose)
+            if not found.manifests:
+                self._broken.add(_name(each))
             if self._differs(found.manifests, live):
                 await self._look_closely(whose[0], each)
         await self._prune([live[n] for n in live if n[0] != DEPLOYMENT and n not in wanted], unsure)
         await self._prune_tasks()
-        self._good = {name: good for name, good in self._good.items() if name in live}
+        # What was written since then is not in the lists, and good all the same.
+        self._good = {n: good for n, good in self._good.items() if n in live or before.get(n) != good}
 
     def _differs(self, manifests: Iterable[Manifest], live: Mapping[Name, Manifest]) -> bool:
         """Whether anything is not as it was applied, as far as the lists tell."""
@@ -167,9 +215,19 @@ class Upkeep:
                 return
             for each in applied(now).manifests:
                 kind, namespace, name = _name(each)
-                if kind == SECRET or (kind == CONFIG_MAP and "data" not in each):
-                    continue
-                await self._mend(key, each, await self._read(kind, namespace, name))
+                found = await self._read(kind, namespace, name)
+                if not (kind == SECRET or (kind == CONFIG_MAP and "data" not in each)):
+                    await self._mend(key, each, found)
+                elif found is None:
+                    self._miss(key, now, f"{kind.name} {name}")
+
+    def _miss(self, key: Key, deployment: Manifest, what: str) -> None:
+        """Remember what cannot be made again from here, until a replica of the revision is started."""
+        if not self.is_broken(deployment):
+            self._broken.add(_name(deployment))
+            self._note(
+                key, MISSING, f"somebody had deleted {what}; the next start of a replica makes it again"
+            )
 
     async def _mend(self, key: Key, wanted: Manifest, live: Manifest | None) -> None:
         kind, _, name = _name(wanted)
@@ -194,25 +252,49 @@ class Upkeep:
             if whose is None or whose in unsure or self._clock() - _made(each) < _YOUNG_SECONDS:
                 continue
             kind, namespace, name = _name(each)
-            try:
-                await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
-            except Conflict:
-                continue  # another of that name was made meanwhile
+            async with self._turn(whose[0]):
+                if _name(each) in self._wanted_now(whose[0]):
+                    continue  # its revision was started again since it was listed
+                try:
+                    await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
+                except Conflict:
+                    continue  # another of that name was made meanwhile
+
+    def _wanted_now(self, key: Key) -> set[Name]:
+        """What the revisions of a deployment want, as far as was heard and as we have written."""
+        wanted: set[Name] = set()
+        for each in self._view.of(DEPLOYMENT, key):
+            wanted |= applied(each).names | _autoscaler(each)
+        return wanted
 
     async def _prune_tasks(self) -> None:
-        """Remove what tasks were to read whose Job was never made; everything else of them goes with it."""
+        """Remove what nobody asks for: Jobs that still wait, and what tasks were to read without a Job."""
         labels = f"{names.MANAGED_BY}={names.MANAGER},{names.TASK}"
-        for each in (await self._cluster.list(SECRET, labels=labels)).items:
+        kinds_left = (SECRET, *((RESOURCE_CLAIM_TEMPLATE,) if self._claims() else ()))
+        wanted = [Selection(kind=kind, labels=labels, metadata_only=True) for kind in kinds_left]
+        listings = [(each.kind, await self._cluster.listing(each)) for each in wanted]
+        for kind, each in ((kind, each) for kind, listing in listings for each in listing.items):
             metadata = each["metadata"]
             if not metadata.get("ownerReferences") and self._clock() - _made(each) > _YOUNG_SECONDS:
                 namespace, name = place(each)
-                await self._cluster.delete(SECRET, name, namespace=namespace, uid=metadata["uid"])
+                await self._cluster.delete(kind, name, namespace=namespace, uid=metadata["uid"])
+
+        for each in (await self._cluster.listing(Selection(kind=JOB, labels=labels))).items:
+            if is_forgotten(each, now=self._clock()):
+                namespace, name = place(each)
+                await self._cluster.delete(JOB, name, namespace=namespace, uid=each["metadata"]["uid"])
 
     async def _read(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         try:
             return await self._cluster.get(kind, name, namespace=namespace)
         except NotFound:
             return None
+
+
+def is_forgotten(job: Manifest, *, now: float) -> bool:
+    """Whether a task's Job waits in a queue for nobody, as the control plane that asked for it is gone."""
+    until = (job["metadata"].get("annotations") or {}).get(names.WAITS_UNTIL, "")
+    return bool(job["spec"].get("suspend")) and until.isdecimal() and int(until) < now
 
 
 def _text(deployment: Manifest) -> str:
@@ -249,6 +331,13 @@ def _stamp(live: Manifest) -> str:
     return f"{metadata.get('uid')} {said} {json.dumps(metadata.get('labels'), sort_keys=True)}"
 
 
+def _autoscaler(deployment: Manifest) -> set[Name]:
+    """The HPA that is to work on a Deployment, ours or KEDA's."""
+    kind = scaled_by(deployment)
+    namespace, name = place(deployment)
+    return {(HORIZONTAL_POD_AUTOSCALER, namespace, autoscaler_name(kind, name))} if kind else set()
+
+
 def _whose(manifest: Manifest) -> tuple[Key, int] | None:
     labels = manifest["metadata"].get("labels") or {}
     key = names.key_of(labels)
@@ -265,8 +354,4 @@ def _is_rolled_out(deployment: Manifest) -> bool:
 
 
 def _made(manifest: Manifest) -> float:
-    text = str(manifest["metadata"].get("creationTimestamp") or "")
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return 0.0
+    return forms.seconds(manifest["metadata"].get("creationTimestamp"))

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.informers import Informer
-from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, SERVICE, Kind, Manifest
+from modelyard.backends.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    NODE,
+    POD,
+    RESOURCE_SLICE,
+    SERVICE,
+    Kind,
+    Manifest,
+)
 from modelyard.domain.deployment import Key
 from modelyard.domain.errors import BackendError
 
@@ -25,7 +35,14 @@ class View:
     What this process wrote is seen at once: the newer of what was heard and what was answered counts.
     """
 
-    def __init__(self, cluster: Cluster, *, changed: Callable[[Key], None] = lambda key: None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        changed: Callable[[Key], None] = lambda key: None,
+        has_slices: bool = False,
+    ) -> None:
+        """`has_slices` says whether the cluster serves slices of devices."""
         self._changed = changed
         self._informers = {
             DEPLOYMENT: Informer(cluster, DEPLOYMENT, labels=_OURS, changed=self._noted(DEPLOYMENT)),
@@ -36,8 +53,16 @@ class View:
             SERVICE: Informer(
                 cluster, SERVICE, labels=f"{_OURS},{names.REVISION}", changed=self._noted(SERVICE)
             ),
+            HORIZONTAL_POD_AUTOSCALER: Informer(
+                cluster,
+                HORIZONTAL_POD_AUTOSCALER,
+                labels=f"{_OURS},{names.REVISION}",
+                changed=self._noted(HORIZONTAL_POD_AUTOSCALER),
+            ),
             NODE: Informer(cluster, NODE),
         }
+        # Nobody waits for it: what it tells, the scheduler knows better.
+        self._slices = Informer(cluster, RESOURCE_SLICE) if has_slices else None
         self._removed: dict[Kind, dict[Place, str]] = defaultdict(dict)
         """Uids of what is gone although it was not heard of yet."""
         self._index: dict[Kind, dict[Key, set[Place]]] = defaultdict(lambda: defaultdict(set))
@@ -47,7 +72,9 @@ class View:
     async def start(self) -> None:
         """Begin to follow, once, and wait until everything was read. Raises BackendError when it cannot."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(each.run()) for each in self._informers.values()]
+            more = () if self._slices is None else (self._slices,)
+            followed = (*self._informers.values(), *more)
+            self._tasks = [asyncio.create_task(each.run()) for each in followed]
         try:
             async with asyncio.timeout(_SYNC_SECONDS):
                 await asyncio.gather(*(each.until_synced() for each in self._informers.values()))
@@ -86,6 +113,10 @@ class View:
     def nodes(self) -> tuple[Manifest, ...]:
         """The cluster's nodes."""
         return self._informers[NODE].items()
+
+    def slices(self) -> tuple[Manifest, ...]:
+        """The devices that drivers offer to claims, as far as they were heard of."""
+        return () if self._slices is None else self._slices.items()
 
     def pods(self) -> tuple[Manifest, ...]:
         """Every pod of ours."""

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelyard.backends import documents
-from modelyard.backends.base import Answer, Launch, LogLine, Outage, Shell, Task, Terminal
+from modelyard.backends.base import (
+    ISOLATION,
+    Answer,
+    Called,
+    Launch,
+    LogLine,
+    Outage,
+    Rule,
+    Shell,
+    Task,
+    Terminal,
+    Unable,
+)
 from modelyard.backends.local import asking, environment, isolation, logs, nodes, shell
 from modelyard.backends.local import task as tasks
 from modelyard.backends.local.nodes import Capacity
@@ -19,16 +31,24 @@ from modelyard.backends.local.options import Options
 from modelyard.backends.local.places import Places, mark
 from modelyard.backends.local.replicas import Replicas
 from modelyard.backends.local.sampling import Sampling
-from modelyard.domain import gpu
+from modelyard.domain import gpu, model_files
 from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, Conflict
 from modelyard.domain.gpu import GpuRequest
+from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
+from modelyard.domain.quota import Quota
 from modelyard.domain.tallies import Sample
 
 T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 _GUEST = "modelyard_worker"
+_ISOLATION = (
+    "by construction, of every project: replicas listen at sockets of the platform's user, where the gateway "
+    "asks; not enforced for ports of other servers, which every process of this machine reaches, and against "
+    "code of models, which runs as that user; lists of who is let in change nothing"
+)
 
 
 class LocalBackend:
@@ -72,9 +92,31 @@ class LocalBackend:
         """One machine does everything."""
         raise Conflict("this platform runs on one machine, which has every class; classes divide a cluster")
 
+    async def scaled(self, key: Key, rule: Rule | None) -> Called | Unable:
+        """One machine has nobody else who could."""
+        return Unable("one machine has no autoscaler of its own")
+
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """Whole cards are all that can be kept apart here."""
         return gpu.whole_only(wanted)
+
+    async def settle(self, project: str, quota: Quota, network: Network) -> None:
+        """Nobody else starts replicas on this machine, and replicas are in no network that others reach."""
+
+    def gives_gpus(self, wanted: GpuRequest) -> str:
+        """Nothing to tell: cards are given out whole."""
+        return ""
+
+    def refuses_model_files(self, wanted: ModelFiles) -> str:
+        """There are no volumes of a cluster here."""
+        return model_files.of_cluster_only(wanted)
+
+    def refuses_images(self) -> str:
+        """Replicas are processes here."""
+        return (
+            "replicas of this installation are processes of one machine, which has no containers; give "
+            "`packages`, or an `interpreter` that is there, or run the platform on Kubernetes"
+        )
 
     def outage(self) -> Outage | None:
         """Never: a machine always knows of its own processes."""
@@ -87,8 +129,10 @@ class LocalBackend:
             "memory": "watched",
             "cpu": "threads only",
             "gpu": "assigned whole, hidden from others by environment",
+            "quotas of projects": "by the platform, before replicas start",
             "network of validation and tests": "no network" if isolated else "not enforced",
             "network of services": "not enforced",
+            ISOLATION: _ISOLATION,
             "images of servers": "not enforced: a command of this machine runs instead",
             "mounts": "links below MODELYARD_MOUNT_DIR; sizes of memory are not enforced",
             "isolation of other servers and shells": "not enforced: they run as the platform's user",
@@ -127,6 +171,10 @@ class LocalBackend:
         """What its front answers at its socket."""
         home = self._places.replica(key, replica)
         return await asking.get(self._places.socket(mark(home)), path, whom=replica)
+
+    def admits_tasks(self) -> str:
+        """Nobody's: a process begins when it is started."""
+        return ""
 
     async def run(self, task: Task) -> Answer:
         """Ask a guest; what goes wrong is in the answer. Raises BackendError when the disk refuses."""

@@ -40,12 +40,14 @@ class _Build:
     shelf: Shelf
     uv: Uv
     offline: bool
+    wheels: bool
     sources: bool
 
     @property
     def options(self) -> tuple[str, ...]:
         """What uv may do to get packages."""
-        return (*(("--offline",) if self.offline else ()), *(() if self.sources else _WHEELS_ONLY))
+        alone = ("--offline", "--no-index") if self.wheels else ("--offline",)
+        return (*(alone if self.offline else ()), *(() if self.sources else _WHEELS_ONLY))
 
     def step(self, text: str) -> None:
         """Say what is being done."""
@@ -83,12 +85,15 @@ def _read(home: Path, asked: dict[str, Any]) -> _Build:
     wanted = Recipe(**{**asked["recipe"], "requirements": tuple(asked["recipe"]["requirements"])})
     if wanted.index_url:  # not an argument, because addresses hold credentials and arguments are public
         env["UV_DEFAULT_INDEX"] = wanted.index_url
+    if asked.get("wheels"):
+        env["UV_FIND_LINKS"] = str(asked["wheels"])
     return _Build(
         home=home,
         recipe=wanted,
         shelf=Shelf(Path(asked["shelf"])),
         uv=Uv(program=asked["uv"], env=env, log=home / "build.log", cwd=home),
         offline=bool(asked["offline"]),
+        wheels=bool(asked.get("wheels")),
         sources=bool(asked["sources"]),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modelyard.backends.base import Guest, Launch
 from modelyard.backends.process import MARK
-from modelyard.domain import texts
+from modelyard.domain import secret, texts
 from modelyard.domain.deployment import Resources
 
 AREA = "local"
@@ -52,7 +52,7 @@ def of_front(place: Place, *, interpreter: str) -> dict[str, str]:
 def of_replica(launch: Launch, place: Place) -> dict[str, str]:
     """Environment of a replica: the user's own last, the platform's names not to be overridden."""
     guest = launch.guest
-    user = {**guest.env, **(launch.program.env if launch.program else launch.spec.env)}
+    user = _of_user(launch)
     platform = {
         **_identity(launch, place),
         **_compatible(launch, place),
@@ -62,8 +62,16 @@ def of_replica(launch: Launch, place: Place) -> dict[str, str]:
     }
     usual = {"PORT": place.names["MODELYARD_PORT"]} if "MODELYARD_PORT" in place.names else {}
     names = {**platform, "creator": launch.creator}
-    filled = {name: texts.fill(value, names) for name, value in {**usual, **_allowed(user)}.items()}
+    filled = {
+        name: secret.fill(texts.fill(value, names), launch.secrets)
+        for name, value in {**usual, **_allowed(user)}.items()
+    }
     return {**_plain(place, guest.interpreter), **filled, **platform}
+
+
+def shown(launch: Launch, env: Mapping[str, str]) -> dict[str, str]:
+    """What of a replica's environment may stand in commands and files: nothing that holds a secret."""
+    return {name: value for name, value in env.items() if name not in secret.hidden(_of_user(launch))}
 
 
 def of_task(guest: Guest, place: Place, *, gpus: tuple[int, ...]) -> dict[str, str]:
@@ -89,6 +97,10 @@ def _plain(place: Place, interpreter: str) -> dict[str, str]:
         MARK: place.mark,
         **dict.fromkeys(_THREADS, str(place.threads)),
     }
+
+
+def _of_user(launch: Launch) -> dict[str, str]:
+    return {**launch.guest.env, **(launch.program.env if launch.program else launch.spec.env)}
 
 
 def _allowed(user: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from modelyard.backends.local.places import mark
 from modelyard.backends.local.recipe import Recipe
 from modelyard.backends.local.shelf import MOST_ATTEMPTS, Shelf
 from modelyard.domain.errors import BackendError
-from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus
+from modelyard.domain.runtime import Runtime, RuntimeSpec, RuntimeState, RuntimeStatus, of_image
 
 _PROGRAM = "modelyard.backends.local.build"
 
@@ -38,7 +38,8 @@ class LocalEnvironments:
 
     What is true is on disk, so a restart loses nothing.
 
-    `index_url` empty means what uv is configured for; `offline` builds from uv's cache only.
+    `index_url` empty means what uv is configured for; `offline` builds from uv's cache only,
+    and from `wheels`, a directory that is asked beside the index otherwise.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalEnvironments:
         uv: str,
         index_url: str = "",
         offline: bool = False,
+        wheels: str = "",
         allow: frozenset[Allow] = frozenset(),
     ) -> None:
         self._shelf = Shelf(directory.absolute())
@@ -55,6 +57,7 @@ class LocalEnvironments:
         self._uv = uv
         self._index_url = index_url
         self._offline = offline
+        self._wheels = wheels
         self._allow = allow
         self._host: RuntimeStatus | None = None
         self._turn = asyncio.Lock()
@@ -73,14 +76,17 @@ class LocalEnvironments:
         """
         if runtime.spec.interpreter:
             return await asyncio.to_thread(interpreters.status, runtime.spec.interpreter)
-        return await asyncio.to_thread(self._observe, self._recipe(runtime.spec))
+        if _is_image(runtime.spec):
+            return of_image(runtime.spec.image)
+        status = await asyncio.to_thread(self._observe, self._recipe(runtime.spec))
+        return replace(status, image=runtime.spec.image)
 
     async def build(self, runtime: Runtime) -> None:
         """Start a builder unless one runs or the environment stands; a failed build begins anew.
 
         Raises BackendError when the disk or the machine refuses.
         """
-        if runtime.spec.interpreter:
+        if runtime.spec.interpreter or _is_image(runtime.spec):
             return
         async with self._turn:
             try:
@@ -90,15 +96,16 @@ class LocalEnvironments:
 
     async def remove(self, runtime: Runtime, *, others: Sequence[RuntimeSpec] = ()) -> None:
         """End a build that runs and delete the environment, unless one of `others` needs it."""
-        if runtime.spec.interpreter:
+        if runtime.spec.interpreter or _is_image(runtime.spec):
             return
-        kept = {self._recipe(other).name for other in others if not other.interpreter}
+        built = (other for other in others if not other.interpreter and not _is_image(other))
+        kept = {self._recipe(other).name for other in built}
         async with self._turn:
             await asyncio.to_thread(self._remove, self._recipe(runtime.spec).name, kept)
 
     def log(self, runtime: Runtime) -> str:
         """What the last build said; empty when there was none."""
-        if runtime.spec.interpreter:
+        if runtime.spec.interpreter or _is_image(runtime.spec):
             return ""
         try:
             return (self._shelf.build(self._recipe(runtime.spec).name) / "build.log").read_text()
@@ -148,6 +155,7 @@ class LocalEnvironments:
             "shelf": str(self._shelf.directory),
             "uv": self._uv,
             "offline": self._offline,
+            "wheels": self._wheels,
             "downloads": Allow.PYTHON_DOWNLOADS in self._allow,
             "sources": Allow.SOURCE_BUILDS in self._allow,
             "attempts": min(attempts, MOST_ATTEMPTS),
@@ -172,6 +180,11 @@ class LocalEnvironments:
             if (files.read_json(known) or {}).get("lock") == lock:
                 known.unlink(missing_ok=True)
         (self._shelf.locks / f"{lock}.lock").unlink(missing_ok=True)
+
+
+def _is_image(spec: RuntimeSpec) -> bool:
+    """Whether it is an image as it is, so that nothing is built."""
+    return bool(spec.image) and not spec.packages
 
 
 def _attempts(home: Path) -> int:

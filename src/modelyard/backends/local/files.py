@@ -17,10 +17,15 @@ _TRASH = ".gone-"
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text in one step; only its owner may read it. Raises OSError."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step; only its owner may read it. Raises OSError."""
     descriptor, beside = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)

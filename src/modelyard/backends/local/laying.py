@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.backends.base import Launch
+from modelyard.backends.local import files
 from modelyard.domain.errors import BackendError
 from modelyard.domain.mounts import Mount, MountKind
 
 DIRECTORY = "mounts"
+_SECRETS = "secrets"
+"""Directory of the replica with what it may read of the project's secrets."""
 _PREFIX = "modelyard-"
 
 
@@ -36,6 +39,7 @@ def lay(launch: Launch, home: Path, sources: Sources) -> dict[str, str]:
     below = home / DIRECTORY
     below.mkdir(mode=0o700, exist_ok=True)
     names = {"MODELYARD_MOUNT_DIR": str(below)}
+    _write_secrets(launch, home / _SECRETS)
     for number, mount in enumerate(launch.spec.mounts):
         source = _source(launch, home, mount, sources, number)
         if not source.exists():
@@ -58,12 +62,23 @@ def clear(sources: Sources) -> None:
             shutil.rmtree(each, ignore_errors=True)
 
 
+def _write_secrets(launch: Launch, below: Path) -> None:
+    """Files that nobody but the replica's user reads, for the secrets of the project that are mounted."""
+    for name in {m.source for m in launch.spec.mounts if m.kind is MountKind.SECRET} & launch.secrets.keys():
+        files.discard(below / name)
+        (below / name).mkdir(mode=0o700, parents=True)
+        for key, value in launch.secrets[name].values.items():
+            files.write_bytes(below / name / key, value)
+
+
 def _source(launch: Launch, home: Path, mount: Mount, sources: Sources, number: int) -> Path:
     match mount.kind:
         case MountKind.HOST:
             return Path(mount.source)
         case MountKind.CONFIG:
             return home / "config" / mount.source
+        case MountKind.SECRET if mount.source in launch.secrets:
+            return home / _SECRETS / mount.source
         case MountKind.SECRET:
             return Path(sources.secrets) / launch.key.project / mount.source
         case MountKind.MEMORY:

@@ -75,7 +75,7 @@ def prepare(
         place = replace(place, path=desk.options.path or os.environ.get("PATH", place.path))
     place = replace(place, names={**laid, **_names(launch, home, listening, desk)})
     env = environment.of_replica(launch, place)
-    names = {**env, "creator": launch.creator}
+    names = {**environment.shown(launch, env), "creator": launch.creator}
     for name, text in written.items():
         files.write_text(home / "config" / name, texts.fill(text, names))
     room = _Room(

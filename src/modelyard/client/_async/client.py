@@ -16,6 +16,7 @@ from modelyard.client._async.endpoints import AsyncEndpoints
 from modelyard.client._async.models import AsyncModels
 from modelyard.client._async.resources import AsyncAccounts, AsyncProjects, AsyncRuntimes
 from modelyard.client._async.rollouts import AsyncRollouts
+from modelyard.client._async.secrets import AsyncSecrets
 from modelyard.client._async.service import AsyncService
 from modelyard.client._async.shells import AsyncShells
 from modelyard.client._async.transport import AsyncTransport
@@ -49,6 +50,7 @@ class AsyncClient:
         self.shells = AsyncShells(self._transport, self.project)
         self.endpoints = AsyncEndpoints(self._transport, self.project)
         self.runtimes = AsyncRuntimes(self._transport, self.project)
+        self.secrets = AsyncSecrets(self._transport, self.project)
         self.projects = AsyncProjects(self._transport)
         self.accounts = AsyncAccounts(self._transport)
         self.certificate = AsyncCertificate(self._transport)
@@ -79,6 +81,7 @@ class AsyncClient:
         *,
         runtime: str = "",
         artifact: str = "",
+        gpu: str = "0",
         timeout_seconds: float = 120.0,
     ) -> TestResult:
         """Answer rows (or the recorded sample) in a process that is gone afterwards, GPU memory included."""
@@ -87,6 +90,7 @@ class AsyncClient:
             payload.test_request(rows),
             runtime=runtime,
             artifact=artifact,
+            gpu=gpu,
             timeout_seconds=timeout_seconds,
         )
 

@@ -16,6 +16,7 @@ from modelyard.client._sync.endpoints import Endpoints
 from modelyard.client._sync.models import Models
 from modelyard.client._sync.resources import Accounts, Projects, Runtimes
 from modelyard.client._sync.rollouts import SyncRollouts
+from modelyard.client._sync.secrets import Secrets
 from modelyard.client._sync.service import Service
 from modelyard.client._sync.shells import Shells
 from modelyard.client._sync.transport import Transport
@@ -49,6 +50,7 @@ class Client:
         self.shells = Shells(self._transport, self.project)
         self.endpoints = Endpoints(self._transport, self.project)
         self.runtimes = Runtimes(self._transport, self.project)
+        self.secrets = Secrets(self._transport, self.project)
         self.projects = Projects(self._transport)
         self.accounts = Accounts(self._transport)
         self.certificate = Certificate(self._transport)
@@ -79,6 +81,7 @@ class Client:
         *,
         runtime: str = "",
         artifact: str = "",
+        gpu: str = "0",
         timeout_seconds: float = 120.0,
     ) -> TestResult:
         """Answer rows (or the recorded sample) in a process that is gone afterwards, GPU memory included."""
@@ -87,6 +90,7 @@ class Client:
             payload.test_request(rows),
             runtime=runtime,
             artifact=artifact,
+            gpu=gpu,
             timeout_seconds=timeout_seconds,
         )
 

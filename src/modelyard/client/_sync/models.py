@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import orjson
 
 from modelyard.client import capture, decode, downloads, metrics, progress, waiting
 from modelyard.client._sync.transport import Transport
 from modelyard.client.problems import Unreachable
-from modelyard.domain import naming
+from modelyard.domain import model_files, naming
 from modelyard.domain.errors import Unavailable
 from modelyard.domain.model import Format, Function, Model, ModelVersion, PublishSpec, Signature
 from modelyard.domain.views import TestResult
+
+_PATIENCE = httpx2.Timeout(10.0, read=3600.0, write=600.0)
+"""Where all files are read once before there is an answer."""
 
 
 class Models:
@@ -40,13 +44,15 @@ class Models:
     ) -> ModelVersion:
         """Upload a fitted object, a class, a path, or a dict of such, as a new version.
 
-        An address such as `s3://bucket/prefix` is read by the platform, where its settings allow that.
+        An address such as `s3://bucket/prefix` is read by the platform, where its settings allow that. In a
+        cluster `pvc://claim/folder` and `oci://image@sha256:…#folder` are read by a pod, and stay there.
 
         What `spec` leaves open is read off the object and the test data. `on_progress` gets bytes sent and
         bytes in all. Raises Refused when the model does not pass the scan or validation.
         """
-        if isinstance(model, str) and model.startswith("s3://"):
-            return self._upload(replace(spec, source=model), capture.Captured(files={}))
+        if isinstance(model, str) and model_files.is_address(model):
+            said = replace(spec, source=model)
+            return self._upload(said, capture.Captured(files={}), timeout=_PATIENCE)
         with tempfile.TemporaryDirectory(prefix="modelyard-") as directory:
             example = spec.sample if x_test is None else x_test
             captured = capture.capture(model, Path(directory), example=example)
@@ -131,13 +137,14 @@ class Models:
         *,
         runtime: str = "",
         artifact: str = "",
+        gpu: str = "0",
         timeout_seconds: float = 120.0,
     ) -> TestResult:
         """Answer one request in a process of its own; `body` has `inputs`, `rows` or nothing.
 
-        Waits while the runtime is built, `timeout_seconds` at most.
+        Waits while the runtime is built and while no GPU is free, `timeout_seconds` at most.
         """
-        options = {"runtime": runtime, "artifact": artifact, "timeout_seconds": timeout_seconds}
+        options = {"runtime": runtime, "artifact": artifact, "gpu": gpu, "timeout_seconds": timeout_seconds}
         path = f"{self._version_path(ref)}/test"
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -160,6 +167,7 @@ class Models:
         *,
         on_progress: Callable[[int, int], None] | None = None,
         params: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
     ) -> ModelVersion:
         with ExitStack() as opened:
             files = progress.opened(captured.files, opened, on_progress)
@@ -167,7 +175,7 @@ class Models:
                 ("spec", (None, orjson.dumps(decode.plain(said)), "application/json")),
                 *(("file", (name, file, "application/octet-stream")) for name, file in files),
             ]
-            response = self._transport.send("POST", self._path, files=parts, params=params)
+            response = self._transport.send("POST", self._path, files=parts, params=params, timeout=timeout)
         return decode.one(ModelVersion, orjson.loads(response.content))
 
     def _version_path(self, ref: str) -> str:

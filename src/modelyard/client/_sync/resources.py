@@ -8,8 +8,11 @@ from modelyard.client import decode
 from modelyard.client._sync.transport import Transport
 from modelyard.domain.access import Member, Role, Token, User, Verb
 from modelyard.domain.event import Event
+from modelyard.domain.network import Reach
 from modelyard.domain.node import Node
 from modelyard.domain.project import Project, ProjectSpec
+from modelyard.domain.queue import Queued
+from modelyard.domain.quota import Use
 from modelyard.domain.runtime import Runtime, RuntimeSpec
 
 
@@ -64,6 +67,14 @@ class Projects:
     def delete(self, name: str) -> None:
         """Delete an empty project."""
         self._transport.call("DELETE", f"/projects/{name}")
+
+    def quota(self, name: str) -> tuple[Use, ...]:
+        """How much of everything it may have, and how much of it its services want."""
+        return decode.items(Use, self._transport.call("GET", f"/projects/{name}/quota"))
+
+    def network(self, name: str) -> Reach:
+        """Who reaches its services past the gateway, and how that is enforced."""
+        return decode.one(Reach, self._transport.call("GET", f"/projects/{name}/network"))
 
     def members(self, name: str) -> tuple[Member, ...]:
         """Who is in it, and as what."""
@@ -153,6 +164,10 @@ class Accounts:
     def node(self, name: str) -> Node:
         """One machine: what it has, what is reserved, and who holds which GPU."""
         return decode.one(Node, self._transport.call("GET", f"/nodes/{name}"))
+
+    def queue(self) -> tuple[Queued, ...]:
+        """Models that are validated and tested now, and those that wait for their turn, with why."""
+        return decode.items(Queued, self._transport.call("GET", "/queue"))
 
     def classify_node(self, name: str, *classes: str) -> Node:
         """Say what a machine of a cluster may be used for: `control`, `compute`, `deploy`, or several."""

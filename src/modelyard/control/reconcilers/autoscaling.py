@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from modelyard.backends.base import Called, Rule, Unable
 from modelyard.control import authorise, hours, kinds
 from modelyard.control.deployments import KIND
 from modelyard.control.load import Gauges
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.domain import scaling
-from modelyard.domain.autoscaling import ScalingStatus, targets
+from modelyard.domain.autoscaling import Scaler, ScalingStatus, targets
 from modelyard.domain.deciding import Decision, Memory, Question, decide
 from modelyard.domain.deployment import Deployment
 from modelyard.domain.following import Load
@@ -54,8 +55,9 @@ class Autoscaler:
             deployment = await deployments.get(tx, kinds.deployment_key(text))
         if deployment is None or not scaling.honoured(deployment):
             self._forget(text)
+            await platform.backend.scaled(kinds.deployment_key(text), None)
             if deployment is not None and deployment.status.scaling.desired >= 0:
-                await self._write(deployment, ScalingStatus(granted=deployment.status.scaling.granted))
+                await self._write(deployment, ScalingStatus())
             return None
         decision = await self._decide(deployment)
         before = deployment.status.scaling
@@ -81,7 +83,24 @@ class Autoscaler:
         self._asked.discard(key)
         decision, memory = decide(question, known.memory, load, now=now)
         self._known[key] = _Known(deployment.generation, memory)
-        return decision
+        return await self._followed(deployment, decision)
+
+    async def _followed(self, deployment: Deployment, own: Decision) -> Decision:
+        """What somebody else makes of the load, where somebody else may and can; else our own decision."""
+        backend, key, spec = self._platform.backend, deployment.key, deployment.spec.autoscaling
+        if own.reason != "Load" or not scaling.delegable(deployment):
+            await backend.scaled(key, None)
+            return own
+        least, most = scaling.bounds(deployment)
+        rule = Rule(key=key, revision=deployment.wanted_revision, least=least, most=most, scaling=spec)
+        match await backend.scaled(key, rule):
+            case Unable(message) if spec.by is Scaler.CLUSTER:
+                return replace(own, message=f"{own.message}; the platform decides: {message}")
+            case Unable():
+                return own
+            case Called() as called:
+                count = spec.max if called.limited and most < spec.max else called.replicas
+                return Decision(count, scaling.UNMEASURED if called.unsure else "Cluster", called.message)
 
     async def _write(self, before: Deployment, decided: ScalingStatus) -> None:
         """Record it, with an event when the number changes, and have it carried out at once."""
@@ -90,7 +109,8 @@ class Autoscaler:
             current = await deployments.get(tx, key)
             if current is None or current.generation != before.generation:
                 return
-            decided = replace(decided, granted=current.status.scaling.granted)
+            known = current.status.scaling
+            decided = replace(decided, granted=known.granted, allowed=known.allowed, quota=known.quota)
             after = replace(current, status=replace(current.status, scaling=decided))
             await deployments.record(tx, key, after.status)
             old, new = scaling.asked(current), scaling.asked(after)

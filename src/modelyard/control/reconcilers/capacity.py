@@ -41,7 +41,7 @@ async def reconcile(platform: Platform, _: str) -> Again | None:
 def _demands(known: Sequence[Deployment]) -> Iterator[Demand]:
     """What each wants; one that could not start if there were room wants what it has."""
     for deployment in known:
-        request, asked = Request.of(deployment.spec.resources), scaling.asked(deployment)
+        request, asked = Request.of(deployment.spec.resources), scaling.permitted(deployment)
         running = [r for r in deployment.status.replicas if r.phase in _STAYING]
         stale = any(r.revision != deployment.wanted_revision for r in running)
         ready = any(c.type == "RuntimeReady" and c.ok for c in deployment.status.conditions)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modelyard.control import authorise, kinds
-from modelyard.control.deployments import KIND, address_failure, gateway_failure
+from modelyard.control import authorise, kinds, quotas
+from modelyard.control.deployments import KIND, address_failure, gateway_failure, route_failure
 from modelyard.control.footprints import Footprints
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
@@ -37,12 +37,20 @@ class _Scene:
     """Of those revisions."""
     observed: tuple[Replica, ...]
     routed: frozenset[str]
-    """What the running gateway sends requests to."""
+    """What the running gateway may send requests to."""
+    pending: frozenset[str]
+    """Those of them of which it is not certain that it does."""
     reserved: frozenset[str]
     """What it may come to send requests to."""
     gateway: Failure | None
     address: Failure | None
     now: float
+
+    @property
+    def relied(self) -> frozenset[str]:
+        """What the gateway sends requests to; of what serves, only where that is certain."""
+        ready = frozenset(r.name for r in self.observed if transitions.is_ready(r))
+        return self.routed - (self.pending & ready)
 
     def plan(self, launches: Mapping[int, Sequence[Placement]]) -> tuple[Action, ...]:
         """The steps for these places.
@@ -51,7 +59,7 @@ class _Scene:
         too soon; any other counts as routed as long as the gateway could still have it.
         """
         ready = frozenset(r.name for r in self.observed if transitions.is_ready(r))
-        routed = self.routed | (self.reserved - ready)
+        routed = self.relied | (self.reserved - ready)
         return rollout.plan(self.deployment, self.observed, routed=routed, now=self.now, launches=launches)
 
 
@@ -82,8 +90,9 @@ class Deployments:
                 return None
             known = await launching.relevant(tx, deployment)
             reserved = await routing.intended(tx)
-            gateway = await gateway_failure(tx)
+            gateway = await gateway_failure(tx) or await route_failure(tx, key)
             address = await address_failure(tx, key)
+            decided = await quotas.decided(tx, deployment)
         outage = platform.backend.outage()
         if outage is not None:
             return await outages.wait(platform, deployment, outage)
@@ -92,18 +101,21 @@ class Deployments:
             await _finalise(platform, deployment)
             return None
         await self._footprints.note(known, observed)
-        if gateway is None and address is None and transitions.at_rest(deployment, observed):
+        kept = decided == deployment.status.scaling
+        if gateway is None and address is None and kept and transitions.at_rest(deployment, observed):
             return transitions.rest(deployment, platform.rest_seconds)
-        now = platform.clock()
+        now, before = platform.clock(), deployment
+        deployment = replace(deployment, status=replace(deployment.status, scaling=decided))
         status, report = await rollouts.advanced(platform, deployment, observed, now=now)
         scene = _Scene(
-            before=deployment,
+            before=before,
             deployment=replace(deployment, status=status),
             report=report,
             revisions=known,
             runtimes={n: await launching.runtime(platform, each) for n, each in known.items()},
             observed=observed,
             routed=await platform.gateway.routed(),
+            pending=platform.gateway.pending(),
             reserved=reserved | routing.recorded(deployment),
             gateway=gateway,
             address=address,
@@ -149,7 +161,7 @@ async def _record(platform: Platform, scene: _Scene, done: _Done) -> Again:
     kills = tuple(Kill(r.name, r.failure) for r in done.unstarted)
     facts = conditions.Facts(
         actions=(*done.actions, *kills),
-        routed=scene.routed,
+        routed=scene.relied,
         runtime=scene.runtimes.get(scene.deployment.wanted_revision),
         unfit=done.unfit,
         gateway=scene.gateway,
@@ -185,9 +197,12 @@ async def _keep(
 ) -> None:
     """Store what this step found; others write beside it, perhaps while it was under way.
 
-    Warnings come from who deploys, the number of replicas from load, clock and shortage.
+    Warnings come from who deploys, the number of replicas from load, clock and shortage; what the quota
+    leaves is found here.
     """
-    status = replace(status, warnings=current.status.warnings, scaling=current.status.scaling)
+    known, found = current.status.scaling, status.scaling
+    scale = replace(known, allowed=found.allowed, quota=found.quota)
+    status = replace(status, warnings=current.status.warnings, scaling=scale)
     await deployments.record(tx, current.key, status)
     if scene.report is not None:
         await comparisons.set(tx, current.key, scene.report)

@@ -19,7 +19,10 @@ from modelyard.gateway import routes
 from modelyard.store import Snapshot, endpoints, members, meta, tokens, users, work
 
 SETTLING = Again(0.1)
+SLOW = Again(1.0)
+"""While somebody else's gateway takes long."""
 REST = Again(60.0)
+_LONG_SECONDS = 15.0
 _STUBBORN_SECONDS = 2.0
 """A gateway that has not taken up a publication for so long is given it again."""
 
@@ -63,7 +66,8 @@ class Routes:
         self._routed: dict[str, str] = {}
         self._own_keys: dict[tuple[Key, int, int], AccessKey] = {}
         self._not_before = 0.0
-        self._unopened: dict[str, str] | None = None
+        self._said: dict[str, Mapping[str, str]] = {}
+        """By fact: what was reported of services last."""
         self._hosts: frozenset[str] = frozenset()
 
     async def reconcile(self, _: str) -> Again:
@@ -100,10 +104,14 @@ class Routes:
             routed = await platform.gateway.routed()
         if wish.names != wish.intended:
             await self._intend(wish.names)
-        moved = await self._hand_over(wish, routed)
+        relied = routed - platform.gateway.pending()
+        moved = await self._hand_over(wish, relied)
         await self._report_unopened(wish.routes)
-        self._tell(wish.routes, routed)
-        return REST if routed == wish.names and not moved else SETTLING
+        await self._report_refused(wish.routes)
+        self._tell(wish.routes, relied)
+        if relied == wish.names and not moved:
+            return REST
+        return SETTLING if platform.clock() - self._published_at < _LONG_SECONDS else SLOW
 
     def _tell(self, published: tuple[Route, ...], routed: frozenset[str]) -> None:
         """Hint at the deployments whose replicas the gateway has taken up or let go."""
@@ -133,13 +141,25 @@ class Routes:
         """Have it said of a service when one of its ports could not be opened, and when it could at last."""
         unopened = self._platform.gateway.unopened()
         said = {route.name: unopened[port] for route in published for port in route.ports if port in unopened}
-        if said == self._unopened:
+        await self._report(kinds.GATEWAY_UNOPENED, said)
+
+    async def _report_refused(self, published: Sequence[Route]) -> None:
+        """Have it said of a service when a gateway of the cluster's does not lead to it as it should."""
+        names = {route.name for route in published}
+        refused = self._platform.gateway.refused()
+        await self._report(kinds.GATEWAY_REFUSED, {name: refused[name] for name in names & refused.keys()})
+
+    async def _report(self, fact: str, said: Mapping[str, str]) -> None:
+        before = self._said.get(fact)
+        if said == before:
             return
+        known = before or {}
+        news = {name for name in said.keys() | known.keys() if said.get(name) != known.get(name)}
         async with self._platform.database.begin() as tx:
-            await meta.set(tx, kinds.GATEWAY_UNOPENED, json.dumps(said))
-            for name in sorted(said.keys() ^ (self._unopened or {}).keys()):
+            await meta.set(tx, fact, json.dumps(said))
+            for name in sorted(news):
                 await work.put(tx, kinds.DEPLOYMENT, name, due_at=self._platform.clock())
-        self._unopened = said
+        self._said[fact] = said
 
     def _is_stubborn(self, names: frozenset[str], routed: frozenset[str]) -> bool:
         age = self._platform.clock() - self._published_at
@@ -149,7 +169,8 @@ class Routes:
         platform = self._platform
         async with platform.database.read() as tx:
             found = await routing.everything(tx)
-            domains = platform.sites.domains(await addressing.all_projects(tx))
+            every = await addressing.all_projects(tx)
+            domains = platform.sites.domains(every)
             people = await _people(tx, now=platform.clock())
             wishes = await endpoints.all(tx)
             intended = await routing.intended(tx)
@@ -160,17 +181,18 @@ class Routes:
         keys = self._access_keys(found, people)
         keys = {key: (*some, *self._inherited(key, settled, found)) for key, some in keys.items()}
         self._want_certificate(settled.keys())
+        wanted = routes.desired_routes(
+            found,
+            keys=keys,
+            domain=platform.domain,
+            domains=domains,
+            hosts=settled,
+            endpoints={name: wish.spec for name, wish in wishes.items()},
+        )
         return _Wish(
             deployments=found,
             settled=settled,
-            routes=routes.desired_routes(
-                found,
-                keys=keys,
-                domain=platform.domain,
-                domains=domains,
-                hosts=settled,
-                endpoints={name: wish.spec for name, wish in wishes.items()},
-            ),
+            routes=routes.isolated(wanted, {each.name for each in every if each.spec.network.isolated}),
             intended=intended,
             publisher=publisher,
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard.backends.base import Guest, Launch
-from modelyard.control import downloads, environments, models, servers, trials, variants
+from modelyard.control import downloads, environments, models, servers, trials, usable, variants
 from modelyard.control.platform import Platform
 from modelyard.domain import footprint, naming, rollout
 from modelyard.domain.deployment import Deployment, Failure, Key, Revision
@@ -108,6 +108,7 @@ async def _launch(
         gpus=placement.gpus,
         program=servers.program_of(spec, revision.name, version, artifact),
         creator=revision.created_by,
+        secrets=await usable.values(platform, revision.project, spec),
     )
 
 
@@ -115,13 +116,16 @@ async def _model(
     platform: Platform, revision: Revision, status: RuntimeStatus | None
 ) -> tuple[ModelVersion | None, Guest]:
     """The version that is served, if any, and the guest that it is to the backend."""
-    spec, interpreter = revision.spec, status.interpreter if status else ""
+    spec = revision.spec
     if not spec.model:
-        return None, Guest(artifact=NO_MODEL, path=Path(), interpreter=interpreter, runtime=spec.runtime)
+        interpreter, image = (status.interpreter, status.image) if status else ("", "")
+        return None, Guest(
+            artifact=NO_MODEL, path=Path(), interpreter=interpreter, image=image, runtime=spec.runtime
+        )
     async with platform.database.read() as tx:
         version = await models.resolve(tx, revision.project, naming.parse_model_ref(spec.model))
     artifact = downloads.choose(version, spec.artifact)
-    guest = await trials.guest_of(platform, version, artifact, spec.runtime, interpreter)
+    guest = await trials.guest_of(platform, version, artifact, spec.runtime, status)
     if spec.server.is_own:
         guest = await variants.served(platform, guest, spec, status)
     if spec.server.is_own and not spec.artifact:

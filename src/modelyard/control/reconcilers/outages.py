@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from modelyard.backends.base import Outage
 from modelyard.control import authorise
 from modelyard.control.deployments import KIND
@@ -19,8 +21,8 @@ async def wait(platform: Platform, deployment: Deployment, outage: Outage) -> Ag
     """Record once that the deployment's status is old; starts nothing, ends nothing, fails nothing."""
     if conditions.is_stale(deployment.status):
         return LOOK
-    now = platform.clock()
-    message = f"{outage.message}; what is shown was seen {max(now - outage.since, 0.0):.0f} s ago or earlier"
+    seen = datetime.fromtimestamp(outage.since, UTC).isoformat(timespec="seconds")
+    message = f"{outage.message}; what is shown was seen at {seen} or earlier"
     async with platform.database.begin() as tx:
         current = await deployments.get(tx, deployment.key)
         if current is None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from modelyard.control.deployments import WORKER_RESTARTED
 from modelyard.control.loop import Again
-from modelyard.domain import progress, rollout, rollout_shares, takeover
+from modelyard.domain import progress, rollout, rollout_shares, scaling, takeover
 from modelyard.domain.conditions import Facts, is_stale
 from modelyard.domain.deployment import Condition, Deployment, DeploymentStatus, Failure, Phase, Replica
 from modelyard.domain.progress import ABORTED, active
@@ -43,8 +43,10 @@ def at_rest(deployment: Deployment, observed: Sequence[Replica]) -> bool:
         and (status.rollout is None or (status.rollout.is_over and not status.rollout.weights))
         and status.good_revision == deployment.wanted_revision == deployment.revision
         and said.get("Addressed") is None
+        and scaling.told(deployment)
         and not is_stale(status)
         and bool(routed and said.get("Ready") and said.get("Progressing"))
+        and scaling.permitted(deployment) == scaling.asked(deployment)
         and [_essence(r) for r in observed] == [_essence(r) for r in status.replicas]
         and len(observed) == rollout.wanted_replicas(deployment)
         and all(is_ready(r) and r.revision == deployment.wanted_revision for r in observed)
@@ -104,6 +106,7 @@ def events(before: Deployment, after: Deployment, actions: Sequence[Action]) -> 
                 yield "ReplicaFailed", f"{reason}: {message} ({replica})"
     old, new = before.status, after.status
     yield from _restarts(old, new)
+    yield from _limited(old, new)
     yield from _steps(old.rollout, new.rollout)
     if new.good_revision != old.good_revision:
         yield "RolledOut", f"revision {new.good_revision} is wholly ready"
@@ -150,12 +153,21 @@ def _moving(deployment: Deployment, facts: Facts, now: float) -> float | None:
     moving = [r for r in status.replicas if not is_ready(r)]
     complete = status.ready_replicas == want or active(deployment) is not None
     if not moving and not unrouted and complete:
-        return None
+        # What others leave of the project's quota comes without a word.
+        return SLOWEST_SECONDS if scaling.permitted(deployment) < scaling.asked(deployment) else None
     # What takes long is looked at less often: a tenth of its age. The gateway's part comes with a hint.
     waiting = moving or [r for r in status.replicas if r.name in unrouted]
     ages = [now - r.phase_since for r in waiting if r.phase_since]
     slowest = SLOWEST_SECONDS / 4 if moving else SLOWEST_SECONDS
     return min(max(0.1 * min(ages, default=0.0), QUICKEST_SECONDS), slowest)
+
+
+def _limited(old: DeploymentStatus, new: DeploymentStatus) -> Iterator[tuple[str, str]]:
+    """Whether the project's quota began or ceased to leave it fewer replicas than it wants."""
+    if new.scaling.allowed >= 0 > old.scaling.allowed:
+        yield "QuotaExceeded", new.scaling.quota
+    if old.scaling.allowed >= 0 > new.scaling.allowed:
+        yield "QuotaBack", "there is room in the project's quota again"
 
 
 def _steps(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[tuple[str, str]]:

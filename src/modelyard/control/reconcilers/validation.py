@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modelyard.control import authorise, kinds, validation
+from modelyard.control.line import NoTurn
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound, Refused, TimedOut
 from modelyard.domain.model import ModelVersion, Validation
 from modelyard.domain.naming import parse_model_ref
+from modelyard.domain.priority import Level
 from modelyard.store import versions
 
 WAITING = Again(2.0)
+AGAIN = Again(0.5)
 FAILED = "validation failed: "
 
 
@@ -25,7 +28,9 @@ async def reconcile(platform: Platform, text: str) -> Again | None:
     if version is None or version.validation is Validation.PASSED:
         return None
     try:
-        checked = await validation.check(platform, version)
+        checked = await validation.check(platform, version, level=Level.LOW)
+    except NoTurn:
+        return AGAIN  # it keeps its number in the line
     except (Refused, NotFound, Invalid, TimedOut) as error:
         await _failed(platform, version, error)
         return None

@@ -46,7 +46,7 @@ def _front(layout: Layout, scripts: Scripts) -> Iterator[Json]:
     front = manager(_told_by(layout.routes, "front"), scripts)
     plain = front
     if door.redirect:
-        plain = manager({"route_config": _elsewhere(door.https_port)}, scripts)
+        plain = manager({"route_config": _elsewhere(door.redirect_port or door.https_port)}, scripts)
     yield listener("front", (door.host, door.port), plain)
     if door.https_port:
         yield listener("secure", (door.host, door.https_port), front, tls=_tls(layout))

@@ -110,6 +110,14 @@ class EnvoyGateway:
         except Unavailable:
             return frozenset(files.replicas(files.read(self._layout.clusters)))
 
+    def pending(self) -> frozenset[str]:
+        """None: what it works by, it works by at once."""
+        return frozenset()
+
+    def refused(self) -> Mapping[str, str]:
+        """None: there is no other gateway in front."""
+        return {}
+
     async def statistics(self) -> Reading | None:
         """What was counted since Envoy's start, those turned away included; None while it is away.
 

@@ -1,8 +1,8 @@
 """Who does what of a service's routing: the cluster's gateway, the builtin router, or nobody: pure.
 
 Gateway API v1 has weights, headers, mirrors and time-outs. It has no tokens, no rates, no bounds on what is
-in progress, no cookies, nobody who holds requests, and nobody who counts what a rollout is judged by. A
-that needs one of these is led to the builtin router, which does them all as it does without a gateway.
+in progress, no cookies, nobody who holds requests, and nobody who counts what a rollout is judged by. What
+needs one of these is led to the builtin router, which does them all as it does without a gateway.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from modelyard.domain.endpoint import Route, Share
 from modelyard.domain.traffic_spec import StickyBy
-from modelyard.gateway.gateway_api.site import NODE_PORTS, Offer
+from modelyard.gateway.gateway_api.site import Offer
 
 MOST_RULES, MOST_BACKENDS = 16, 16
 """Of one HTTPRoute, and of one of its rules."""
@@ -49,6 +49,7 @@ class Feature(StrEnum):
     WAKING = "scale to zero"
     COUNTS = "request figures"
     OWN_PORTS = "ports of its own"
+    ISOLATION = "isolation of its project"
     GRPC = "gRPC"
 
 
@@ -96,6 +97,7 @@ def needed(route: Route) -> frozenset[Feature]:
         Feature.COMPARISON: route.compares,
         Feature.WAKING: route.waking is not None,
         Feature.OWN_PORTS: bool(route.ports),
+        Feature.ISOLATION: route.isolated,
     }  # fmt: skip
     always = {Feature.HOSTS, Feature.TIMEOUT, Feature.GRPC}
     return frozenset(always | {feature for feature, wanted in wants.items() if wanted})
@@ -187,12 +189,14 @@ def _anyone(feature: Feature, offer: Offer) -> Decision:
 
 
 def _own_ports(route: Route, offer: Offer) -> Decision:
-    outside = [port for port in route.ports if port not in NODE_PORTS]
+    outside = [port for port in route.ports if port not in offer.node_ports]
     if offer.router is None:
         reason = "ports lead to the builtin router, which this cluster does not have"
         return Decision(feature=Feature.OWN_PORTS, where=Where.NOBODY, reason=reason)
     if outside:
-        reason = f"port {outside[0]} is none that nodes open; set gateway.port_base to 30000"
+        reason = (
+            f"port {outside[0]} is none that nodes open; set gateway.port_base to {offer.node_ports.start}"
+        )
         return Decision(feature=Feature.OWN_PORTS, where=Where.NOBODY, reason=reason)
     return Decision(feature=Feature.OWN_PORTS, where=Where.ROUTER, reason="by a NodePort that leads there")
 
@@ -210,6 +214,8 @@ def _never(feature: Feature, offer: Offer) -> str:
         name = _STANDARD[feature]
         missing = f"GatewayClass {offer.gateway_class} does not support {name}"
         return "" if name in offer.features else missing
+    if feature is Feature.ISOLATION:
+        return "its replicas let in the platform, and where the gateway's pods are is not known"
     return "Gateway API v1 cannot express it"
 
 

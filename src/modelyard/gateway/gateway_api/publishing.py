@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route, RoutingView
+from modelyard.domain.endpoint import Route, RoutingView, Share, Target
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies, Gateway
-from modelyard.gateway.gateway_api import planning, rendering
+from modelyard.gateway.gateway_api import planning, rendering, rules, settling
 from modelyard.gateway.gateway_api.hosts import with_aliases
+from modelyard.gateway.gateway_api.settling import Endpoints, Named, Way, condition, contains
 from modelyard.gateway.gateway_api.site import ROUTE, Manifest, Site
 
+log = logging.getLogger(__name__)
+
 _FAILURE = "GatewayUnavailable"
+_EXAMINE_SECONDS = 5.0
+"""So often it is looked whether everything is as it was told, which takes a list of each kind."""
+_FAILING_SECONDS = 1.5
+"""The same while something is amiss."""
+_PATIENCE_SECONDS = 5.0
+"""So long whoever asks who is reached waits for the cluster; then what was known last holds."""
 
 
 class Applier(Protocol):
@@ -35,33 +45,38 @@ class Applier(Protocol):
     async def certify(self, name: str, certificate: Certificate) -> None:
         """Keep a certificate in the Secret of this name, in the platform's namespace."""
 
-
-@dataclass(slots=True)
-class _Straight:
-    """A service that is led straight to its replicas."""
-
-    replicas: frozenset[str]
-    """Those that it should have."""
-    before: frozenset[str]
-    """Those that it may still have until the gateway has taken up its route."""
-    objects: frozenset[tuple[str, str]]
-    """Kind and name of its routes."""
+    async def endpoints(self, services: Collection[tuple[str, str]]) -> Endpoints:
+        """Which addresses behind these Services are ready, as whoever routes to them is told."""
 
 
 class GatewayApi:
     """The gateway of a cluster: hosts, TLS and load balancing are its own; what it cannot, the router does.
 
     `router` is told all routes, so that a service may be led to it at any moment; None where there is none.
+    `clock` gives seconds that only grow.
     """
 
     def __init__(
-        self, *, site: Callable[[], Awaitable[Site]], applier: Applier, router: Gateway | None
+        self,
+        *,
+        site: Callable[[], Awaitable[Site]],
+        applier: Applier,
+        router: Gateway | None,
+        clock: Callable[[], float],
     ) -> None:
-        self._site_of, self._applier, self._router = site, applier, router
+        self._site_of, self._applier, self._router, self._clock = site, applier, router, clock
         self._lock = asyncio.Lock()
         self._routes: tuple[Route, ...] | None = None
         self._applied: dict[tuple[str, str, str], str] = {}
-        self._straight: dict[str, _Straight] = {}
+        self._ways: dict[str, Way] = {}
+        self._wanted: Sequence[Manifest] = ()
+        self._endpoints: Endpoints = {}
+        self._found: Mapping[Named, Manifest] = {}
+        """What a control plane before this one left."""
+        self._looked_at = 0.0
+        self._examined_at = float("-inf")
+        self._failure: Failure | None = None
+        """What was amiss then."""
         self._site: Site | None = None
         self._missing: dict[int, str] = {}
 
@@ -85,17 +100,18 @@ class GatewayApi:
         Raises Unavailable when router or cluster cannot be told; both are given everything the next time.
         """
         async with self._lock:
+            self._examined_at = float("-inf")
             site = self._site = await self._site_of()
             named = with_aliases(sorted(routes, key=lambda route: route.name))
             if self._router is not None:
                 await self._router.publish(named)
-            wanted = rendering.objects(routes, site)
-            self._expect(named, wanted, site)
             self._missing = _missing_ports(named, site)
-            for manifest in wanted:
-                await self._apply(manifest)
+            if self._routes is None:
+                self._found = await self._present()
             self._routes = tuple(routes)
+            wanted = await self._tell(named, site)
             await self._prune(wanted)
+            self._see(await self._present())
 
     async def present(self, certificate: Certificate, beside: Certificate) -> None:
         """Use these for every TLS connection from now on."""
@@ -117,16 +133,23 @@ class GatewayApi:
     async def routed(self) -> frozenset[str]:
         """Names of the replicas that the router, or the gateway itself, may still send requests to."""
         found = await self._router.routed() if self._router is not None else frozenset()
-        if not self._straight and self._routes is not None:
-            return found
-        async with self._lock:
-            present = {_named(each): each for each in await self._applier.ours()}
-            for name, straight in list(self._straight.items()):
-                if all(is_current(present.get(each)) for each in straight.objects):
-                    straight.before = frozenset()
-                    if not straight.replicas:
-                        del self._straight[name]
-            return found.union(*(s.replicas | s.before for s in self._straight.values()))
+        # Whoever publishes or looks already may wait long for the cluster; the ways are always whole.
+        if not self._lock.locked():
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS), self._lock:
+                    await self._follow()
+            except (ModelyardError, TimeoutError) as error:  # then nobody is relied on early
+                log.warning("the cluster's gateway cannot be looked at", extra={"error": str(error)})
+        ways = self._ways.values()
+        return found.union(*(name for way in ways for name in (way.before, _reached(way))))
+
+    def pending(self) -> frozenset[str]:
+        """Replicas that the gateway does not lead requests to yet, though the routes say so."""
+        return frozenset().union(*(way.pending for way in self._ways.values()))
+
+    def refused(self) -> Mapping[str, str]:
+        """Services whose routes the cluster's gateway does not take up, and why in its words."""
+        return {name: way.refusal for name, way in self._ways.items() if way.refusal}
 
     async def statistics(self) -> Reading | None:
         """What the router counted; what the gateway leads past it is counted by nobody here."""
@@ -153,25 +176,34 @@ class GatewayApi:
         failure = await self._router.ensure() if self._router is not None else None
         if failure is not None:
             return failure
+        pause = _EXAMINE_SECONDS if self._failure is None else _FAILING_SECONDS
+        if 0 <= self._clock() - self._examined_at < pause:
+            return self._failure
         async with self._lock:
             try:
-                return await self._look()
+                self._failure = await self._look()
             except ModelyardError as error:
-                return Failure(
-                    reason=_FAILURE, message=f"the cluster's gateway cannot be looked at: {error.message}"
-                )
+                why = f"the cluster's gateway cannot be looked at: {error.message}"
+                self._failure = Failure(reason=_FAILURE, message=why)
+            self._examined_at = self._clock()
+        return self._failure
 
     async def close(self, *, stop: bool) -> None:
-        """Let go; what is in the cluster stays."""
+        """Let go; what is in the cluster stays, and what was wished is forgotten."""
+        self._routes, self._site, self._failure = None, None, None
+        self._wanted, self._endpoints, self._found = (), {}, {}
+        self._applied, self._ways, self._missing = {}, {}, {}
+        self._looked_at, self._examined_at = 0.0, float("-inf")
         if self._router is not None:
             await self._router.close(stop=stop)
 
     async def _look(self) -> Failure | None:
-        present = {_named(each): each for each in await self._applier.ours()}
+        await self._follow()
+        present = await self._present()
         if self._routes is not None and self._site is not None:
-            for manifest in rendering.objects(self._routes, self._site):
+            for manifest in self._wanted:
                 found = present.get(_named(manifest))
-                if found is None or not _contains(found.get("spec"), manifest.get("spec")):
+                if found is None or not contains(found.get("spec"), manifest.get("spec")):
                     self._applied.pop(_place(manifest), None)
                     await self._apply(manifest)
         gateway = next((each for each in present.values() if each["kind"] == "Gateway"), None)
@@ -198,52 +230,107 @@ class GatewayApi:
                 await self._applier.delete(each)
                 self._applied.pop(_place(each), None)
 
-    def _expect(self, routes: Sequence[Route], wanted: Sequence[Manifest], site: Site) -> None:
-        """Know whom the gateway itself may send to until it has taken up what is applied now."""
-        of_route: dict[str, set[tuple[str, str]]] = {}
-        for each in wanted:
+    async def _tell(self, named: Sequence[Route], site: Site) -> Sequence[Manifest]:
+        """Apply what these routes want, with whom the Services know already; all that should be there."""
+        straight = [each for each in named if planning.straight(each, site.offer)]
+        services = frozenset(each for route in straight for each in rendering.services(route, site))
+        self._endpoints = await self._applier.endpoints(services) if services else {}
+        known = [self._visible(each, site) if each in straight else each for each in named]
+        wanted = self._wanted = rendering.objects(known, site)
+        self._expect(named, known, site)
+        for manifest in wanted:
+            await self._apply(manifest)
+        return wanted
+
+    def _visible(self, route: Route, site: Site) -> Route:
+        """The route without replicas that their Services do not know yet, as these would be no answer."""
+        taken = self._ways[route.name].taken if route.name in self._ways else frozenset[str]()
+
+        def is_known(share: Share, target: Target) -> bool:
+            ready = self._endpoints.get(rules.service(share, target.revision, site), frozenset())
+            return target.replica in taken or _host(target.address) in ready
+
+        def known(share: Share) -> Share:
+            return replace(share, targets=tuple(each for each in share.targets if is_known(share, each)))
+
+        mirrors = tuple(replace(each, share=known(each.share)) for each in route.mirrors)
+        return replace(route, shares=tuple(known(each) for each in route.shares), mirrors=mirrors)
+
+    def _expect(self, named: Sequence[Route], known: Sequence[Route], site: Site) -> None:
+        """Know whom the gateway may send to, and on whom nobody may rely, until it has taken this up."""
+        specs: dict[str, dict[Named, object]] = {}
+        for each in self._wanted:
             name = each["metadata"].get("annotations", {}).get(ROUTE)
             if name and each["kind"] != "Service":
-                of_route.setdefault(name, set()).add(_named(each))
-        fresh = {
-            route.name: frozenset(target.replica for target in route.targets)
-            for route in routes
-            if rendering.leads_straight(route, site) and route.name in of_route
-        }
-        for name in fresh.keys() | self._straight.keys():
-            known = self._straight.get(name, _Straight(frozenset(), frozenset(), frozenset()))
-            self._straight[name] = _Straight(
-                replicas=fresh.get(name, frozenset()),
-                before=known.before | known.replicas,
-                objects=frozenset(of_route.get(name, ())),
+                specs.setdefault(name, {})[_named(each)] = each["spec"]
+        now, held = self._clock(), self._held()
+        for whole, part in zip(named, known, strict=True):
+            own = specs.get(whole.name, {})
+            wanted = Way(
+                straight=bool(own) and rendering.leads_straight(part, site),
+                replicas={target.replica: _host(target.address) for target in whole.targets},
+                withheld=part.targets != whole.targets,
+                objects=own,
+                past=any(held.get(name, whole.name) != whole.name for name in own)
+                or (whole.name not in self._ways and self._differs(own)),
             )
+            self._ways[whole.name] = settling.led(self._ways.get(whole.name), wanted, now=now)
+        for name in self._ways.keys() - {route.name for route in named}:
+            # What is no more is looked for no more: its routes are gone before this returns.
+            gone = Way(straight=False, replicas={})
+            self._ways[name] = settling.led(self._ways[name], gone, now=now)
+
+    def _held(self) -> dict[Named, str]:
+        """Routes by which requests go straight, or may, to the service that has each."""
+        return {
+            each: name for name, way in self._ways.items() if way.straight or way.past for each in way.objects
+        }
+
+    def _differs(self, specs: Mapping[Named, object]) -> bool:
+        """Whether a control plane before this one led a service by another way."""
+        found = {name: self._found[name].get("spec") for name in specs if name in self._found}
+        return any(not contains(spec, specs[name]) for name, spec in found.items())
+
+    async def _follow(self) -> None:
+        """Look again at what is not taken up yet, and tell more where more is known of it."""
+        pause = settling.pause_before_look(self._ways.values(), now=self._clock())
+        if pause is None or self._clock() - self._looked_at < pause or self._routes is None:
+            return
+        if self._site is not None and any(w.withheld or w.straight for w in self._ways.values()):
+            await self._tell(with_aliases(sorted(self._routes, key=lambda r: r.name)), self._site)
+        self._see(await self._present())
+
+    async def _present(self) -> dict[Named, Manifest]:
+        return {_named(each): each for each in await self._applier.ours()}
+
+    def _see(self, present: Mapping[Named, Manifest]) -> None:
+        """See how far the gateway is."""
+        if self._site is None:  # whoever looked let go meanwhile
+            return
+        now = self._looked_at = self._clock()
+        for name, way in list(self._ways.items()):
+            if not way.settled:
+                pause = self._site.pause_seconds
+                way = settling.seen(way, present, self._endpoints, now=now, pause=pause)
+            self._ways[name] = way
+            if way.settled and not way.replicas and not way.objects:
+                del self._ways[name]
 
 
-def is_current(manifest: Manifest | None) -> bool:
-    """Whether every gateway that a route names has taken it up as it is; one that is gone is."""
-    if manifest is None:
-        return True
-    parents = (manifest.get("status") or {}).get("parents", [])
-    generation = manifest["metadata"].get("generation", 0)
-    named = len(manifest["spec"].get("parentRefs", []))
-    return len(parents) >= named and all(
-        _condition(parent, "Accepted", generation) == "True" for parent in parents
-    )
+def _reached(way: Way) -> frozenset[str]:
+    """Replicas that the gateway leads to by itself; the router says of its own."""
+    return frozenset(way.replicas) if way.straight or way.past else frozenset()
 
 
-def _condition(status: Mapping[str, object], kind: str, generation: int) -> str:
-    conditions = status.get("conditions")
-    for each in conditions if isinstance(conditions, list) else []:
-        if each["type"] == kind and each.get("observedGeneration", 0) >= generation:
-            return str(each["status"])
-    return ""
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _unprogrammed(gateway: Manifest) -> str:
     """Why the gateway does not work yet; empty when it does."""
     status = gateway.get("status") or {}
     generation = gateway["metadata"].get("generation", 0)
-    if _condition(status, "Programmed", generation) == "True":
+    if condition(status, "Programmed", generation)[0] == "True":
         return ""
     said = [
         f"{each['type']}: {each.get('message') or each.get('reason')}"
@@ -269,18 +356,5 @@ def _place(manifest: Manifest) -> tuple[str, str, str]:
     return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
-def _named(manifest: Manifest) -> tuple[str, str]:
+def _named(manifest: Manifest) -> Named:
     return manifest["kind"], f"{manifest['metadata'].get('namespace', '')}/{manifest['metadata']['name']}"
-
-
-def _contains(found: object, wanted: object) -> bool:
-    """Whether all that is wanted is there; the cluster adds defaults."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(_contains(found.get(k), v) for k, v in wanted.items())
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(_contains(one, other) for one, other in zip(found, wanted, strict=True))
-        )
-    return found == wanted

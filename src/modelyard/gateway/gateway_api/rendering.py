@@ -34,7 +34,6 @@ def objects(routes: Iterable[Route], site: Site) -> tuple[Manifest, ...]:
     return (
         *_grants(offered, site),
         *_router(site),
-        *_own_ports(offered, site),
         gateway(site),
         *(each for route in _owners(offered) for each in _by_host(route, site)),
         *_front(offered, site),
@@ -71,6 +70,12 @@ def leads_straight(route: Route, site: Site) -> bool:
     """Whether requests go from the gateway to the replicas: it can do all, and there are some."""
     ready = any(share.weight > 0 and share.targets for share in route.shares)
     return planning.straight(route, site.offer) and (ready or site.offer.router is None)
+
+
+def services(route: Route, site: Site) -> Iterator[tuple[str, str]]:
+    """Namespace and name of each Service that a route leads to, where it leads straight to replicas."""
+    for share in route.everywhere:
+        yield from (rules.service(share, revision, site) for revision in planning.of_revisions(share))
 
 
 def _by_host(route: Route, site: Site) -> Iterator[Manifest]:
@@ -164,26 +169,6 @@ def _router(site: Site) -> Iterator[Manifest]:
     ]
     spec = {"type": "ClusterIP", "selector": dict(site.offer.router_selector), "ports": ports}
     yield head("Service", place.name, place.namespace, version="v1") | {"spec": spec}
-
-
-def _own_ports(routes: Iterable[Route], site: Site) -> Iterator[Manifest]:
-    """For each service with ports, a Service with these ports of the nodes; the router opens them too."""
-    if site.offer.router is None:
-        return
-    for route in routes:
-        decision = next(
-            (d for d in planning.plan(route, site.offer) if d.feature is planning.Feature.OWN_PORTS), None
-        )
-        if decision is None or decision.where is not planning.Where.ROUTER:
-            continue
-        ports = [
-            {"name": name, "port": port, "targetPort": port, "nodePort": port, "protocol": "TCP"}
-            for name, port in zip(("http", "second"), route.ports, strict=False)
-        ]
-        spec = {"type": "NodePort", "selector": dict(site.offer.router_selector), "ports": ports}
-        yield head(
-            "Service", name_of("ports", route.name), site.namespace, route=route.name, version="v1"
-        ) | {"spec": spec}
 
 
 def _http(

@@ -29,6 +29,8 @@ _UNTRUSTED = (
 """What nobody behind the gateway may believe, or needs to know."""
 _MARGIN_SECONDS = 2
 _FINE = 1000
+_LONGEST_VALUE = 4096
+"""Of a header that a route sets; a longer one would have the whole route refused."""
 
 
 def main(route: Route, site: Site, *, match: Json, strip: bool = False) -> list[Json]:
@@ -76,12 +78,12 @@ def backends(shares: Iterable[Share], site: Site) -> list[Json]:
         of = sum(revisions.values())
         for revision, part in revisions.items():
             if share.weight > 0 and part > 0:
-                service = _service(share, revision, site)
-                weights[service] = weights.get(service, 0.0) + share.weight * part / of
-    whole = {service: max(round(weight * _FINE), 1) for service, weight in weights.items()}
+                place = service(share, revision, site)
+                weights[place] = weights.get(place, 0.0) + share.weight * part / of
+    whole = {place: max(round(weight * _FINE), 1) for place, weight in weights.items()}
     if len(whole) == 1:
         whole = dict.fromkeys(whole, 1)
-    return [_backend(*service, 80, weight=weight) for service, weight in sorted(whole.items())]
+    return [_backend(*place, 80, weight=weight) for place, weight in sorted(whole.items())]
 
 
 def _rule(route: Route, shares: Sequence[Share], site: Site, *, match: Json) -> Json:
@@ -106,7 +108,7 @@ def _mirrors(route: Route, site: Site) -> list[Json]:
         for revision, part in sorted(revisions.items()):
             if mirror.percent <= 0 or part <= 0:
                 continue
-            backend = _backend(*_service(mirror.share, revision, site), 80)
+            backend = _backend(*service(mirror.share, revision, site), 80)
             much: Json = {"percent": mirror.percent}
             if part != of:
                 much = {"fraction": {"numerator": mirror.percent * part, "denominator": 100 * of}}
@@ -118,7 +120,10 @@ def _mirrors(route: Route, site: Site) -> list[Json]:
 
 def _headers(route: Route) -> Json:
     """What replicas are told of the request, and what they are not."""
-    name = ",".join((route.service, *route.former))
+    name = route.service
+    for each in route.former:
+        if len(name) + len(each) < _LONGEST_VALUE:
+            name += f",{each}"
     return {
         "type": "RequestHeaderModifier",
         "requestHeaderModifier": {"set": [{"name": ALIAS, "value": name}], "remove": list(_UNTRUSTED)},
@@ -130,7 +135,8 @@ def _by_header(match: Json, pin: Pin) -> Json:
     return {**match, "headers": [*match.get("headers", ()), header]}
 
 
-def _service(share: Share, revision: int, site: Site) -> tuple[str, str]:
+def service(share: Share, revision: int, site: Site) -> tuple[str, str]:
+    """Namespace and name of the Service of a share's replicas of one revision."""
     project = share.service.partition("/")[0]
     return site.namespace_of(project), site.service_of(share.service, revision)
 

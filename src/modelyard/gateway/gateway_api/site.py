@@ -45,6 +45,8 @@ class Offer:
     """Labels of its pods."""
     router_targets: Mapping[int, int] = field(default_factory=dict)
     """Port of the Service to port of its pods, where that Service is to be made; 0 is not open."""
+    node_ports: range = NODE_PORTS
+    """What nodes open for services' own ports, which lead to the router."""
     direct: bool = False
     """Lead requests past the router where the gateway can do all that is needed; they are not counted."""
 
@@ -67,6 +69,8 @@ class Site:
     https_port: int = 0
     """0 means nowhere."""
     second_port: int = 0
+    pause_seconds: float = 3.0
+    """So long after its controller has taken up another way, requests may still go by the one before."""
     certificates: tuple[str, ...] = ()
     """Secrets with what the HTTPS port proves itself with."""
 

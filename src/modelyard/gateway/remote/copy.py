@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def unpack(stored: Iterable[Mapping[str, bytes]]) -> bytes | None:
         return None
     try:
         return gzip.decompress(b"".join(bodies))
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return None
 
 

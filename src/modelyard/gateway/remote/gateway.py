@@ -17,6 +17,7 @@ from modelyard.gateway.remote import summing, wire
 from modelyard.gateway.remote.copy import Copy
 from modelyard.gateway.remote.dividing import divided
 from modelyard.gateway.remote.link import Link, Router, Sending
+from modelyard.gateway.remote.proof import Shown
 from modelyard.gateway.remote.wire import News, Publication
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,10 @@ log = logging.getLogger(__name__)
 Listed = Callable[[], Awaitable[Sequence[Router]]]
 """Which routers there are, ready or not. May raise Unavailable; then those of before count."""
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
 """So often it is looked whether there are other routers."""
+_LIST_SECONDS = 5.0
+"""So long who lists routers may take; then those of before count."""
 _PATIENCE_SECONDS = 8.0
 """So long a publication waits for routers that were well before it."""
 _STRANGER_SECONDS = 30.0
@@ -62,11 +65,14 @@ class RemoteGateway:
     epoch.
     """
 
-    def __init__(self, *, routers: Listed, token: str, copy: Copy, clock: Callable[[], float]) -> None:
-        self._listed, self._token, self._copy, self._clock = routers, token, copy, clock
+    def __init__(self, *, routers: Listed, shown: Shown, copy: Copy, clock: Callable[[], float]) -> None:
+        self._listed, self._shown, self._copy, self._clock = routers, shown, copy, clock
         self._links: dict[Router, Link] = {}
         self._wish, self._kept = _Wish(), _Kept()
         self._lock = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        """Taken before the other one: what was listed first is learned first, and nobody waits for it."""
+        self._looked = float("-inf")
         self._asked: set[str] = set()
         self._news = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -92,7 +98,8 @@ class RemoteGateway:
         """
         async with self._lock:
             await self._begin()
-            await self._relist()
+        await self._look(at_once=True)
+        async with self._lock:
             if self._wish.routes != tuple(routes):
                 self._wish.routes = tuple(routes)
                 await self._send_anew()
@@ -128,13 +135,22 @@ class RemoteGateway:
 
     async def routed(self) -> frozenset[str]:
         """Names of the replicas that any router may still send requests to, or may when it starts."""
-        async with self._lock:
-            await self._begin()
+        if self._watching is None:
+            async with self._lock:
+                await self._begin()
         found = await asyncio.gather(*(link.routed() for link in list(self._links.values())))
         stale = self._wish.sending is not None and self._kept.version != self._wish.version
         if not self._links or stale:
             found = [*found, self._kept.replicas]
         return frozenset().union(*found)
+
+    def pending(self) -> frozenset[str]:
+        """None: what it works by, it works by at once."""
+        return frozenset()
+
+    def refused(self) -> Mapping[str, str]:
+        """None: there is no other gateway in front."""
+        return {}
 
     async def statistics(self) -> Reading | None:
         """What all routers counted; None while none was heard, or one that may have counted before."""
@@ -180,7 +196,7 @@ class RemoteGateway:
         """Look for routers, and say why none serves. One that does not is no failure while others do."""
         async with self._lock:
             await self._begin()
-            await self._relist()
+        await self._look()
         self._say()
         if any(not link.trouble for link in self._links.values()):
             return None
@@ -190,14 +206,17 @@ class RemoteGateway:
         return Failure(reason="GatewayUnavailable", message=f"no router serves: {why}")
 
     async def close(self, *, stop: bool) -> None:
-        """Let go of the routers, which go on serving: whoever started them ends them, also with `stop`."""
+        """Let go of the routers, which go on serving: whoever started them ends them, also with `stop`.
+
+        What was wished is forgotten, so that it is not told again beside the wishes of another control plane.
+        """
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
         for link in self._links.values():
             await link.close()
-        self._links = {}
+        self._links, self._wish, self._kept = {}, _Wish(), _Kept()
 
     async def _begin(self) -> None:
         """Once: know what routers may have from a control plane before this one, and look after them."""
@@ -205,7 +224,7 @@ class RemoteGateway:
             await self._read_copy()
             self._strangers_until = self._clock() + _STRANGER_SECONDS
         if self._watching is None:
-            await self._relist()
+            await self._learn(await self._routers_now())
             self._watching = asyncio.create_task(self._watch(), name="look for routers")
 
     async def _read_copy(self) -> None:
@@ -223,17 +242,38 @@ class RemoteGateway:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            await self._look()
             async with self._lock:
-                await self._relist()
                 if self._wish.sending is not None and self._kept.version != self._wish.version:
                     await self._keep(self._wish.sending)
 
-    async def _relist(self) -> None:
-        """Know the routers that there are; a new one gets the routes at once."""
+    async def _look(self, *, at_once: bool = False) -> None:
+        """Learn which routers there are, unless that was done just now."""
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if not at_once and now - self._looked < _LOOK_SECONDS / 2:
+                return
+            listed = await self._routers_now()
+            async with self._lock:
+                await self._learn(listed)
+
+    async def _routers_now(self) -> frozenset[Router] | None:
+        """All that there are; None when nobody can say."""
         try:
-            listed = frozenset(await self._listed())
+            async with asyncio.timeout(_LIST_SECONDS):
+                listed = frozenset(await self._listed())
+        except TimeoutError:
+            self._unlisted = f"the routers could not be listed within {_LIST_SECONDS:g} s"
+            listed = None
         except ModelyardError as error:
             self._unlisted = error.message
+            listed = None
+        self._looked = asyncio.get_running_loop().time()
+        return listed
+
+    async def _learn(self, listed: frozenset[Router] | None) -> None:
+        """Know the routers that there are; a new one gets the routes at once."""
+        if listed is None:
             return
         self._unlisted = ""
         for router in self._links.keys() - listed:
@@ -244,9 +284,14 @@ class RemoteGateway:
             await self._send_anew()
 
     def _link(self, router: Router) -> Link:
+        if router.plain:
+            log.warning(
+                "a router of an earlier release is told its routes without TLS until it is replaced",
+                extra={"router": router.name},
+            )
         link = Link(
             router,
-            token=self._token,
+            shown=self._shown,
             before=self._kept.replicas,
             heard=self._hear,
             outrun=self._outrun,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from modelyard.domain.errors import Unavailable
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Copies
-from modelyard.gateway.remote import wire
+from modelyard.gateway.remote import proof, wire
+from modelyard.gateway.remote.proof import Shown
 from modelyard.gateway.remote.wire import News
 
 _T = TypeVar("_T")
@@ -36,6 +38,8 @@ class Router:
     """Another one for each that was ever started, such as a pod's."""
     address: str
     """`IP:PORT` of its face."""
+    plain: bool = False
+    """It is of a release whose routers knew no TLS, and is spoken to without until it is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class Link:
         self,
         router: Router,
         *,
-        token: str,
+        shown: Shown,
         before: frozenset[str],
         heard: Callable[[News], None],
         outrun: Callable[[int], None],
@@ -73,9 +77,10 @@ class Link:
         self._wanted: Sending | None = None
         self._due, self._settled = asyncio.Event(), asyncio.Event()
         self._client = httpx2.AsyncClient(
-            base_url=f"http://{router.address}",
-            headers={"authorization": f"Bearer {token}"},
+            base_url=f"{'http' if router.plain else 'https'}://{router.address}",
+            headers={"authorization": f"Bearer {shown.token}"},
             timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            verify=shown.tls,
             trust_env=False,
         )
         self._tasks = [
@@ -211,10 +216,24 @@ class Link:
         return _read(answer.content, adapter)
 
     async def _request(self, method: str, path: str, **more: object) -> httpx2.Response:
+        # The certificate is for a name that all routers have; addresses come and go.
+        named = {"sni_hostname": proof.ROUTER}
         try:
-            return await self._client.request(method, path, **more)  # type: ignore[arg-type]
+            return await self._client.request(method, path, extensions=named, **more)  # type: ignore[arg-type]
         except (httpx2.HTTPError, OSError) as error:
-            raise Unavailable(f"it does not answer at {self.router.address}") from error
+            said = _distrust(error) or "it does not answer"
+            raise Unavailable(f"{said} at {self.router.address}") from error
+
+
+def _distrust(error: BaseException | None) -> str:
+    """What is wrong with who either of both is; empty when it is about something else."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"it does not prove that it is a router of this platform ({error.verify_message})"
+        if isinstance(error, ssl.SSLError):
+            return f"there is no TLS with it ({error.reason or error})"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _read(document: bytes, adapter: TypeAdapter[_T]) -> _T:

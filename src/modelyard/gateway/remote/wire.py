@@ -15,9 +15,9 @@ from modelyard.gateway.base import Certificate, Copies
 ROUTES, ROUTED, STATISTICS, COPIES, NEWS, PORTS = (
     "/v1/routes", "/v1/routed", "/v1/statistics", "/v1/copies", "/v1/news", "/v1/ports",
 )  # fmt: skip
-"""Paths of a router's face, all of which want the token."""
+"""Paths of a router's face, which want the token and the control plane's certificate."""
 LIVE, READY = "/livez", "/readyz"
-"""Paths that answer everybody."""
+"""Paths of its other port, that answer everybody."""
 _MOST_ERRORS = 5
 
 

@@ -22,6 +22,7 @@ _PATCHES = {
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
+_QUESTIONS = frozenset({kinds.SELF_SUBJECT_ACCESS_REVIEW.qualified})
 Merge = Literal["merge", "json", "strategic"]
 Patch = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -53,6 +54,11 @@ class Call:
     again: Again = Again.YES
     urgent: bool = False
     """Whether it waits for nobody else's turn, as what keeps a lease."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether something is different afterwards; what is only tried or only asked by POST is not."""
+        return self.method != "GET" and "dryRun" not in self.query and self.kind not in _QUESTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 
@@ -62,6 +62,10 @@ class Cluster:
         )
         self._transport = Transport(access, surroundings)
 
+    def guard(self, check: Callable[[], None]) -> None:
+        """From now on let `check` refuse whatever writes, but for leases and what is only tried."""
+        self._transport.guard = check
+
     async def get(self, kind: Kind, name: str, *, namespace: str = "", subresource: str = "") -> Manifest:
         """One object; raises NotFound."""
         return await self._ask(calls.get(kind, name, namespace=namespace, subresource=subresource))
@@ -77,9 +81,9 @@ class Cluster:
         while True:
             page = await self._ask(calls.page(wanted, size=_PAGE, following=following))
             metadata = page.get("metadata") or {}
-            # Items of a list do not say what they are, unlike objects from everywhere else.
+            # Items of a list do not say what they are, or that they are metadata of something.
             said = {"apiVersion": wanted.kind.api_version, "kind": wanted.kind.name}
-            items.extend(said | item for item in page.get("items") or ())
+            items.extend(item | said for item in page.get("items") or ())
             following = str(metadata.get("continue") or "")
             if not following:
                 return Listing(tuple(items), str(metadata.get("resourceVersion") or ""))
@@ -207,7 +211,8 @@ class Cluster:
         """A watch that the server has begun; with `initial`, everything that there is comes first."""
         call = calls.watch(wanted, version=version, seconds=seconds, initial=initial)
         async with self._transport.open(call, idle=idle) as answer:
-            yield watching.events(answer.aiter_bytes())
+            events = watching.events(answer.aiter_bytes())
+            yield _named(events, wanted.kind) if wanted.metadata_only else events
 
     async def logs(  # noqa: PLR0913 - as the API has it
         self,
@@ -276,3 +281,10 @@ class Cluster:
         if not isinstance(answer, dict):
             raise Unavailable("the cluster's API server answered with something that is no object")
         return answer
+
+
+async def _named(events: AsyncIterator[Event], kind: Kind) -> AsyncIterator[Event]:
+    """Metadata alone says that it is metadata; whose it is knows who asked."""
+    async for event in events:
+        said = {"apiVersion": kind.api_version, "kind": kind.name}
+        yield replace(event, object=event.object | said)

@@ -48,6 +48,8 @@ class Access:
     namespace: str = "default"
     """Of the context, for whoever names none."""
     context: str = ""
+    inside: bool = False
+    """Whether we are a pod of that cluster, by its own account."""
     ca: str = ""
     """What to trust, in PEM; empty is what the machine trusts."""
     insecure: bool = False
@@ -119,6 +121,7 @@ def _in_cluster(host: str, port: str, account: Path) -> Access:
         server=f"https://{address}:{port}",
         namespace=named.read_text().strip() if named.exists() else "default",
         context="in-cluster",
+        inside=True,
         ca=ca,
         token_file=account / "token",
     )

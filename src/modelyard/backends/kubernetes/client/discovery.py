@@ -12,6 +12,10 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 """An answer with everything at once; servers that do not know it answer as they always did."""
 
 
+_CUSTOM_METRICS = "custom.metrics.k8s.io/"
+"""Its resources are metrics of something: `pods/gpu_utilization`."""
+
+
 def version(document: Mapping[str, Any]) -> tuple[int, int]:
     """Out of `/version`; vendors write their minor as `31+`."""
     digits = [re.match(r"\d+", str(document.get(part, ""))) for part in ("major", "minor")]
@@ -47,7 +51,7 @@ def plurals(listed: Mapping[str, Any]) -> set[str]:
     return {
         f"{listed['groupVersion']}/{each['name']}"
         for each in listed.get("resources") or ()
-        if "/" not in each["name"]
+        if "/" not in each["name"] or listed["groupVersion"].startswith(_CUSTOM_METRICS)
     }
 
 

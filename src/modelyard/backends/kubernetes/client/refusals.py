@@ -31,6 +31,11 @@ from modelyard.domain.errors import (
     Unavailable,
 )
 
+_UNTYPED = re.compile(
+    r"failed to create typed (?:patch|live) object [^)]*\): (?P<field>[\w.\[\]\"=-]*): (?P<why>.+)", re.S
+)
+"""How an apply is refused whose fields the kind does not have; the server says 500 to it, but means 400."""
+
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<requested>.+?), used: .+?, limited: ")
 
 
@@ -100,6 +105,8 @@ def refused(code: int, status: Mapping[str, Any], retry_after: float | None = No
     errors = tuple(_errors(status))
     if code in _SIMPLE:
         return _SIMPLE[code](message, errors=errors)
+    if is_untyped(code, message):
+        return Invalid(message, errors=tuple(_untyped(message)))
     if code in (408, 429) or code >= 500:
         return Unavailable(message, retry_after_seconds=retry_after or 1.0)
     match code:
@@ -112,6 +119,16 @@ def refused(code: int, status: Mapping[str, Any], retry_after: float | None = No
             exists = status.get("reason") == "AlreadyExists"
             return Exists(message) if exists else Conflict(message, errors=errors)
     return BackendError(message, retryable=False, reason="ClusterRefused")
+
+
+def is_untyped(code: int, message: str) -> bool:
+    """Whether a failure of the server is one of the object's own, which no further try mends."""
+    return code == 500 and message.startswith("failed to create typed ")
+
+
+def _untyped(message: str) -> list[FieldError]:
+    found = _UNTYPED.match(message)
+    return [FieldError(found["field"].removeprefix("."), found["why"])] if found else []
 
 
 def _forbidden(message: str, status: Mapping[str, Any], errors: tuple[FieldError, ...]) -> ModelyardError:

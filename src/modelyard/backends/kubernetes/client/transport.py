@@ -59,6 +59,11 @@ class Answer:
         """When it wants to be asked again."""
         return refusals.seconds_of(self.headers, refusals.status_of(self.content))
 
+    @property
+    def is_untyped(self) -> bool:
+        """Whether it refuses what was sent, whatever its code says."""
+        return refusals.is_untyped(self.code, str(refusals.status_of(self.content).get("message")))
+
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
@@ -73,6 +78,8 @@ def pause(call: Call, came: Answer | NoAnswer, tries: int, chance: float) -> flo
     match came:
         case NoAnswer(sent=False) | Answer(code=429):
             safe = True  # it was not carried out
+        case Answer(code=500) if came.is_untyped:
+            safe = False
         case NoAnswer() | Answer(code=500 | 502 | 503 | 504):
             safe = call.again is not Again.NO
         case _:
@@ -89,6 +96,8 @@ class Transport:
 
     def __init__(self, access: Access, surroundings: Surroundings) -> None:
         self.access = access
+        self.guard: Callable[[], None] = _allow
+        """Raises what refuses a write; asked just before each try of each."""
         self._with = surroundings
         self._queue = Queue(surroundings.limits)
         tls = credentials.context_of(access)
@@ -145,8 +154,9 @@ class Transport:
 
     async def _try(self, call: Call) -> Answer | NoAnswer:
         async with contextlib.nullcontext() if call.urgent else self._queue.turn():
-            if call.method != "GET" and not call.urgent:
+            if call.writes and not call.urgent:
                 fencing.pass_or_raise()
+                self.guard()
             request = self._request(call, self._with.answer_seconds, {})
             return await self._measured(call, self._whole(request))
 
@@ -217,6 +227,10 @@ class Transport:
         if isinstance(error, Exists):
             error.ours = unsure
         return error
+
+
+def _allow() -> None:
+    """Refuse nothing."""
 
 
 def decoded(content: bytes) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.gpus import partitions
 from modelyard.backends.kubernetes.kinds import Manifest
 
 PRODUCT = "nvidia.com/gpu.product"
+TYPES = ("gpu-type", "accelerator", "gpu")
+"""Labels by which people say themselves what a node's cards are, where feature discovery does not."""
 _OURS = ("nvidia.com/", "volcano.sh/vgpu-")
+_NO_TYPES = ("true", "false", "on", "off", "yes", "no")
 _HAMI = "hami.io/node-nvidia-register"
 _KAI = "scheduling.run.ai/v2/queues"
 
@@ -29,14 +33,28 @@ def with_nodes(known: Capabilities, nodes: Iterable[Manifest]) -> Capabilities:
     gpus = replace(
         known.gpus,
         resources=resources,
+        types=frozenset(type_ for each in labels if (type_ := named_by_hand(each)) is not None),
         products=frozenset(each[PRODUCT] for each in labels if each.get(PRODUCT)),
         hami=any(_HAMI in ((node.get("metadata") or {}).get("annotations") or {}) for node in found),
         kai=known.serves(_KAI),
         # Where nodes divide their cards into different numbers of parts, nobody can say what one part is.
         parts=parts.pop() if len(parts) == 1 else 0,
+        partitions=frozenset(
+            part
+            for node, each in zip(found, labels, strict=True)
+            for part in partitions.of_node(each, (node.get("status") or {}).get("allocatable") or {})
+        ),
         sharing=divided[0]["nvidia.com/gpu.sharing-strategy"] if divided else "",
     )
     return replace(known, gpus=gpus)
+
+
+def named_by_hand(labels: Mapping[str, str]) -> tuple[str, str] | None:
+    """Label and value by which somebody says what a node's cards are, unless feature discovery does."""
+    if labels.get(PRODUCT):
+        return None
+    found = ((key, labels.get(key, "")) for key in TYPES)
+    return next(((key, value) for key, value in found if value and value not in _NO_TYPES), None)
 
 
 def _is_number(labels: dict[str, str]) -> bool:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
+from modelyard.backends.kubernetes.gpus.claims import REQUEST
 from modelyard.backends.kubernetes.gpus.fragment import Fragment
 
 
-def with_gpus(template: dict[str, Any], fragment: Fragment) -> dict[str, Any]:
-    """The template with the fragment in it; its first container is the one that computes."""
+def with_gpus(template: dict[str, Any], fragment: Fragment, *, claim: str = "") -> dict[str, Any]:
+    """The template with the fragment in it; its first container is the one that computes.
+
+    `claim` is the ResourceClaimTemplate of a fragment that claims its cards.
+    """
     made = copy.deepcopy(template)
     metadata, spec = made["metadata"], made["spec"]
     metadata["labels"] = {**metadata.get("labels", {}), **fragment.labels}
     if fragment.annotations:
         metadata["annotations"] = {**metadata.get("annotations", {}), **fragment.annotations}
     _first(spec["containers"][0], fragment)
-    for container in (*spec["containers"], *spec.get("initContainers", ())):
-        _hide(container, fragment)
+    _set(spec["containers"][0], fragment.env)
+    for container in (*spec["containers"][1:], *spec.get("initContainers", ())):
+        _set(container, {**fragment.env, **fragment.beside})
+    if fragment.claim:
+        spec["resourceClaims"] = [{"name": REQUEST, "resourceClaimTemplateName": claim}]
     if fragment.scheduler:
         spec["schedulerName"] = fragment.scheduler
     if fragment.runtime_class:
@@ -33,13 +41,15 @@ def _first(container: dict[str, Any], fragment: Fragment) -> None:
     resources = container.setdefault("resources", {})
     if fragment.limits:
         resources["limits"] = {**resources.get("limits", {}), **fragment.limits}
+    if fragment.claim:
+        resources["claims"] = [{"name": REQUEST}]
 
 
-def _hide(container: dict[str, Any], fragment: Fragment) -> None:
-    """A container without GPUs sees none, whatever the runtime would show by default."""
-    if fragment.env:
-        others = [each for each in container.get("env", ()) if each["name"] not in fragment.env]
-        container["env"] = [*others, *({"name": name, "value": text} for name, text in fragment.env.items())]
+def _set(container: dict[str, Any], env: Mapping[str, str]) -> None:
+    """A container without GPUs sees none, whatever its image or the runtime would show by default."""
+    if env:
+        others = [each for each in container.get("env", ()) if each["name"] not in env]
+        container["env"] = [*others, *({"name": name, "value": text} for name, text in env.items())]
 
 
 def _affinity(affinity: dict[str, Any], fragment: Fragment) -> dict[str, Any]:

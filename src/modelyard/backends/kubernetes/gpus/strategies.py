@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelyard.backends.kubernetes.capabilities import MIG, SHARED, Capabilities, Gpus
+from modelyard.backends.kubernetes.gpus import claims, partitions
 from modelyard.backends.kubernetes.gpus.fragment import Fragment, Refusal
 from modelyard.domain import gpu
 from modelyard.domain.gpu import GpuRequest, Mode
@@ -26,7 +27,7 @@ Strategy = Callable[[GpuRequest, Capabilities], Fragment | str]
 def pods_of(request: GpuRequest, capabilities: Capabilities) -> Fragment | Refusal:
     """What is added to a pod for this request: by the first way of the cluster that serves it whole."""
     if not request.count:
-        return Fragment(env={"NVIDIA_VISIBLE_DEVICES": "void" if capabilities.gpus.cdi else "none"})
+        return Fragment(env=_hidden(capabilities.gpus))
     needs: list[str] = []
     for name, strategy in _STRATEGIES:
         found = strategy(request, capabilities)
@@ -100,20 +101,32 @@ def volcano(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
 
 
 def mig(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
-    """A hardware partition of the profile that was asked for."""
+    """A hardware partition: of the profile that was asked for, or the smallest that is large enough."""
     if not request.mig:
-        return "" if not request.divided else "a profile in place of a fraction, as in `mig=1g.10gb`"
+        return _partitioned(request, capabilities.gpus)
     there = capabilities.gpus.profiles
     profile = request.mig.replace("+", ".")
     if profile not in there:
         return f"nodes with the profile {request.mig}; there are: {', '.join(there) or 'none'}"
-    return _placed(
-        request, capabilities.gpus,
-        Fragment(
-            strategy="MIG", limits={MIG + profile: str(request.count)},
-        memory="by hardware", compute="by hardware",
-        ),
-    )  # fmt: skip
+    return _placed(request, capabilities.gpus, _partition(request, profile))
+
+
+def _partitioned(request: GpuRequest, facts: Gpus) -> Fragment | str:
+    if not request.divided or request.mode is Mode.SHARED:
+        return ""
+    if not (request.percent or request.mem_mib or request.cores_percent):
+        return "a profile or a fraction, as in `mig=1g.10gb` or `0.2`"
+    found = partitions.smallest(request, facts.partitions)
+    if isinstance(found, str):
+        return found
+    size = f"{found[0].profile}, {' or '.join(sorted(map(partitions.words, found)))}"
+    fragment = replace(_partition(request, found[0].profile), size=size)
+    return _placed(request, facts, fragment, products=tuple(sorted(each.product for each in found)))
+
+
+def _partition(request: GpuRequest, profile: str) -> Fragment:
+    limits = {MIG + profile: str(request.count)}
+    return Fragment(strategy="MIG", limits=limits, memory="by hardware", compute="by hardware")
 
 
 def sliced(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
@@ -163,8 +176,35 @@ def kai(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
     )  # fmt: skip
 
 
-def _placed(request: GpuRequest, facts: Gpus, found: Fragment) -> Fragment | str:
+def claimed(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
+    """Whole cards that are claimed by their type."""
+    return _held(claims.whole(request, capabilities), capabilities.gpus)
+
+
+def claimed_part(request: GpuRequest, capabilities: Capabilities) -> Fragment | str:
+    """Parts of a card's memory that are claimed, and that nothing enforces."""
+    return _held(claims.part(request, capabilities), capabilities.gpus)
+
+
+def _held(found: Fragment | str, facts: Gpus) -> Fragment | str:
+    """A claim leads its pod to its node, and the driver shows it the card without a runtime class."""
+    if isinstance(found, str):
+        return found
+    return replace(
+        found,
+        beside=_hidden(facts),
+        labels={USES_GPU: "true"},
+        tolerations=(_TOLERATION,),
+        prefers=(_together(),),
+    )
+
+
+def _placed(
+    request: GpuRequest, facts: Gpus, found: Fragment, *, products: tuple[str, ...] = ()
+) -> Fragment | str:
     """The fragment with the nodes it may go to; what is lacking where no node has such a card.
+
+    With `products` it is only nodes with cards that are labelled so.
 
     Whole cards of a type that is not there are asked for by its own name: they wait until it comes.
     """
@@ -172,23 +212,42 @@ def _placed(request: GpuRequest, facts: Gpus, found: Fragment) -> Fragment | str
     usable = facts.products - set(divided) if not request.divided else facts.products
     if found.strategy in (TIME_SLICING, MPS):
         usable = frozenset(each for each in divided if each.endswith("-SHARED"))
-    there = gpu.matching(usable, request.models)
+    there, key = gpu.matching(usable, request.models), PRODUCT
+    if request.models and not there and not products:
+        key, there = _by_hand(request, facts)
     if request.models and not there and request.divided:
-        known = ", ".join(sorted(usable)) or "none"
+        known = ", ".join(sorted({*usable, *(value for _, value in facts.types)})) or "none"
         return f"a card of type {' or '.join(request.models)}; there are: {known}"
     terms: list[dict[str, Any]] = []
-    if request.models or found.strategy in (TIME_SLICING, MPS):
-        terms.append({"key": PRODUCT, "operator": "In", "values": list(there or request.models)})
+    if products:
+        terms.append({"key": PRODUCT, "operator": "In", "values": list(products)})
+    elif request.models or found.strategy in (TIME_SLICING, MPS):
+        terms.append({"key": key, "operator": "In", "values": list(there or request.models)})
     elif divided and not request.divided:
         terms.append({"key": PRODUCT, "operator": "NotIn", "values": sorted(divided)})
     return replace(
         found,
+        beside=_hidden(facts),
         labels={USES_GPU: "true"},
         runtime_class=facts.runtime_class,
         node_terms=tuple(terms),
         tolerations=(_TOLERATION,),
         prefers=(_together(),),
     )
+
+
+def _by_hand(request: GpuRequest, facts: Gpus) -> tuple[str, tuple[str, ...]]:
+    """The label by which people say that cards are of the type, and its values; the product's for none."""
+    for key in sorted({key for key, _ in facts.types}):
+        values = (value for known, value in facts.types if known == key)
+        if found := gpu.matching(values, request.models):
+            return key, found
+    return PRODUCT, ()
+
+
+def _hidden(facts: Gpus) -> dict[str, str]:
+    """What shows no card to a container that asked for none."""
+    return {"NVIDIA_VISIBLE_DEVICES": "void" if facts.cdi else "none"}
 
 
 def _hami_types(request: GpuRequest) -> dict[str, str]:
@@ -208,10 +267,12 @@ def _together() -> dict[str, Any]:
 
 
 _STRATEGIES: tuple[tuple[str, Strategy], ...] = (
+    ("DRA", claimed),
     ("device plugin", whole),
     ("HAMi", hami),
     ("Volcano vGPU", volcano),
     ("MIG", mig),
     ("time-slicing or MPS", sliced),
     ("KAI scheduler", kai),
+    ("DRA", claimed_part),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from modelyard.backends.kubernetes import names as pod_names
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.domain import gpu as cards
-from modelyard.domain import texts
+from modelyard.domain import health, texts
+from modelyard.domain import secret as confidential
 
 MODELS = "/models"
 CONFIG = "/config"
@@ -17,7 +20,6 @@ RUNTIME = "/runtime"
 """Volume of the environment that is made when the pod starts."""
 PLATFORM = "/etc/modelyard"
 """Where the platform's own files are laid."""
-
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -26,6 +28,7 @@ _THREADS = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - within the pod's own network
 _FIELDS = {
     "K8S_POD_NAME": "metadata.name",
     "K8S_POD_NAMESPACE": "metadata.namespace",
@@ -35,14 +38,19 @@ _FIELDS = {
 }
 """What only the cluster knows, by the variables that tell it."""
 
+_OURS = "\0"
+"""Stands for a `$` of a reference while those of the user are told apart; no variable can hold it."""
+
 Variable = dict[str, Any]
 
 
-def variables(desired: Desired, names: Mapping[str, str], secret: str) -> list[Variable]:
+def variables(
+    desired: Desired, names: Mapping[str, str], secret: str, secrets: Mapping[str, str]
+) -> list[Variable]:
     """The container's environment: what the cluster knows first, since other values may name it.
 
     `names` are more of the platform's own, such as ports. The user's values are in the Secret `secret`, but
-    for those with names to fill in.
+    for those with names to fill in; values of the project's secrets in `secrets`, by the names of those.
     """
     own = {**_platform(desired), **names}
     known = {**own, **{name: f"$({name})" for name in _FIELDS}, "creator": desired.launch.creator}
@@ -50,7 +58,8 @@ def variables(desired: Desired, names: Mapping[str, str], secret: str) -> list[V
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FIELDS.items()
     ]
     mine = [{"name": name, "value": value} for name, value in own.items()]
-    return [*cluster, *mine, *_of_user(desired, known, secret)]
+    given = _Given(known, secret, secrets, _pieces(desired))
+    return [*cluster, *mine, *given.pieces_apart(), *_of_user(desired, given)]
 
 
 def secrets(desired: Desired) -> dict[str, str]:
@@ -61,7 +70,33 @@ def secrets(desired: Desired) -> dict[str, str]:
 def names_for(desired: Desired, more: Mapping[str, str]) -> dict[str, str]:
     """What templates in commands and files may name."""
     fields = {name: f"$({name})" for name in _FIELDS}
-    return {**_platform(desired), **more, **fields, **_allowed(desired), "creator": desired.launch.creator}
+    allowed = _allowed(desired)
+    shown = {name: value for name, value in allowed.items() if name not in confidential.hidden(allowed)}
+    return {**_platform(desired), **more, **fields, **shown, "creator": desired.launch.creator}
+
+
+def names_for_files(desired: Desired) -> dict[str, str]:
+    """What configuration files may name: one text for all pods, so nothing that only a pod knows of itself.
+
+    A server that listens at the address from a file listens at all addresses of its pod.
+    """
+    known = {**names_for(desired, told(desired)), "MODELYARD_HOST": _EVERYWHERE}
+    return {name: value for name, value in known.items() if "$(K8S_" not in value}
+
+
+def told(desired: Desired) -> dict[str, str]:
+    """What a server is told of its ports, as in the embedded mode: here they are what the user wrote."""
+    server = desired.launch.program
+    if server is None:
+        return {"MODELYARD_PORT": str(pod_names.PORT)}
+    found = {f"MODELYARD_PORT_{port}": str(port) for port in server.every_port}
+    found |= dict(zip(("MODELYARD_PORT", "MODELYARD_PORT_2"), map(str, server.ports), strict=False))
+    port, path = health.target(server.metrics)
+    if path and (port or server.ports):
+        found["MODELYARD_METRICS_PORT"] = str(port or server.ports[0])
+    if server.executable:
+        found["MODELYARD_PROGRAM"] = server.executable
+    return {**found, "PORT": found["MODELYARD_PORT"]} if "MODELYARD_PORT" in found else found
 
 
 def threads(cpu_millis: int, workers: int) -> int:
@@ -69,17 +104,64 @@ def threads(cpu_millis: int, workers: int) -> int:
     return max(1, -(-cpu_millis // 1000) // workers)
 
 
-def _of_user(desired: Desired, known: Mapping[str, str], secret: str) -> Iterator[Variable]:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the user's variables are made of."""
+
+    known: Mapping[str, str]
+    own: str
+    """The Secret with the values that the spec has."""
+    secrets: Mapping[str, str]
+    """Those with values of the project's secrets."""
+    pieces: tuple[tuple[str, str], ...]
+    """Name and key of the values that are but a part of a variable."""
+
+    def pieces_apart(self) -> Iterator[Variable]:
+        """A variable for each of them, which others then name."""
+        for name, key in self.pieces:
+            yield self.referred(_piece(self.pieces.index((name, key))), name, key)
+
+    def referred(self, variable: str, name: str, key: str) -> Variable:
+        """A variable whose value is in a secret of the project."""
+        reference = {"name": self.secrets[name], "key": key}
+        return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+
+    def composed(self, text: str) -> str:
+        """A value of several pieces: none of a secret stands in it."""
+        return "".join(
+            f"$({_piece(self.pieces.index(piece))})"
+            if isinstance(piece, tuple)
+            else _filled(piece, self.known)
+            for piece in confidential.split(text)
+        )
+
+
+def _of_user(desired: Desired, given: _Given) -> Iterator[Variable]:
     for name, value in _allowed(desired).items():
-        if _is_template(value):
-            yield {"name": name, "value": _filled(value, known)}
-        else:
-            yield {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
+        match tuple(confidential.split(value)):
+            case ((str(secret), str(key)),) if secret in given.secrets:
+                yield given.referred(name, secret, key)
+            case _ if _is_template(value):
+                yield {"name": name, "value": given.composed(value)}
+            case _:
+                yield {"name": name, "valueFrom": {"secretKeyRef": {"name": given.own, "key": name}}}
+
+
+def _pieces(desired: Desired) -> tuple[tuple[str, str], ...]:
+    """The values of secrets that stand among other text, each once."""
+    split = [tuple(confidential.split(value)) for value in _allowed(desired).values()]
+    found = [piece for pieces in split if len(pieces) > 1 for piece in pieces if isinstance(piece, tuple)]
+    return tuple(dict.fromkeys(found))
+
+
+def _piece(number: int) -> str:
+    return f"MODELYARD_SECRET_{number + 1}"
 
 
 def _filled(value: str, known: Mapping[str, str]) -> str:
     """A template's value. What is a reference for Kubernetes and was text for the user stays text."""
-    return texts.fill(value.replace("$(", "$$("), known)
+    marked = {name: each.replace("$", _OURS) for name, each in known.items()}
+    return texts.fill(value, marked).replace("$", "$$").replace(_OURS, "$")
 
 
 def _is_template(value: str) -> bool:
@@ -101,7 +183,6 @@ def _allowed(desired: Desired) -> dict[str, str]:
 def _platform(desired: Desired) -> dict[str, str]:
     launch = desired.launch
     model = MODELS if launch.guest.artifact.files else ""
-    image = launch.program.image if launch.program else ""
     workers = threads(launch.cpu_millis, launch.spec.workers)
     return {
         "MODELYARD_PROJECT": launch.key.project,
@@ -116,11 +197,13 @@ def _platform(desired: Desired) -> dict[str, str]:
         "MODELYARD_WORK_DIR": WORK,
         "MODELYARD_RUN_DIR": RUN,
         "MODELYARD_PLATFORM_DIR": PLATFORM,
+        "MODELYARD_MOUNT_DIR": "/",
+        **{mount.variable: mount.path for mount in launch.spec.mounts},
         "MODELYARD_HOST": "$(K8S_POD_IP)",
         "KUBEFLOW_ENV": launch.key.stage.value,
         "KUBEFLOW_MODEL_PATH": model,
         "KUBEFLOW_MODEL_VERSION": launch.version,
-        "KUBEFLOW_MODEL_IMAGES": image or desired.settings.images.serving,
+        "KUBEFLOW_MODEL_IMAGES": desired.image,
         "KUBEFLOW_MODEL_NAME": launch.model,
         "KUBEFLOW_AREA": desired.settings.area,
         "MODEL_CONFIG_DIR": CONFIG,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelyard.domain import quantity
 from modelyard.domain.mounts import Mount, MountKind
 
+_PRIVATE = 0o440
+"""Files that the pod's own user reads by its group, and nobody else."""
 
-def volumes(wanted: Sequence[Mount], *, config: str) -> list[dict[str, Any]]:
-    """The pod's volumes; `config` is the ConfigMap with the deployment's own files."""
-    return [{"name": _name(number), **source} for number, source in _sources(wanted, config)]
+
+def volumes(wanted: Sequence[Mount], *, config: str, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The pod's volumes; `config` is the ConfigMap with the deployment's own files.
+
+    `secrets` are the Secrets with what it may read of the project's, by the names of those.
+    """
+    return [{"name": _name(number), **source} for number, source in _sources(wanted, config, secrets)]
 
 
 def mounts(wanted: Sequence[Mount]) -> list[dict[str, Any]]:
@@ -27,7 +33,9 @@ def mounts(wanted: Sequence[Mount]) -> list[dict[str, Any]]:
     ]
 
 
-def _sources(wanted: Sequence[Mount], config: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _sources(
+    wanted: Sequence[Mount], config: str, secrets: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, mount in enumerate(wanted):
         match mount.kind:
             case MountKind.HOST:
@@ -38,6 +46,8 @@ def _sources(wanted: Sequence[Mount], config: str) -> Iterator[tuple[int, dict[s
                 yield number, {"emptyDir": {"medium": "Memory", **limit}}
             case MountKind.CONFIG:
                 yield number, {"configMap": {"name": config}}
+            case MountKind.SECRET if mount.source in secrets:
+                yield number, {"secret": {"secretName": secrets[mount.source], "defaultMode": _PRIVATE}}
             case MountKind.SECRET:
                 yield number, {"secret": {"secretName": mount.source}}
 

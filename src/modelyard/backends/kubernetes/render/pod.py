@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes import names, priorities
 from modelyard.backends.kubernetes.capabilities import Capabilities
-from modelyard.backends.kubernetes.render import environment, mounts, probes, runtime
-from modelyard.backends.kubernetes.render.desired import Desired, Images
-from modelyard.domain import texts
+from modelyard.backends.kubernetes.render import delivery, environment, mounts, probes, runtime
+from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.domain import quantity, texts
 from modelyard.domain.deployment import Stage
 from modelyard.domain.program import Program
 
 USER = 10001
-PRE_STOP_SECONDS = 5
-"""How long a pod that is to go still answers, until every node knows that nothing is to be sent to it."""
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
 _ASLEEP = ["sleep", "infinity"]
+_OWN = ["python", "-m", "modelyard.serving"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,29 +39,44 @@ class Named:
     env: str
     """Secret with the user's environment; empty without any."""
     fetch: str
-    """Secret with the list of files to fetch; empty without a model."""
+    """Secret with the list of files to fetch; empty when there are none."""
+    check: str = ""
+    """ConfigMap with the list of files that a volume must have; empty when they are fetched."""
     packages: str = ""
     """Secret with the lock of the runtime; empty when the image has its packages."""
+    claim: str = ""
+    """ResourceClaimTemplate of its GPUs; empty where they are not claimed."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Secrets with what it may read of the project's secrets, by the names of those."""
 
 
 def template(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
     """The pod template of a revision, without what its GPUs add."""
     launch = desired.launch
     labels = {**desired.labels, names.TAKES_REQUESTS: "true", names.WORKLOAD: "service"}
-    grace = PRE_STOP_SECONDS + math.ceil(launch.spec.drain_seconds) + 5
+    grace = desired.settings.drain_wait_seconds + math.ceil(launch.spec.drain_seconds) + 5
     spec = {
         "serviceAccountName": named.account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "priorityClassName": f"modelyard-serving-{launch.spec.priority.level.value}",
+        "priorityClassName": priorities.of_service(launch.spec.priority.level, launch.key.stage),
         "terminationGracePeriodSeconds": grace,
         "affinity": affinity("deploy"),
         "topologySpreadConstraints": [_spread(desired)],
         "securityContext": security(),
-        "initContainers": [
-            *_fetch(desired, named),
-            *runtime.containers(desired.settings.images, named.packages, restricted()),
-        ],
+        "initContainers": modest(
+            [
+                *delivery.containers(desired, named.fetch, named.check, restricted()),
+                *runtime.containers(
+                    runtime.images(desired.settings.images, launch.guest),
+                    named.packages,
+                    restricted(),
+                    lends=desired.wheels is not None,
+                ),
+            ],
+            cpu_millis=launch.cpu_millis,
+            memory_bytes=launch.memory_bytes,
+        ),
         "containers": [_container(desired, named, capabilities)],
         "volumes": _volumes(desired, named),
     }
@@ -114,54 +130,38 @@ def _spread(desired: Desired) -> dict[str, Any]:
     }
 
 
-def _fetch(desired: Desired, named: Named) -> list[dict[str, Any]]:
-    """The init container that brings the model, checked, into an empty directory."""
-    return [fetcher(desired.settings.images)] if named.fetch else []
+def modest(first: Iterable[dict[str, Any]], *, cpu_millis: int, memory_bytes: int) -> list[dict[str, Any]]:
+    """What prepares a pod asks for no more than what it prepares for.
 
-
-def fetcher(images: Images) -> dict[str, Any]:
-    """What brings the files of the volume `fetch`'s manifest into the volume `models`."""
-    return (
-        {
-            "name": names.FETCH,
-            "image": images.fetch,
-            "imagePullPolicy": images.pull_policy,
-            "command": ["python", "-m", "modelyard_fetch"],
-            "args": [
-                "--manifest", f"{environment.PLATFORM}/fetch/manifest.json",
-                "--into", environment.MODELS,
-                "--last-words", "/dev/termination-log",
-            ],
-            "resources": {
-                "requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"},
-            },
-            "securityContext": restricted(),
-            "volumeMounts": [
-                {"name": "models", "mountPath": environment.MODELS},
-                {"name": "fetch", "mountPath": f"{environment.PLATFORM}/fetch", "readOnly": True},
-                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
-            ],
-        }
-    )  # fmt: skip
+    So the pod counts, for the scheduler and for quotas, as what the platform planned it for; 0 is not said.
+    """
+    found = copy.deepcopy(list(first))
+    for each in found:
+        asked = each["resources"]["requests"]
+        if cpu_millis and cpu_millis < quantity.parse_cpu(asked["cpu"], "cpu"):
+            asked["cpu"] = f"{cpu_millis}m"
+        if memory_bytes and memory_bytes < quantity.parse_memory(asked["memory"], "memory"):
+            asked["memory"] = str(memory_bytes)
+    return found
 
 
 def _container(desired: Desired, named: Named, capabilities: Capabilities) -> dict[str, Any]:
     launch, images = desired.launch, desired.settings.images
-    server = launch.program
-    extra = _names(desired)
+    extra = environment.told(desired)
+    by_hand = _by_hand(desired, extra) if launch.key.stage is Stage.DEBUG else {}
     container = {
         "name": names.SERVER,
-        "image": (server.image if server else "") or images.serving,
+        "image": desired.image,
         "imagePullPolicy": images.pull_policy,
         **_run(desired, extra),
         "ports": [
             {"name": name, "containerPort": port}
             for name, port in zip(("http", "second"), ports(desired), strict=False)
         ],
-        "env": environment.variables(desired, extra, named.env),
+        "env": environment.variables(desired, {**extra, **by_hand}, named.env, named.secrets),
         "resources": _resources(desired),
         "securityContext": restricted(),
-        "lifecycle": {"preStop": _pre_stop(capabilities)},
+        **_lifecycle(desired, capabilities),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _volume_mounts(desired, named),
     }
@@ -177,7 +177,7 @@ def _run(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
         return {"command": _ASLEEP, "workingDir": environment.WORK}
     if server is None:
         return {
-            "command": ["python", "-m", "modelyard.serving"],
+            "command": [*_OWN],
             "args": _front(),
             "workingDir": environment.WORK,
         }
@@ -188,6 +188,16 @@ def _run(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
     if where or command:
         found["workingDir"] = where if where.startswith("/") else f"{environment.WORK}/{where}".rstrip("/")
     return found
+
+
+def _by_hand(desired: Desired, extra: dict[str, str]) -> dict[str, str]:
+    """What somebody in a pod that sleeps starts the server with; nothing for an image's own command."""
+    server = desired.launch.program
+    if server is None:
+        return {"MODELYARD_START_COMMAND": shlex.join(_OWN) + " " + " ".join(_front())}
+    known = environment.names_for(desired, extra)
+    command = server.command if isinstance(server.command, str) else shlex.join(server.command)
+    return {"MODELYARD_START_COMMAND": _word(command, known)} if command else {}
 
 
 def _front() -> list[str]:
@@ -202,18 +212,6 @@ def _front() -> list[str]:
 def _word(word: str, known: dict[str, str]) -> str:
     """A word of the user's command: what Kubernetes would take for a reference stays text."""
     return texts.fill(word.replace("$(", "$$("), known)
-
-
-def _names(desired: Desired) -> dict[str, str]:
-    """What a server is told of its ports, as in the embedded mode: here they are what the user wrote."""
-    server = desired.launch.program
-    if server is None:
-        return {"MODELYARD_PORT": str(names.PORT)}
-    found = {f"MODELYARD_PORT_{port}": str(port) for port in server.every_port}
-    found |= dict(zip(("MODELYARD_PORT", "MODELYARD_PORT_2"), map(str, server.ports), strict=False))
-    if server.executable:
-        found["MODELYARD_PROGRAM"] = server.executable
-    return {**found, **{"PORT": found["MODELYARD_PORT"]}} if "MODELYARD_PORT" in found else found
 
 
 def _probes(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
@@ -245,10 +243,20 @@ def _resources(desired: Desired) -> dict[str, Any]:
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
 
 
-def _pre_stop(capabilities: Capabilities) -> dict[str, Any]:
+def waits_before_stop(container: dict[str, Any]) -> int:
+    """How many seconds a container of ours goes on answering after it was told to go."""
+    hook = (container.get("lifecycle") or {}).get("preStop") or {}
+    said = (hook.get("sleep") or {}).get("seconds") or (hook.get("exec") or {}).get("command", ["0"])[-1]
+    return int(said)
+
+
+def _lifecycle(desired: Desired, capabilities: Capabilities) -> dict[str, Any]:
+    wait = desired.settings.drain_wait_seconds
+    if not wait:
+        return {}
     if capabilities.sleeps_before_stop:
-        return {"sleep": {"seconds": PRE_STOP_SECONDS}}
-    return {"exec": {"command": ["sleep", str(PRE_STOP_SECONDS)]}}
+        return {"lifecycle": {"preStop": {"sleep": {"seconds": wait}}}}
+    return {"lifecycle": {"preStop": {"exec": {"command": ["sleep", str(wait)]}}}}
 
 
 def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
@@ -259,12 +267,12 @@ def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own
     ]
     for name, path in (
-        ("models", environment.MODELS if named.fetch else ""),
         ("replica", f"{environment.PLATFORM}/replica" if named.platform else ""),
         ("config", environment.CONFIG if named.config else ""),
     ):
         if path:
             found.append({"name": name, "mountPath": path, "readOnly": True})
+    found[4:4] = delivery.mounts(desired, named.fetch)
     if named.packages:
         found.append(runtime.mount())
     return found + mounts.mounts(desired.launch.spec.mounts)
@@ -273,12 +281,10 @@ def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
 def _volumes(desired: Desired, named: Named) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in ("work", "run", "tmp")]
     found.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-    if named.fetch:
-        found.append({"name": "models", "emptyDir": {}})
-        found.append({"name": "fetch", "secret": {"secretName": named.fetch}})
+    found += delivery.volumes(desired, named.fetch, named.check)
     if named.platform:
         found.append({"name": "replica", "configMap": {"name": named.platform}})
     if named.config:
         found.append({"name": "config", "configMap": {"name": named.config}})
-    found += runtime.volumes(named.packages)
-    return found + mounts.volumes(desired.launch.spec.mounts, config=named.config)
+    found += runtime.volumes(named.packages, lends=desired.wheels is not None)
+    return found + mounts.volumes(desired.launch.spec.mounts, config=named.config, secrets=named.secrets)

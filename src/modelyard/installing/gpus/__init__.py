@@ -1,0 +1,1 @@
+"""Whether a cluster's GPUs can be used: the stack below them, and a Job that tries them."""
