@@ -12,6 +12,7 @@ import pytest
 
 from modelyard.api.measure import Measure
 from modelyard.artifacts import LocalArtifacts
+from modelyard.backends.delivery import Tree
 from modelyard.control import deliveries
 from modelyard.control.deliveries import Couriers
 from modelyard.domain.deployment import Key
@@ -143,3 +144,19 @@ async def test_an_expired_task_stores_nothing(faces: Faces) -> None:
     async with faces.http(deliveries.token(faces.platform.master_key, scope, "store")) as task:
         problem = require_problem(await task.put(f"{URL}/{'0' * 64}", content=b"x"), 401)
     assert "expired" in problem["detail"]
+
+
+async def test_a_task_is_sent_nowhere_as_its_pod_reaches_the_platform_only(
+    faces: Faces, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def address(_self: object, file: File) -> str:
+        return f"https://s3.example.org/{file.sha256}?signed"
+
+    grant = await couriers(faces).for_task([Tree(path=Path("/nowhere"), files=(file,))], seconds=60)
+    monkeypatch.setattr(LocalArtifacts, "address", address)
+    async with faces.http(grant.tokens[file.sha256]) as task:
+        answer = await task.get(f"{URL}/{file.sha256}", follow_redirects=False)
+        part = await task.get(f"{URL}/{file.sha256}", headers={"range": "bytes=2-5"}, follow_redirects=False)
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == file.sha256
+    assert (part.status_code, part.content) == (206, answer.content[2:6])

@@ -54,6 +54,27 @@ async def test_a_name_in_the_address_that_is_none_is_refused(admin: httpx2.Async
 
 
 @pytest.mark.parametrize(
+    ("network", "path"),
+    [
+        ({"isolated": True, "allow_projects": ["default"]}, "spec.network.allow_projects[0]"),
+        ({"isolated": True, "allow_projects": ["nobody"]}, "spec.network.allow_projects[0]"),
+        ({"isolated": True, "allow_namespaces": ["ok", "Not_One"]}, "spec.network.allow_namespaces[1]"),
+        ({"allow_namespaces": ["monitoring"]}, "spec.network.allow_namespaces"),
+        ({"isolated": "perhaps"}, "network.isolated"),
+        ({"isolated": True, "allow_projects": "fraud"}, "network.allow_projects"),
+        ({"isolate": True}, "network.isolate"),
+        (True, "network"),
+    ],
+)
+async def test_a_network_that_is_none_is_refused_by_field(
+    admin: httpx2.AsyncClient, network: Any, path: str
+) -> None:
+    answer = await admin.put("/api/v1/projects/default", json={"network": network})
+    require_problem(answer, 422, path=path)
+    assert not (await admin.get("/api/v1/projects/default/network")).json()["isolated"]
+
+
+@pytest.mark.parametrize(
     ("spec", "path"),
     [
         ({"replicas": -1}, "spec.replicas"),
@@ -132,6 +153,15 @@ async def test_null_is_no_model_and_a_patch_with_it_takes_the_model_away(
         ({"health": {"readiness": {"http": "x"}}}, "spec.health.readiness.http"),
         ({"mounts": [{"kind": "memory", "path": "x"}]}, "spec.mounts[0].path"),
         ({"mounts": [{"kind": "memory", "path": "/x", "size": "1Q"}]}, "spec.mounts[0].size"),
+        ({"mounts": [{"kind": "config", "path": "/etc/x"}]}, "spec.mounts[0].source"),
+        (
+            {"mounts": [{"kind": "config", "path": "/x", "source": "b"}], "config_files": {"a": ""}},
+            "spec.mounts[0].source",
+        ),
+        (
+            {"server": {"kind": "vllm"}, "mounts": [{"kind": "config", "path": "/x", "source": "b"}]},
+            "spec.mounts[0].source",
+        ),
         ({"metrics": "9000"}, "spec.metrics"),
         ({"config": "x"}, "spec.config"),
         ({"config": "---../x\n1"}, "spec.config"),

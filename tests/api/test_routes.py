@@ -24,6 +24,7 @@ PLACES = {
     "path": "model.py",
     "alias": "champion",
     "runtime": "host",
+    "secret": "db",
     "deployment": "churn",
     "endpoint": "churn",
     "user": "admin",
@@ -40,6 +41,8 @@ BODIES: dict[str, Any] = {
     "set_alias": {"version": "1"},
     "test_version": {},
     "publish_to_service": {"name": "other"},
+    "replace_secret": {"values": {"PASSWORD": "changed"}},
+    "change_secret": {"values": {"PASSWORD": "changed"}},
     "apply_runtime": {"packages": ["numpy==1.26.4"]},
     "apply_deployment": {"model": "churn@1"},
     "patch_deployment": {"replicas": 2},
@@ -95,6 +98,8 @@ async def full(faces: Faces, admin: httpx2.AsyncClient) -> Faces:
     """With a model, a deployment and an alias that somebody could want to reach."""
     assert (await publish(admin)).status_code == 201
     assert (await admin.put(f"{DEPLOYMENTS}/churn", json={"model": "churn@1"})).status_code == 201
+    made = await admin.put("/api/v1/projects/default/secrets/db", json={"values": {"PASSWORD": "x"}})
+    assert made.status_code == 200
     return faces
 
 
@@ -134,20 +139,26 @@ async def test_a_member_of_another_project_reaches_nothing_in_this_one(full: Fac
 
 async def test_a_member_of_another_project_changes_nothing_of_the_platform_or_of_others(full: Faces) -> None:
     stranger = await full.member("stranger", Role.OWNER, project="elsewhere")
+    refused = set()
     async with full.http(stranger) as client:
         for route in routes(full.app):
             theirs = route.verb is Verb.SELF and ("{user}" in route.path or route.name in BODIES)
             if route.verb is Verb.ADMINISTER or theirs:
                 require_problem(await call(client, route), 403)
+                refused.add(route.verb)
+    assert refused == {Verb.ADMINISTER, Verb.SELF}
 
 
 async def test_a_role_may_do_what_its_verbs_say_and_nothing_else(full: Faces) -> None:
+    refused = set()
     for role in Role:
         async with full.http(await full.member(role.value, role)) as client:
             for route in routes(full.app):
                 verb = route.verb
                 if "{project}" in route.path and verb not in PERMITTED[role]:
                     require_problem(await call(client, route), 403)
+                    refused.add(role)
+    assert refused == {*Role}
 
 
 async def test_a_limited_token_may_do_only_what_it_is_limited_to(full: Faces) -> None:

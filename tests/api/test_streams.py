@@ -25,7 +25,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             files = multipart({"name": "churn", "signature": SIGNATURE}, {"model.py": SOURCE})
             assert client.post("/api/v1/projects/default/models", files=files).status_code == 201
             assert client.put(f"{DEPLOYMENTS}/churn", json={"model": "churn@1"}).status_code == 201
+            _rolled_out(client)
         yield made
+
+
+def _rolled_out(client: httpx2.Client) -> None:
+    """Wait until nothing more happens by itself, so that the next event is a test's own."""
+    with client.stream("GET", EVENTS, headers={"accept": "text/event-stream"}) as response:
+        assert any(event["reason"] == "RolledOut" for event in _documents(response))
 
 
 def _client(running: Live, token: str | None = None) -> httpx2.Client:

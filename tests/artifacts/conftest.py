@@ -10,6 +10,7 @@ import pytest
 
 from modelyard.artifacts import Artifacts, Bounds, LocalArtifacts
 from modelyard.artifacts.opening import open_store
+from modelyard.artifacts.wheels import Wheels, WithWheels
 from modelyard.domain.storage import StoreOptions
 from tests.support import buckets
 from tests.support.buckets import KEYS, BucketServer
@@ -40,15 +41,19 @@ def options(bucket_server: BucketServer, prefix: str) -> StoreOptions:
     return StoreOptions(url=f"s3://models/{prefix}", endpoint=bucket_server.url)
 
 
-@pytest.fixture(params=STORES)
-def make(request: pytest.FixtureRequest, root: Path) -> Make:
-    """Makes a store of either kind, with bounds."""
+@pytest.fixture(params=(*STORES, "with wheels"))
+def make(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Make:
+    """Makes a store of either kind, with bounds; or one that lends wheels too."""
     chosen = StoreOptions()
     if request.param == "bucket":
         chosen = request.getfixturevalue("options")
 
     def made(bounds: Bounds | None = None, place: Path = root) -> Artifacts:
-        return open_store(chosen, place, bounds=bounds or Bounds(), clock=time.time, environ=KEYS)
+        store = open_store(chosen, place, bounds=bounds or Bounds(), clock=time.time, environ=KEYS)
+        if request.param in STORES:
+            return store
+        (tmp_path / "no wheels").mkdir(exist_ok=True)
+        return WithWheels(store, Wheels(tmp_path / "no wheels"))
 
     return made
 

@@ -16,8 +16,9 @@ import uv
 from modelyard.backends import process
 from modelyard.backends.local import LocalEnvironments, recipe, spawn, uvtool
 from modelyard.domain.errors import BackendError
-from modelyard.domain.runtime import Runtime, RuntimeKind, RuntimeSpec, RuntimeState, RuntimeStatus
+from modelyard.domain.runtime import IN_IMAGE, Runtime, RuntimeKind, RuntimeSpec, RuntimeState, RuntimeStatus
 from tests.backends import things
+from tests.support import wheels
 
 UV = uv.find_uv_bin()
 SIX = RuntimeSpec(kind=RuntimeKind.WORKER, packages=("six==1.16.0",))
@@ -67,6 +68,21 @@ async def test_a_runtime_is_built_and_its_interpreter_has_the_packages(
     assert said.stdout.strip() == status.python
     assert "uv pip install" in builder.log(runtime)
     assert (await environments(directory).observe(runtime)) == status
+
+
+async def test_a_runtime_is_built_of_wheels_with_no_index_at_all(directory: Path, tmp_path: Path) -> None:
+    home = tmp_path / "wheels"
+    wheels.wheel(home, "scorekit", "1.0", {"scorekit/__init__.py": "TWO = 2\n"})
+    address = "http://127.0.0.1:9/simple"
+    here = environments(directory, index_url=address, offline=True, wheels=str(home))
+    runtime = things.runtime(RuntimeSpec(kind=RuntimeKind.WORKER, packages=("scorekit",)))
+    status = await built(here, runtime)
+    assert (status.state, status.packages) == (RuntimeState.READY, {"scorekit": "1.0"}), status.message
+    assert "scorekit==1.0" in here.lock_text(status.interpreter)
+    lacks = things.runtime(RuntimeSpec(kind=RuntimeKind.WORKER, packages=("nothing-such",)), name="lacks")
+    failed = await built(here, lacks)
+    assert failed.state is RuntimeState.FAILED
+    assert "nothing-such" in failed.message
 
 
 async def test_runtimes_with_the_same_lock_share_one_environment(
@@ -332,6 +348,21 @@ async def test_an_interpreter_that_is_there_is_used_as_it_is(
     await builder.remove(runtime)
     await builder.remove(things.runtime(SIX), others=[runtime.spec])
     assert Path(sys.executable).exists()
+    assert list((directory / "runtimes/builds").iterdir()) == []
+    assert builder.log(runtime) == ""
+
+
+async def test_an_image_is_an_environment_that_nothing_is_built_for(
+    builder: LocalEnvironments, directory: Path
+) -> None:
+    runtime = things.runtime(RuntimeSpec(image="team/torch:2"))
+    await builder.build(runtime)
+    status = await builder.observe(runtime)
+    assert (status.state, status.interpreter) == (RuntimeState.READY, IN_IMAGE)
+    assert status.image == "team/torch:2"
+    assert status.lock != (await builder.observe(things.runtime(RuntimeSpec(image="team/torch:3")))).lock
+    await builder.remove(runtime)
+    await builder.remove(things.runtime(SIX), others=[runtime.spec])
     assert list((directory / "runtimes/builds").iterdir()) == []
     assert builder.log(runtime) == ""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.backends import process
+from modelyard.backends.base import ISOLATION
 from modelyard.backends.local import LocalBackend, spawn
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Resources, Stage
 from modelyard.domain.errors import BackendError, Invalid
@@ -390,6 +391,8 @@ async def test_the_node_is_what_its_owner_gives(world: LocalWorld) -> None:
 async def test_what_is_not_enforced_is_said(world: LocalWorld) -> None:
     told = world.backend.enforcement()
     assert told["network of services"] == "not enforced"
+    assert told[ISOLATION].startswith("by construction, of every project")
+    assert "not enforced for ports of other servers" in told[ISOLATION]
     assert told["memory"] == "watched"
     open_world = world.restarted(isolate_tasks=False)
     assert open_world.enforcement()["network of validation and tests"] == "not enforced"

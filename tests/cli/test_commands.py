@@ -204,6 +204,13 @@ def test_accounts_on_the_command_line(
 def test_runtimes_and_projects(run: Run) -> None:
     run("runtime", "create", "small", "--package", "numpy==2.0.0")
     assert "small" in run("runtime", "list").out
+    refused = run("runtime", "create", "torch", "--image", "not an image", code=2)
+    assert "spec.image" in refused.err
+    assert "registry/name:tag" in refused.err
+    run("runtime", "create", "torch", "--image", "team/torch:2")
+    assert "team/torch:2" in run("runtime", "list").out
+    run("runtime", "delete", "torch")
+    assert "--image" in run("runtime", "create", "nothing", code=2).err
     run("runtime", "build", "small")
     run("runtime", "delete", "small")
     assert "Created" in run("project", "events", "default").out
@@ -228,3 +235,48 @@ def test_rows_come_from_files_and_standard_input(
         ("-d", "[[1]]"),
     ):
         run("predict", "sums", *words, code=2)
+
+
+def test_a_quota_on_the_command_line(run: Run, source: Path) -> None:
+    run("project", "create", "limited", "--quota", "replicas=1")
+    assert "replicas=1" in run("project", "show", "limited").out
+    run("publish", str(source), "--name", "sums", "--signature", "signature.json", "--project", "limited")
+    refused = run("deploy", "sums@1", "--name", "sums", "--replicas", "2", "--project", "limited", code=4)
+    assert "the quota of project limited is 1 replicas: 0 in use, 2 more needed" in refused.err
+    assert "modelyard project quota limited" in refused.err
+    raised = run("project", "quota", "limited", "--set", "cpu=2,replicas=3", "-o", "json").out
+    assert json.loads(raised)["items"] == [
+        {"name": "cpu", "limit": "2", "used": "0"},
+        {"name": "memory", "limit": "", "used": "0"},
+        {"name": "gpus", "limit": "", "used": "0"},
+        {"name": "replicas", "limit": "3", "used": "0"},
+    ]
+    asked = ("--replicas", "2", "--cpu", "500m", "--project", "limited", "--no-wait")
+    run("deploy", "sums@1", "--name", "sums", *asked)
+    assert "no limit" in run("project", "quota", "limited").out
+    run("project", "quota", "limited", "--set", "none")
+    assert "quota" not in run("project", "show", "limited").out
+
+
+def test_the_network_of_a_project_on_the_command_line(run: Run) -> None:
+    run("project", "create", "shared")
+    run("project", "create", "apart", "--isolated")
+    assert "isolated" in run("project", "show", "apart").out
+    wider = ("--allow-project", "shared", "--allow-namespace", "monitoring")
+    run("project", "network", "apart", *wider, "--allow-namespace", "gateways")
+    shown = json.loads(run("project", "network", "apart", "-o", "json").out)
+    assert shown.pop("enforcement") == "not enforced", "these replicas are but records"
+    assert shown == {
+        "isolated": True, "allow_projects": ["shared"], "allow_namespaces": ["monitoring", "gateways"],
+    }  # fmt: skip
+    fewer = ("--deny-namespace", "monitoring", "--deny-project", "shared")
+    less = run("project", "network", "apart", *fewer).out
+    assert "gateways" in less
+    assert "monitoring" not in less
+    assert "isolated, but for namespace gateways" in run("project", "show", "apart").out
+    refused = run("project", "network", "apart", "--allow-project", "apart", code=2).err
+    assert "spec.network.allow_projects[0]: is the project itself" in refused
+    opened = json.loads(run("project", "network", "apart", "--open", "-o", "json").out)
+    assert (opened["isolated"], opened["allow_namespaces"]) == (False, [])
+    assert "isolated" not in run("project", "show", "apart").out
+    run("project", "network", "nobody", code=3)

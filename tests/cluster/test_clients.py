@@ -46,7 +46,7 @@ async def test_kubectl_applies_reads_conflicts_and_deletes(tmp_path: Path) -> No
         assert shown == "5"
         code, said = await kubectl(at, "apply", "--server-side", "-f", "-", given=deployment("x", replcas=1))
         assert code == 1
-        assert 'unknown field "spec.replcas"' in said
+        assert ".spec.replcas: field not declared in schema" in said
         assert (await kubectl(at, "apply", "-f", "-", given=config(a="1")))[
             1
         ] == "configmap/settings created\n"

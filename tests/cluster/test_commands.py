@@ -15,8 +15,8 @@ import pytest
 
 from modelyard.backends.base import Terminal
 from modelyard.backends.kubernetes.client.cluster import Cluster as Client
+from tests.cluster.here import Here, container
 from tests.cluster.test_clients import kubectl
-from tests.cluster.test_processes import Here, container
 from tests.support.cluster.commands import Played
 from tests.support.cluster.control import Control, add_node
 from tests.support.cluster.processes.kubelet import ProcessKubelet
@@ -59,6 +59,12 @@ def connect(there: Running, kubelet: ProcessKubelet) -> None:
     there.server.keeper = kubelet
     there.server.execute = kubelet.execute
     there.server.measure = kubelet.measure
+
+
+async def test_a_command_is_among_the_containers_processes(pods: Pods) -> None:
+    script = "import os; os.kill(1, 0); print(os.getpid() < 100, os.getppid())"
+    code, said = await pods.kubectl("exec", "sleeper", "--", "python3", "-c", script)
+    assert (code, said) == (0, "True 0\n"), "its parent is outside"
 
 
 async def test_kubectl_runs_commands_and_reads_logs(pods: Pods) -> None:

@@ -159,9 +159,13 @@ def test_an_autoscaler_follows_its_metric_within_its_bounds(there: Control, cloc
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo-r1"}
     spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3, "metrics": [metric]}
     create(there, {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"}, "spec": spec})
-    there.metrics = {"cpu": 100.0}
-    there._round()
-    assert there.cluster.read(there.cluster.kind("Deployment"), NAME)["spec"]["replicas"] == 2
-    there.metrics = {"cpu": 52.0}
     there.settle()
+    there.autoscalers.metrics = {"cpu": 100.0}
+    wait(there, clock, 15)
     assert there.cluster.read(there.cluster.kind("Deployment"), NAME)["spec"]["replicas"] == 2
+    there.autoscalers.metrics = {"cpu": 52.0}
+    wait(there, clock, 30)
+    assert there.cluster.read(there.cluster.kind("Deployment"), NAME)["spec"]["replicas"] == 2
+    there.autoscalers.metrics = {"cpu": 200.0}
+    wait(there, clock, 30)
+    assert there.cluster.read(there.cluster.kind("Deployment"), NAME)["spec"]["replicas"] == 3

@@ -60,6 +60,10 @@ def route(host: str = "a.example.com", *, service: str = "one", namespace: str =
     }
 
 
+def _matching(**match: Any) -> Object:
+    return {"rules": [{"matches": [match]}]}
+
+
 def applied(made: Cluster, value: Object) -> Object:
     name = (value["metadata"]["namespace"], value["metadata"]["name"])
     made.patch(made.kind(value["kind"]), name, APPLY, value, Options(manager="test", force=True))
@@ -105,7 +109,7 @@ def test_a_route_that_is_not_served_says_why(cluster: Cluster) -> None:
 
 def test_what_the_schemas_do_not_know_is_refused(cluster: Cluster) -> None:
     for wrong, words in (
-        (route(retry={"attempts": 3}), 'unknown field "spec.rules[0].retry"'),
+        (route(retry={"attempts": 3}), ".spec.rules[0].retry: field not declared in schema"),
         (route(filters=[{"type": "Mirror"}]), "Unsupported value: 'Mirror'"),
         (route(matches=[{}] * 65), "must have at most 64 items"),
     ):
@@ -120,6 +124,43 @@ def test_what_the_schemas_do_not_know_is_refused(cluster: Cluster) -> None:
     with pytest.raises(Refusal) as refused:
         applied(cluster, scaled)
     assert "spec.triggers[0].metadata: Required value" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hostnames": ["A.example.com"]}, "spec.hostnames[0] in body should match"),
+        ({"hostnames": ["a..example.com"]}, "spec.hostnames[0] in body should match"),
+        ({"hostnames": ["*.*.example.com"]}, "spec.hostnames[0] in body should match"),
+        ({"hostnames": ["a." * 126 + "ab"]}, "spec.hostnames[0]: Too long: may not be more than 253"),
+        ({"hostnames": [f"h{n}.example.com" for n in range(17)]}, "spec.hostnames: Too many: 17"),
+        ({"rules": []}, "spec.rules in body should have at least 1 items"),
+        ({"rules": [{}] * 17}, "spec.rules: Too many: 17: must have at most 16 items"),
+        ({"rules": [{"matches": [{}] * 65}]}, "matches: Too many: 65"),
+        ({"rules": [{"backendRefs": [{"name": "one", "port": 0}]}]}, "should be greater than or equal to 1"),
+        ({"rules": [{"backendRefs": [{"name": "one", "port": 65536}]}]}, "less than or equal to 65535"),
+        (
+            {"rules": [{"backendRefs": [{"name": "one", "weight": 1_000_001}]}]},
+            "or equal to 1000000",
+        ),
+        ({"rules": [{"backendRefs": [{"name": "one", "weight": -1}]}]}, "greater than or equal to 0"),
+        ({"rules": [{"backendRefs": [{"name": "", "port": 1}]}]}, "name in body should be at least 1 chars"),
+        (_matching(path={"value": "/" + "a" * 1024}), "path.value: Too long: may not be more than 1024"),
+        (_matching(headers=[{"name": "a b", "value": "x"}]), "name in body should match"),
+        (_matching(headers=[{"name": "a", "value": ""}]), "value in body should be at least 1 chars long"),
+        (_matching(headers=[{"name": f"h{n}", "value": "x"} for n in range(17)]), "headers: Too many: 17"),
+        (_matching(method="LIST"), "Unsupported value: 'LIST'"),
+        ({"rules": [{"timeouts": {"request": "1d"}}]}, "timeouts.request in body should match"),
+        ({"rules": [{"timeouts": {"request": "123456s"}}]}, "timeouts.request in body should match"),
+    ],
+)
+def test_what_the_released_resources_refuse_is_refused(cluster: Cluster, change: Object, said: str) -> None:
+    value = route()
+    value["spec"] |= change
+    with pytest.raises(Refusal) as refused:
+        applied(cluster, value)
+    assert refused.value.code == 422
+    assert said in refused.value.message
 
 
 def test_what_a_class_cannot_is_not_among_its_features() -> None:

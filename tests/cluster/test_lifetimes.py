@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -118,3 +119,25 @@ async def test_a_forgotten_version_is_gone(there: Cluster) -> None:
     create(there, config())
     there.store.compact()
     assert (await heard(there, {"resourceVersion": since}, 1))[0][0] == "ERROR"
+
+
+async def test_news_out_of_order_is_all_there_and_bookmarks_stay_behind_it() -> None:
+    def event(kind: str, uid: str, version: int) -> dict[str, Any]:
+        return {"type": kind, "object": {"metadata": {"uid": uid, "resourceVersion": str(version)}}}
+
+    a1, b2, b3, mark, a4, a5, end = (
+        event("ADDED", "a", 1), event("ADDED", "b", 2), event("MODIFIED", "b", 3), event("BOOKMARK", "", 3),
+        event("MODIFIED", "a", 4), event("DELETED", "a", 5), event("BOOKMARK", "", 5),
+    )  # fmt: skip
+
+    async def told(times: int, *events: dict[str, Any]) -> list[dict[str, Any]]:
+        async def given() -> AsyncIterator[dict[str, Any]]:
+            for each in events:
+                yield each
+
+        return [each async for each in watching.muddled(given(), times)]
+
+    assert await told(9, a1, b2, b3, mark, a4, a5, end) == [b2, a1, a1, b3, mark, a4, a5, end]
+    assert await told(1, a1, b2, a4, b3) == [b2, a1, a1, a4, b3]
+    assert await told(9, a1) == [a1]
+    assert await told(9) == []

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
-from tests.support.cluster import schemas
-from tests.support.cluster.control import Control, add_node
-from tests.support.cluster.processes.environ import Image
-from tests.support.cluster.processes.kubelet import ProcessKubelet
+from tests.cluster.here import IP, Here, container
 from tests.support.cluster.running import serving
-from tests.support.cluster.verbs import Cluster, Options
-from tests.support.cluster.writing import Hand, condition
+from tests.support.cluster.verbs import Options
+from tests.support.cluster.writing import condition
 
-PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 SERVER = """
 import http.server, os
 http.server.test(http.server.SimpleHTTPRequestHandler, port=8000, bind=os.environ["IP"])
@@ -32,56 +23,6 @@ signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(0)))
 print("up")
 time.sleep(60)
 """
-IP = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-
-
-class Here:
-    """A cluster of one node with a process kubelet."""
-
-    def __init__(self, home: Path) -> None:
-        self.cluster = Cluster(schemas.load("1.37"), clock=time.time)
-        self.control = Control(self.cluster)
-        images = {"python": Image(path=PATH, env={})}
-        self.kubelet = ProcessKubelet(Hand(self.cluster, "kubelet"), home, images.get)
-        self.control.kubelet = self.kubelet
-        add_node(self.cluster, "node-1")
-
-    def create(self, kind: str, name: str, **fields: Any) -> None:
-        value = {"metadata": {"name": name}, **fields}
-        self.cluster.create(self.cluster.kind(kind), "default", value, Options(manager="test"))
-
-    def pod(self, name: str, *containers: dict[str, Any], **spec: Any) -> None:
-        self.create("Pod", name, spec={"containers": list(containers), **spec})
-
-    def seen(self, name: str) -> dict[str, Any]:
-        found = self.cluster.store.get(self.cluster.kind("Pod"), ("default", name))
-        return found or {}
-
-    def container(self, name: str) -> dict[str, Any]:
-        return next(iter(self.seen(name).get("status", {}).get("containerStatuses", ())), {})
-
-    async def until(self, good: Any, seconds: float = 20) -> None:
-        async with asyncio.timeout(seconds):
-            while not good():
-                await asyncio.sleep(0.02)
-
-    def delete(self, name: str) -> None:
-        self.cluster.delete(self.cluster.kind("Pod"), ("default", name), Options(manager="test"))
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    made = Here(tmp_path / "pods")
-    looping = asyncio.create_task(made.control.run())
-    yield made
-    await made.kubelet.close()
-    looping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await looping
-
-
-def container(*command: str, **more: Any) -> dict[str, Any]:
-    return {"name": "main", "image": "python", "command": list(command), **more}
 
 
 async def test_a_pod_is_prepared_then_answers_at_its_own_address(here: Here) -> None:

@@ -23,12 +23,16 @@ from modelyard.control import (
     models,
     nodes,
     operations,
+    project_secrets,
     projects,
     publishing,
+    quotas,
+    reach,
     rollouts,
     runtimes,
     shells,
     system,
+    tasks,
     tokens,
     trials,
     users,
@@ -36,9 +40,10 @@ from modelyard.control import (
     versions,
 )
 from modelyard.control.platform import Platform
+from modelyard.control.project_secrets import Change
 from modelyard.domain.access import Actor, Role
 from modelyard.domain.deployment import DeploymentSpec, Key, Stage
-from modelyard.domain.errors import Forbidden, NotFound, Unauthenticated
+from modelyard.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from modelyard.domain.model import PublishSpec
 from modelyard.domain.naming import ModelRef
 from modelyard.domain.project import ProjectSpec, Trust
@@ -64,6 +69,8 @@ async def _no_parts() -> AsyncIterator[publishing.Part]:
 
 READING: dict[str, Verb] = {
     "projects.get": lambda p, a: projects.get(p, a, P),
+    "quotas.uses": lambda p, a: quotas.uses(p, a, P),
+    "reach.of": lambda p, a: reach.of(p, a, P),
     "members.list": lambda p, a: members.list(p, a, P),
     "models.list": lambda p, a: models.list(p, a, P),
     "models.get": lambda p, a: models.get(p, a, P, "churn"),
@@ -73,6 +80,7 @@ READING: dict[str, Verb] = {
     "downloads.file": lambda p, a: downloads.file(p, a, P, REF, artifact_name="", path="model.joblib"),
     "runtimes.list": lambda p, a: runtimes.list(p, a, P),
     "runtimes.get": lambda p, a: runtimes.get(p, a, P, "host"),
+    "project_secrets.list": lambda p, a: project_secrets.list(p, a, P),
     "deployments.list": lambda p, a: deployments.list(p, a, P),
     "deployments.get": lambda p, a: deployments.get(p, a, KEY),
     "deployments.history": lambda p, a: deployments.history(p, a, KEY),
@@ -119,6 +127,8 @@ DEVELOPING: dict[str, Verb] = {
     "runtimes.apply": lambda p, a: runtimes.apply(p, a, P, "mine", RuntimeSpec()),
     "runtimes.build": lambda p, a: runtimes.build(p, a, P, "mine"),
     "runtimes.delete": lambda p, a: runtimes.delete(p, a, P, "mine"),
+    "project_secrets.set": lambda p, a: project_secrets.set(p, a, P, "db", Change(values={"K": b"v"})),
+    "project_secrets.delete": lambda p, a: project_secrets.delete(p, a, P, "db"),
     "applying.apply": lambda p, a: applying.apply(p, a, KEY, SPEC),
     "applying.preview": lambda p, a: applying.preview(p, a, KEY, SPEC),
     "applying.publish_service": lambda p, a: applying.publish_service(p, a, P, REF, name="s"),
@@ -161,11 +171,13 @@ FOR_ALL: dict[str, Verb] = {
     "nodes.list": lambda p, a: nodes.list(p, a),
     "nodes.get": lambda p, a: nodes.get(p, a, "memory"),
     "system.describe": lambda p, a: system.describe(p, a),
+    "tasks.list": lambda p, a: tasks.list(p, a),
     "certificates.show": lambda p, a: certificates.show(p, a),
 }
 IN_PROJECT = READING | OPERATING | DEVELOPING | GRANTING
 EVERYTHING = IN_PROJECT | ADMINISTERING | OF_OTHERS | FOR_ALL
 CHECKED_ELSEWHERE = {
+    "project_secrets.get",
     "login.whoami", "tokens.revoke", "tokens.issue", "system.answered", "system.remember",
 }  # fmt: skip
 """Own things, tested with accounts; and what works for any caller on nothing but its own requests."""
@@ -174,8 +186,9 @@ INNER = {
     "platform", "secrets", "kinds", "missing", "loop", "samples", "reading", "views",
 }  # fmt: skip
 PARTS_OF_VERBS = {
+    "operations.renew",
     "operations.create", "operations.rerun", "operations.announce", "deployments.allowed", "validation.keep",
-    "addressing.require_host",
+    "addressing.require_host", "reach.require_known", "reach.forget",
     "servers.require_permitted", "servers.require_shell_permitted", "authorise.denied",
 }  # fmt: skip
 """Functions that verbs are made of, called only after they have asked."""
@@ -296,6 +309,18 @@ async def test_an_alias_that_nobody_knows_is_not_found() -> None:
     async with running(start=False) as world:
         with pytest.raises(NotFound):
             await models.remove_alias(world.platform, ADMIN, P, "churn", "champion")
+
+
+@on_virtual_time
+async def test_an_image_is_refused_where_replicas_are_no_containers() -> None:
+    spec = RuntimeSpec(image="team/torch:2")
+    async with running() as world:
+        made = await runtimes.apply(world.platform, ADMIN, P, "torch", spec)
+        assert made.spec == spec
+        world.platform.backend.refuses_images = lambda: "there are no containers"  # type: ignore[method-assign]
+        with pytest.raises(Invalid, match=r"spec\.image: there are no containers") as refused:
+            await runtimes.apply(world.platform, ADMIN, P, "other", spec)
+        assert [each.path for each in refused.value.errors] == ["spec.image"]
 
 
 @on_virtual_time

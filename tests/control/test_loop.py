@@ -90,6 +90,37 @@ async def test_a_hint_is_followed_at_once_also_while_the_key_rests() -> None:
 
 
 @on_virtual_time
+async def test_a_process_too_slow_to_keep_its_leases_goes_on_and_has_no_twin_of_its_own() -> None:
+    database, running, most, ended = InlineDatabase(), 0, 0, []
+    late = 0.0
+
+    async def reconcile(_: str) -> Again | None:
+        nonlocal running, most, late
+        running += 1
+        most = max(most, running)
+        if not ended:
+            late = 60.0  # the whole machine stood still: the lease ended, and nobody could keep it
+            await asyncio.sleep(1.0)
+        running -= 1
+        ended.append(clock())
+        return None
+
+    loop = make(database, reconcile)
+    loop._clock = lambda: clock() + late
+    await put(database)
+    async with at_work(loop) as task:
+        await asyncio.sleep(20)
+        assert not task.done(), task
+        looked = len(ended)
+        assert looked > 1, "what was done without a lease is looked at again"
+        await put(database)
+        loop.hint("thing", "a")
+        await asyncio.sleep(1)
+    assert len(ended) > looked, "it goes on as ever"
+    assert most == 1
+
+
+@on_virtual_time
 async def test_a_key_is_never_reconciled_twice_at_once_and_a_hint_meanwhile_is_not_lost() -> None:
     database, running, most, runs = InlineDatabase(), 0, 0, 0
 

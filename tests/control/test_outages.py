@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from modelyard.backends.base import Outage
 from modelyard.backends.memory import Pace
@@ -47,6 +48,9 @@ async def test_the_last_status_stays_and_says_that_it_is_old() -> None:
         assert during.status.replicas == before.status.replicas
         assert view.state is State.RUNNING
         assert "does not answer" in view.message
+        (found,) = (c for c in during.status.conditions if c.type == conditions.REACHABLE)
+        since = datetime.fromtimestamp(found.since, UTC).isoformat(timespec="seconds")
+        assert found.message.endswith(f"what is shown was seen at {since} or earlier")
         assert [finding.reason for finding in said.findings] == ["BackendUnreachable"]
         world.backend.away = None
 

@@ -29,6 +29,7 @@ from modelyard.domain.model import (
     Validation,
 )
 from modelyard.domain.naming import ModelRef
+from modelyard.domain.node import Gpu, Node, NodeClass
 from modelyard.domain.project import ProjectSpec, Trust
 from modelyard.domain.runtime import RuntimeState
 from modelyard.store import runtimes as runtime_store
@@ -310,6 +311,25 @@ async def test_a_test_answers_with_outputs_device_and_what_was_printed(world: Wo
     rows = trials.TestRequest(rows=[{"a": 1, "b": 2}])
     await trials.test(world.platform, ADMIN, "default", ModelRef("churn"), rows)
     assert asked[1].request == {"rows": [{"a": 1, "b": 2}]}
+
+
+async def test_a_test_gets_a_card_of_its_type_on_a_node_for_tests(world: World) -> None:
+    await publish(world, sample=[[1, 2]])
+    asked: list[Task] = []
+    world.backend.answer = lambda task: asked.append(task) or Answer(result={"outputs": {}})
+    cards = (Gpu(index=0, name="Tesla-V100", memory_bytes=1), Gpu(index=1, name="Tesla-T4", memory_bytes=1))
+    serves = Node(name="a", classes=(NodeClass.DEPLOY,), cpu_millis=1000, memory_bytes=1, gpus=cards)
+    world.backend._nodes = (serves,)
+    wanted = trials.TestRequest(gpu="1(T4)")
+    with pytest.raises(Unavailable, match="no node of class compute"):
+        await trials.test(world.platform, ADMIN, "default", ModelRef("churn"), wanted)
+    world.backend._nodes = (serves, replace(serves, name="b", classes=(NodeClass.COMPUTE,)))
+    await trials.test(world.platform, ADMIN, "default", ModelRef("churn"), wanted)
+    assert (asked[0].gpus, asked[0].wanted.models) == ((1,), ("T4",))
+    with pytest.raises(Unavailable, match=r"insufficient nvidia\.com/gpu of type A100"):
+        await trials.test(
+            world.platform, ADMIN, "default", ModelRef("churn"), trials.TestRequest(gpu="1(A100)")
+        )
 
 
 @pytest.mark.parametrize(

@@ -62,15 +62,16 @@ async def test_every_replica_is_asked_where_its_metrics_are(
         found += [
             replica("closed", metrics_address="http://127.0.0.1:1/metrics"),
             replica("front", address=f"unix:{tmp_path}/nobody.sock"),
+            replica("front-in-a-pod", address="127.0.0.1:1", variant="onnx"),
             replica("without", address="127.0.0.1:1"),
             replace(replica("starting", metrics_address=f"http://{address}/own"), phase=Phase.STARTING),
         ]
         one = replace(deployment(), status=DeploymentStatus(replicas=tuple(found)))
         said = {each.labels["replica"]: each for each in await scraping.scrape([one])}
     assert {name for name, each in said.items() if each.text is not None} == {"own"}
-    assert said.keys() == {"own", "gone", "huge", "odd", "silent", "closed", "front"}
+    assert said.keys() == {"own", "gone", "huge", "odd", "silent", "closed", "front", "front-in-a-pod"}
     assert said["own"].text == "batches 3\n"
-    assert (said["own"].ours, said["front"].ours) == (False, True)
+    assert (said["own"].ours, said["front"].ours, said["front-in-a-pod"].ours) == (False, True, True)
     assert dict(said["own"].labels) == {
         "project": "default",
         "service": "churn",

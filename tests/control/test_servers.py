@@ -7,8 +7,8 @@ import pytest
 from modelyard.control import applying, deployments, operations, projects, shells
 from modelyard.domain import mounts
 from modelyard.domain.access import Role
-from modelyard.domain.deployment import DeploymentSpec, Key
-from modelyard.domain.errors import Conflict, Forbidden, NotFound
+from modelyard.domain.deployment import DeploymentSpec, Key, Resources
+from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from modelyard.domain.health import Health, Probe
 from modelyard.domain.project import ProjectSpec, Trust
 from modelyard.domain.server import Server, ServerKind
@@ -49,6 +49,28 @@ async def test_a_known_server_is_made_of_the_model_and_needs_no_runtime_of_its_o
         assert shown.image == "own/triton:1"
         assert 'name: "churn"' in shown.files["config.pbtxt"]
         assert (await world.until_running()).status.replicas[0].second_address
+
+
+@on_virtual_time
+async def test_volumes_of_a_cluster_are_refused_where_there_is_none() -> None:
+    async with running(start=False) as world:
+        spec = DeploymentSpec(model="churn@1", model_files="pvc://models/churn")
+        for verb in (applying.apply, applying.preview):
+            with pytest.raises(Invalid, match="pvc://models/churn is a volume of a cluster") as refused:
+                await verb(world.platform, ADMIN, CHURN, spec)  # type: ignore[operator]
+            assert [each.path for each in refused.value.errors] == ["spec.model_files"]
+
+
+async def test_how_a_part_of_a_card_is_given_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(start=False) as world:
+        said = "`0.2(A100)` is given out by MIG as 2g.10gb"
+        monkeypatch.setattr(world.platform.backend, "refuses_gpus", lambda wanted: "")
+        monkeypatch.setattr(
+            world.platform.backend, "gives_gpus", lambda wanted: said if wanted.divided else ""
+        )
+        deployed = await world.deploy(resources=Resources(gpu="0.2(A100)"))
+        assert said in deployed.status.warnings
+        assert said not in (await world.deploy(resources=Resources(gpu="1"))).status.warnings
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ MINE, OTHER, PLATFORM = Resource(project="mine"), Resource(project="other"), Res
 MATRIX = {
     Role.VIEWER: {Verb.READ},
     Role.OPERATOR: {Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST},
-    Role.DEVELOPER: {Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST, Verb.PUBLISH, Verb.DEPLOY},
-    Role.OWNER: {Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST, Verb.PUBLISH, Verb.DEPLOY, Verb.GRANT},
-}
+    Role.DEVELOPER: {Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST, Verb.PUBLISH, Verb.DEPLOY, Verb.SECRET},
+    Role.OWNER: {
+        Verb.READ, Verb.OPERATE, Verb.INFER, Verb.TEST, Verb.PUBLISH, Verb.DEPLOY, Verb.SECRET, Verb.GRANT,
+    },
+}  # fmt: skip
 PROJECT_VERBS = [v for v in Verb if v not in (Verb.ANYONE, Verb.SELF)]
 
 

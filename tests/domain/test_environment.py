@@ -333,6 +333,10 @@ def test_what_is_no_requirement_is_not_read(line: str) -> None:
         ({"interpreter": "/bin/py\nthon"}, "spec.interpreter"),
         ({"interpreter": "/bin/python", "packages": ("six",)}, "spec.packages"),
         ({"interpreter": "/bin/python", "python": "3.11"}, "spec.python"),
+        ({"interpreter": "/bin/python", "image": "team/torch:2"}, "spec.image"),
+        ({"image": "team/torch 2"}, "spec.image"),
+        ({"image": "-v /:/host"}, "spec.image"),
+        ({"image": "team/torch:2", "python": "3.11"}, "spec.python"),
     ],
 )
 def test_a_runtime_spec_names_what_is_wrong(fields: dict[str, object], path: str) -> None:

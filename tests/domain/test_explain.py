@@ -28,6 +28,7 @@ REASONS = [
     "LoadTimeout",
     "OutOfMemory",
     "PortInUse",
+    "SecretUnavailable",
     "CapacityShort",
     "WorkerCrashed",
     "WorkerHung",
@@ -42,6 +43,7 @@ REASONS = [
     "FrontUnresponsive",
     "StartFailed",
     "GatewayUnavailable",
+    "RouteRefused",
     "GatewayPortInUse",
     "OwnPortInUse",
     "HostKept",
@@ -74,6 +76,7 @@ REASONS = [
     "ConfigError",
     "ModelFetchFailed",
     "Disrupted",
+    "Preempted",
     "RolloutStalled",
     "BackendUnreachable",
 ]

@@ -12,7 +12,7 @@ from modelyard.domain import progress, rollout, rollout_shares
 from modelyard.domain.deployment import Deployment, Phase, Replica
 from modelyard.domain.judging import Seen
 from modelyard.domain.rollout import Action, Start
-from modelyard.domain.rollout_shares import Part
+from modelyard.domain.rollout_shares import Part, wanted
 from modelyard.domain.rollout_status import Counts, Order
 from modelyard.domain.strategy import Kind, Strategy
 from modelyard.gateway.routes import serves
@@ -123,6 +123,10 @@ class Judged(Rollouts):
         self.deployment = replace(self.deployment, order=order)
         super().teardown()
         done = self.advanced().status.rollout
+        if done is not None and not done.is_over and wanted(self.deployment) == 0:
+            # Nothing proves itself while it is offline: it goes on when there is a replica again.
+            assert done.message == "no replica is wanted now; it goes on once there is one"
+            return
         assert done is None or (done.is_over and not done.weights)
 
 

@@ -171,5 +171,30 @@ def test_mounts_do_not_hide_one_another(one: str, other: str) -> None:
     assert [each.path for each in wrong] == ["spec.mounts[1].path"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "files", "said"),
+    [
+        (
+            "(config):/etc/x",
+            [],
+            r"\[0\].source: the deployment has of configuration files none; write it into",
+        ),
+        (
+            "b(config):/x",
+            ["a", "c"],
+            r"\[0\].source: is b, and the deployment has of .* files a, c; write it",
+        ),
+        ("keys(secret):/k, b(config):/x", [], r"\[1\].source: is b, and the deployment has .* none"),
+        ("(config):/etc/x, a(config):/x", ["a"], ""),
+        ("keys(secret):/k", [], ""),
+    ],
+)
+def test_mounts_of_configuration_need_files(wanted: str, files: list[str], said: str) -> None:
+    wrong = mounts.config_errors(mounts.parse(wanted), files, "spec.mounts")
+    assert len(wrong) == bool(said)
+    for each in wrong:
+        assert re.search(said, f"{each.path}: {each.message}")
+
+
 def _ports(text: str) -> list[str]:
     return re.findall(r"\{\{MODELYARD_PORT_([0-9]{3,})\}\}", text)

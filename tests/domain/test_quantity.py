@@ -36,11 +36,6 @@ def test_bytes_are_read_and_rounded_up(text: str, size: int) -> None:
     assert quantity.parse_memory(text, "memory") == size
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), ("1", 1), ("8", 8)])
-def test_whole_gpus_are_read(text: str, number: int) -> None:
-    assert quantity.parse_gpus(text, "gpu") == number
-
-
 NONSENSE = [
     "",
     " ",
@@ -76,29 +71,6 @@ def test_impossible_sizes_are_refused_with_field_and_remedy(text: str) -> None:
         quantity.parse_memory(text, "resources.memory")
     assert caught.value.errors[0].path == "resources.memory"
     assert len(caught.value.message) < 250
-
-
-@pytest.mark.parametrize(
-    "text", [*NONSENSE, "0.5", "1.5", "0.2(T4)", "1(V100)", "1025", "one", "1.0", "(T4)"]
-)
-def test_gpus_that_are_not_whole_are_refused_with_what_to_write(text: str) -> None:
-    with pytest.raises(Invalid, match=r"^resources.gpu: .*write ") as caught:
-        quantity.parse_gpus(text, "resources.gpu")
-    assert caught.value.errors[0].path == "resources.gpu"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("0.5", "share of a GPU, .* write `1`"),
-        ("0.2(T4)", "share of a GPU, .* write `1`"),
-        ("1.5", "write `2`"),
-        ("2(V100)", "card type, .* write `2`"),
-    ],
-)
-def test_shares_and_card_types_say_the_nearest_that_works(text: str, said: str) -> None:
-    with pytest.raises(Invalid, match=said):
-        quantity.parse_gpus(text, "gpu")
 
 
 def test_a_unit_that_is_nearly_right_is_mended() -> None:

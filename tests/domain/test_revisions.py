@@ -54,6 +54,7 @@ OTHER = {
     "health": Health(readiness=Probe(http="/ready")),
     "mounts": (Mount(kind=MountKind.MEMORY, path="/cache"),),
     "metrics": "9000:/metrics",
+    "model_files": "pvc://models/churn",
 }
 
 

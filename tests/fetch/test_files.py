@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -311,6 +313,32 @@ def test_a_bounded_cache_forgets_what_was_used_longest_ago(tmp_path: Path, serve
     assert tree(tmp_path / "pod0") == WHOLE
 
 
+def test_a_cache_that_cannot_be_used_or_is_too_small_stops_nobody(tmp_path: Path, server: Files) -> None:
+    wanted = listed(tmp_path, server)
+    (tmp_path / "file").write_text("no directory")
+    code, said = run(wanted, tmp_path / "pod0", "--cache", str(tmp_path / "file/cache"))
+    assert (code, tree(tmp_path / "pod0")) == (outcome.OK, WHOLE)
+    assert "cannot be used" in said
+    cache = tmp_path / "cache"
+    code, said = run(wanted, tmp_path / "pod1", "--cache", str(cache), "--cache-bytes", "1000")
+    assert (code, tree(tmp_path / "pod1")) == (outcome.OK, WHOLE)
+    assert "more than the cache may hold" in said
+    assert not cache.exists()
+
+
+def test_what_killed_pods_left_in_a_cache_goes_after_a_day(tmp_path: Path, server: Files) -> None:
+    parts = tmp_path / "cache" / ".modelyard"
+    parts.mkdir(parents=True)
+    old, new = parts / ("1" * 64 + ".part"), parts / ("2" * 64 + ".part")
+    for each in (old, new):
+        each.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert (
+        run(listed(tmp_path, server), tmp_path / "pod0", "--cache", str(tmp_path / "cache"))[0] == outcome.OK
+    )
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_a_large_file_takes_little_memory(tmp_path: Path, into: Path) -> None:
     large = bytes(120 * 1024 * 1024)
     with serving({f"/a/{sha(large)}": large}) as server:
@@ -339,3 +367,17 @@ def test_a_server_with_an_authority_of_its_own_is_trusted_when_it_is_named(
         assert run(wanted, into, "--ca-file", str(trusted))[0] == outcome.OK
         code, said = run(wanted, into, "--ca-file", str(tmp_path / "none"))
         assert (code, "Traceback" in said) == (outcome.USAGE, False)
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-9], lambda b: b[:20] + b"\xff\xff" + b[22:]])
+def test_a_packed_manifest_is_read_and_one_that_is_damaged_is_said_to_be(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "manifest.json"
+    document = {"base": "http://a/b", "files": [{"path": "m", "size": 1, "sha256": "0" * 64}]}
+    packed = gzip.compress(json.dumps(document).encode())
+    path.write_bytes(packed)
+    assert [each.url for each in reading.read(str(path)).entries] == ["http://a/b/" + "0" * 64]
+    path.write_bytes(spoil(packed))
+    with pytest.raises(outcome.Failed, match="cannot be read"):
+        reading.read(str(path))

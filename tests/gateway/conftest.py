@@ -15,6 +15,8 @@ import pytest
 from modelyard.gateway.base import Door
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
+from modelyard.gateway.remote.gateway import RemoteGateway
+from tests.gateway.routers import Routers
 from tests.gateway.support import Upstream, free_port
 
 
@@ -83,3 +85,22 @@ async def gateway(place: Place) -> AsyncIterator[EnvoyGateway]:
 async def client(place: Place) -> AsyncIterator[httpx2.AsyncClient]:
     async with place.client() as client:
         yield client
+
+
+@pytest.fixture
+async def routers() -> AsyncIterator[Routers]:
+    """Router processes, below a short path, as sockets have to be."""
+    root = Path(tempfile.mkdtemp(prefix="rt"))
+    found = Routers(root / "x", free_port())
+    found.root.mkdir()
+    yield found
+    await found.end()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+async def remote(routers: Routers) -> AsyncIterator[RemoteGateway]:
+    """The gateway that these routers are."""
+    made = routers.gateway()
+    yield made
+    await made.close(stop=False)

@@ -3,24 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import ssl
 import sys
+import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 
+from modelyard.gateway.base import Certificate
+from modelyard.gateway.remote import proof
 from modelyard.gateway.remote.copy import DirectoryCopy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from modelyard.gateway.remote.link import Router
+from modelyard.gateway.remote.proof import Proof, Shown
 from tests.gateway.support import free_port
 
 TOKEN = "a-token-between-them"
+SECRET = b"what every control plane of the installation knows"
+
+
+def issuer(secret: bytes = SECRET, *, now: float | None = None) -> Certificate:
+    """The authority of the installation."""
+    return proof.authority_of(secret, now=time.time() if now is None else now)
+
+
+def caller(secret: bytes = SECRET) -> ssl.SSLContext:
+    """What a control plane calls routers with."""
+    return proof.calling(proof.of_platform(issuer(secret), now=time.time()))
+
+
+def shown() -> Shown:
+    """What a control plane shows to routers."""
+    return Shown(token=TOKEN, tls=caller())
+
+
+def of_router(*, now: float | None = None, secret: bytes = SECRET) -> Proof:
+    """What the control plane lays down for routers."""
+    return proof.of_router(issuer(secret, now=now), now=time.time() if now is None else now)
+
+
+def lay(directory: Path, laid: Proof) -> None:
+    """Put it where routers read it, all at once, as a kubelet does."""
+    directory.mkdir(exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix="..", dir=directory))
+    for name, text in (
+        (proof.CERTIFICATE_FILE, laid.shown.chain),
+        (proof.KEY_FILE, laid.shown.key),
+        (proof.AUTHORITY_FILE, laid.believed),
+    ):
+        (fresh / name).write_text(text)
+        link = directory / name
+        if not link.is_symlink():
+            link.symlink_to(Path("..data") / name)
+    beside = directory / "..data_new"
+    beside.symlink_to(fresh.name)
+    os.replace(beside, directory / "..data")
 
 
 @dataclass(slots=True)
@@ -31,6 +77,7 @@ class RouterProcess:
     host: str
     port: int
     face_port: int
+    health_port: int
     process: Process
     directory: Path
 
@@ -44,6 +91,15 @@ class RouterProcess:
         """Of its front door."""
         return f"http://{self.host}:{self.port}"
 
+    @property
+    def face(self) -> str:
+        """Of the port that the control plane talks to, which knows routers by another name than this."""
+        return f"https://{self.host}:{self.face_port}"
+
+    def caller(self, tls: ssl.SSLContext | None = None, **more: Any) -> httpx2.AsyncClient:
+        """Who asks as a control plane does, or with something else to prove itself."""
+        return _Named(base_url=self.face, verify=tls or caller(), trust_env=False, timeout=5, **more)
+
     async def ready(self, *, seconds: float = 20.0) -> None:
         """Wait until a kubelet would send clients here."""
         deadline = time.monotonic() + seconds
@@ -56,9 +112,19 @@ class RouterProcess:
         """What its readiness says."""
         async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
             with suppress(httpx2.HTTPError, OSError):
-                answer = await client.get(f"http://{self.host}:{self.face_port}/readyz")
+                answer = await client.get(f"http://{self.host}:{self.health_port}/readyz")
                 return answer.status_code == 200
         return False
+
+    async def talks(self) -> None:
+        """Wait until a control plane may talk to it."""
+        async with self.caller() as client:
+            while True:
+                with suppress(httpx2.HTTPError):
+                    await client.get("/v1/news")
+                    return
+                assert self.process.returncode is None, "the router ended"
+                await asyncio.sleep(0.05)
 
     async def terminate(self) -> int:
         """End it as a kubelet does, and wait for it."""
@@ -90,11 +156,17 @@ class Routers:
     root: Path
     port: int
     face_port: int = field(default_factory=free_port)
+    health_port: int = field(default_factory=free_port)
     running: list[RouterProcess] = field(default_factory=list)
     listed: list[RouterProcess] | None = None
     """Those that the control plane sees; None means all that run."""
     api: str = "127.0.0.1:1"
     started: int = 0
+
+    @property
+    def certificates(self) -> Path:
+        """What all of them have mounted."""
+        return self.root / "certificates"
 
     async def start(self, *, host: str = "", directory: str | Path = "", **more: object) -> RouterProcess:
         """One more; `more` are its options, and `directory` that of an earlier one."""
@@ -105,10 +177,14 @@ class Routers:
         self.root.mkdir(exist_ok=True)
         token = self.root / "token"
         token.write_text(TOKEN)
+        if not self.certificates.exists():
+            lay(self.certificates, of_router())
         options = {
             "host": host,
             "port": self.port,
             "face-port": self.face_port,
+            "health-port": self.health_port,
+            "certificates": self.certificates,
             "api": self.api,
             "directory": own,
             "copy": self.root / "copy",
@@ -124,14 +200,15 @@ class Routers:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "modelyard.router", *words, stdout=log, stderr=log
         )
-        started = RouterProcess(f"router-{number}", host, self.port, self.face_port, process, own)
+        ports = (self.port, self.face_port, self.health_port)
+        started = RouterProcess(f"router-{number}", host, *ports, process, own)
         self.running.append(started)
         return started
 
     def gateway(self) -> RemoteGateway:
         """As each start of a control plane makes one."""
         copy = DirectoryCopy(self.root / "copy")
-        return RemoteGateway(routers=self.list, token=TOKEN, copy=copy, clock=time.time)
+        return RemoteGateway(routers=self.list, shown=shown(), copy=copy, clock=time.time)
 
     async def list(self) -> Sequence[Router]:
         """What the control plane is told."""
@@ -146,3 +223,11 @@ class Routers:
         """End all that is left."""
         for router in list(self.running):
             await router.kill()
+
+
+class _Named(httpx2.AsyncClient):
+    """Knows whom it calls by the name that every router has."""
+
+    async def send(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
+        request.extensions = {**request.extensions, "sni_hostname": proof.ROUTER}
+        return await super().send(request, **more)

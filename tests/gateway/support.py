@@ -96,16 +96,17 @@ class Upstream:
         answer: Callable[[Request], Answer] | None = None,
         *,
         tcp: bool = False,
+        host: str = "127.0.0.1",
     ) -> Upstream:
-        """Listen on a Unix socket in `directory`, or on a port of the loopback."""
+        """Listen on a Unix socket in `directory`, or on a port of `host`."""
         upstream: Upstream
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await upstream.converse(reader, writer)
 
         if tcp:
-            server = await asyncio.start_server(connected, "127.0.0.1", 0)
-            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            server = await asyncio.start_server(connected, host, 0)
+            address = f"{host}:{server.sockets[0].getsockname()[1]}"
         else:
             path = directory / f"{name}.sock"
             server = await asyncio.start_unix_server(connected, path)

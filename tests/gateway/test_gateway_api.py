@@ -18,6 +18,7 @@ from modelyard.gateway.gateway_api import hosts, planning, rendering, rules
 from modelyard.gateway.gateway_api.planning import Feature, Where
 from modelyard.gateway.gateway_api.site import Offer, Place, Site
 from tests.gateway.support import route
+from tests.support.cluster import crds, schemas, validation
 
 Json = dict[str, Any]
 
@@ -39,6 +40,8 @@ CLASSES = {
     "traefik": CORE,
 }
 """What implementations say of themselves, as their conformance reports have it."""
+KINDS = {resource.kind: resource for resource, _ in crds.GATEWAY_API}
+SCHEMAS = schemas.load("1.37", crds.GATEWAY_API)
 ROUTER = Place(namespace="modelyard-system", name="modelyard-router", port=80)
 
 
@@ -127,6 +130,7 @@ def test_replicas_of_two_revisions_in_one_share_get_their_part_by_how_many_are_r
     ("change", "feature"),
     [
         ({"public": False}, Feature.TOKENS),
+        ({"isolated": True}, Feature.ISOLATION),
         ({"limits": Limits(requests_per_second=5)}, Feature.RATE),
         ({"compares": True}, Feature.COMPARISON),
         (
@@ -152,7 +156,8 @@ def test_what_gateway_api_cannot_express_leads_to_the_router_or_is_said_not_to_b
     offer = an_offer(direct=True)
     decided = {each.feature: each for each in planning.plan(demo, offer)}
     assert decided[feature].where is Where.ROUTER
-    assert "cannot express" in decided[feature].reason
+    words = "is not known" if feature is Feature.ISOLATION else "cannot express"
+    assert words in decided[feature].reason
     assert decided[Feature.HOSTS].where is Where.ROUTER
     assert feature.value in decided[Feature.HOSTS].reason
     found = rendering.objects([demo], a_site(offer))
@@ -205,12 +210,12 @@ def test_a_service_without_a_ready_replica_leads_to_the_router_which_says_so_or_
     assert leads(by_host(found, "demo.vision.service.localhost")) == [("modelyard-router", 1)]
 
 
-def test_ports_of_its_own_are_ports_of_the_nodes_that_lead_to_the_router() -> None:
-    found = rendering.objects([served(ports=(30010, 30011))], a_site(an_offer()))
-    (service,) = of_kind(found, "Service")
-    assert [p["nodePort"] for p in service["spec"]["ports"]] == [30010, 30011]
+def test_ports_that_no_node_opens_are_said_to_lead_nowhere() -> None:
+    (decision,) = [
+        d for d in planning.plan(served(ports=(30010,)), an_offer()) if d.feature is Feature.OWN_PORTS
+    ]
+    assert (decision.where, decision.reason) == (Where.ROUTER, "by a NodePort that leads there")
     outside = served(ports=(8443,))
-    assert not of_kind(rendering.objects([outside], a_site(an_offer())), "Service")
     (decision,) = [d for d in planning.plan(outside, an_offer()) if d.feature is Feature.OWN_PORTS]
     assert decision.where is Where.NOBODY
     assert "gateway.port_base" in decision.reason
@@ -291,6 +296,7 @@ def test_whatever_is_routed_keeps_within_the_bounds_and_never_opens_what_wants_a
     places = [(o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects]
     assert len(places) == len(set(places))
     assert objects == rendering.objects(list(reversed(routes)), site)
+    assert [wrong for each in objects for wrong in _refused(each)] == []
     closed = {r.name for r in routes if not r.public}
     for rule in _rules(objects):
         assert len(rule.get("backendRefs", ())) <= 16
@@ -308,6 +314,13 @@ def test_whatever_is_routed_keeps_within_the_bounds_and_never_opens_what_wants_a
         for host in o["spec"].get("hostnames", ())
     )  # fmt: skip
     assert all(len(list(same)) == 1 for _, same in groupby(by_kind, key=lambda pair: pair[0]))
+
+
+def _refused(value: Json) -> list[str]:
+    """What an API server would say against an object, by the bounds of the released resources."""
+    if value["kind"] not in KINDS:
+        return []
+    return list(validation.invalid_values(SCHEMAS, SCHEMAS.of(KINDS[value["kind"]]), value))
 
 
 @settings(max_examples=100)
@@ -331,6 +344,18 @@ def test_everything_that_a_route_needs_is_decided_and_has_a_reason_where_the_gat
         decided = planning.plan(demo, offer)
         assert {d.feature for d in decided} == planning.needed(demo)
         assert all(d.reason for d in decided if d.where is not Where.GATEWAY)
+
+
+def test_however_many_services_had_the_host_before_its_route_is_taken() -> None:
+    former = tuple(f"vision/{'long' * 14}-{number:03}" for number in range(200))
+    objects = rendering.objects([served(former=former)], a_site(an_offer(direct=True)))
+    assert [wrong for each in objects for wrong in _refused(each)] == []
+    http = by_host(objects, "demo.vision.service.localhost")
+    (header,) = http["spec"]["rules"][0]["filters"][0]["requestHeaderModifier"]["set"]
+    named = header["value"].split(",")
+    assert named[0] == "demo"
+    assert tuple(named[1:]) == former[: len(named) - 1]
+    assert len(named) > 50
 
 
 def test_without_a_router_what_nobody_can_do_is_left_out_and_said() -> None:

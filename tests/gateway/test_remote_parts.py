@@ -17,6 +17,7 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.limits import Limits
 from modelyard.domain.tallies import Reading, Tally
 from modelyard.gateway.base import Certificate, Copies
+from modelyard.gateway.envoy import limiting
 from modelyard.gateway.remote import copy, dividing, summing, wire
 from modelyard.gateway.remote.summing import Counted
 from modelyard.gateway.remote.wire import Publication
@@ -72,6 +73,8 @@ def test_pieces_of_two_publications_never_mix_and_rubbish_is_nothing() -> None:
     assert copy.unpack([short[0].files, *(p.files for p in new[1:])]) == b"short"
     assert copy.unpack([{"head.json": b"{", "routes.gz": b""}, {}]) is None
     assert copy.unpack([{**short[0].files, "routes.gz": b"no gzip"}]) is None
+    body = short[0].files["routes.gz"]
+    assert copy.unpack([{**short[0].files, "routes.gz": body[:10] + b"\xff\xff" + body[12:]}]) is None
 
 
 async def test_a_router_begins_with_the_newest_that_it_can_read(tmp_path: Path) -> None:
@@ -110,6 +113,16 @@ def test_parts_of_limits_make_up_the_whole_and_nobody_has_none(limits: Limits, r
     assert replace(part, requests_per_second=0, burst=0, concurrency=0, pending=0) == replace(
         limits, requests_per_second=0, burst=0, concurrency=0, pending=0
     )
+
+
+@pytest.mark.parametrize(("rate", "routers"), [(3, 2), (1, 3), (0.01, 7), (1000, 3), (2.5, 2), (7, 7)])
+def test_the_buckets_of_all_routers_are_filled_with_just_the_rate(rate: float, routers: int) -> None:
+    """Parts that are no whole number too: 3 a second by two routers are 2 in 1.333 seconds at each."""
+    limited = replace(route("default/a"), limits=Limits(requests_per_second=rate))
+    (descriptor,) = limiting.rates(dividing.divided([limited], routers))[limiting.RATE_LIMIT]["descriptors"]
+    bucket = descriptor["token_bucket"]
+    seconds = float(bucket["fill_interval"].removesuffix("s"))
+    assert bucket["tokens_per_fill"] / seconds * routers == pytest.approx(rate, rel=1e-5)
 
 
 def test_one_router_has_everything_and_several_divide_what_waits() -> None:
@@ -191,6 +204,7 @@ def test_options_come_from_words_and_else_from_the_environment() -> None:
     [
         ({}, "--api is missing"),
         ({"api": "a:1", "port": "many"}, "--port must be a number"),
+        ({"api": "a:1", "health_port": "x"}, "--health-port must be a number"),
         ({"api": "a:1", "drain_seconds": "-1"}, "--drain-seconds must be a number"),
         ({"api": "a:1", "leave_seconds": "nan"}, "--leave-seconds must be a number"),
         ({"api": "a:1", "redirect": "perhaps"}, "--redirect must be true or false"),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
-import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -22,21 +20,11 @@ from modelyard.gateway import authority
 from modelyard.gateway.remote.copy import DirectoryCopy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from tests.gateway.conftest import StartUpstream
-from tests.gateway.routers import TOKEN, RouterProcess, Routers
+from tests.gateway.routers import TOKEN, RouterProcess, Routers, shown
 from tests.gateway.support import free_port, route
 from tests.gateway.test_changes import steady_load
 
 _PATH = "/services/default/churn/v2"
-
-
-@pytest.fixture
-async def routers() -> AsyncIterator[Routers]:
-    root = Path(tempfile.mkdtemp(prefix="rt"))
-    found = Routers(root / "x", free_port())
-    found.root.mkdir()
-    yield found
-    await found.end()
-    shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
@@ -45,10 +33,8 @@ async def two(routers: Routers) -> tuple[RouterProcess, RouterProcess]:
 
 
 @pytest.fixture
-async def gateway(routers: Routers) -> AsyncIterator[RemoteGateway]:
-    gateway = routers.gateway()
-    yield gateway
-    await gateway.close(stop=False)
+def gateway(remote: RemoteGateway) -> RemoteGateway:
+    return remote
 
 
 async def _begin(gateway: RemoteGateway, routes: Sequence[Route], *routers: RouterProcess) -> None:
@@ -82,7 +68,9 @@ async def test_every_router_works_by_what_is_published_and_one_that_comes_later_
     await third.ready()
     answers = [await _get(each) for each in (*two, third)]
     assert [(a.status_code, a.json()["replica"]) for a in answers] == [(200, "r1")] * 3
-    assert gateway.routers == ("router-1", "router-2", "router-3")
+    async with asyncio.timeout(10):  # the platform looks for new ones once in a while
+        while gateway.routers != ("router-1", "router-2", "router-3"):
+            await asyncio.sleep(0.05)
 
 
 async def test_one_that_cannot_be_reached_counts_with_what_it_had_until_it_is_gone(
@@ -303,24 +291,22 @@ async def test_a_rate_is_that_of_all_routers_together(
 
 
 async def test_only_who_shows_the_token_is_told_anything(two: tuple[RouterProcess, RouterProcess]) -> None:
-    face = f"http://{two[0].host}:{two[0].face_port}"
-    async with httpx2.AsyncClient(base_url=face, trust_env=False, timeout=5) as client:
-        while True:
-            try:
-                assert (await client.get("/livez")).status_code == 200
-                break
-            except httpx2.HTTPError:
-                await asyncio.sleep(0.05)
+    await two[0].talks()
+    async with two[0].caller() as client:
         for path in ("routed", "statistics", "copies", "news", "ports"):
             assert (await client.get(f"/v1/{path}")).status_code == 401
         assert (await client.put("/v1/routes", content=b"{}")).status_code == 401
-        shown = {"authorization": f"Bearer {TOKEN}"}
-        wrong = await client.put("/v1/routes", content=b'{"version": "x"}', headers=shown)
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        wrong = await client.put("/v1/routes", content=b'{"version": "x"}', headers=headers)
         assert wrong.status_code == 422
         assert "version" in wrong.json()["error"]
         assert "routes" in wrong.json()["error"]
-        assert (await client.get("/v1/news", params={"after": "x"}, headers=shown)).status_code == 422
+        assert (await client.get("/v1/news", params={"after": "x"}, headers=headers)).status_code == 422
+        assert (await client.get("/readyz", headers=headers)).status_code == 404
+    health = f"http://{two[0].host}:{two[0].health_port}"
+    async with httpx2.AsyncClient(base_url=health, trust_env=False, timeout=5) as client:
         assert (await client.get("/readyz")).json()["error"] == "it has no routes yet"
+        assert (await client.get("/v1/news", headers=headers)).status_code == 404
 
 
 async def test_the_control_plane_is_reached_by_a_name_and_the_routers_token_does_not_go_along(
@@ -347,9 +333,9 @@ async def test_certificates_come_with_the_routes_and_a_router_that_starts_later_
 ) -> None:
     now = time.time()
     ca = authority.make_authority("test", now=now)
-    shown = authority.issue(ca, ["churn.service.localhost", "localhost"], now=now)
+    front = authority.issue(ca, ["churn.service.localhost", "localhost"], now=now)
     secure = free_port()
-    await gateway.present(shown, shown)
+    await gateway.present(front, front)
     one = await routers.start(https_port=secure)
     await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
     await gateway.close(stop=False)
@@ -373,20 +359,44 @@ async def test_an_older_publication_is_refused_and_a_control_plane_whose_clock_i
     await gateway.close(stop=False)
     shutil.rmtree(routers.root / "copy")  # so that the next one knows of no version
     behind = RemoteGateway(
-        routers=routers.list, token=TOKEN, copy=DirectoryCopy(routers.root / "copy"), clock=lambda: 5.0
+        routers=routers.list, shown=shown(), copy=DirectoryCopy(routers.root / "copy"), clock=lambda: 5.0
     )
     await behind.publish([route("default/churn", await upstream("r2"))])
     while await behind.routed() != {"r2"}:
         await asyncio.sleep(0.05)
     assert (await _get(one)).json()["replica"] == "r2"
-    face = f"http://{one.host}:{one.face_port}/v1/routes"
-    async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
-        shown = {"authorization": f"Bearer {TOKEN}"}
-        answer = await client.put(face, content=b'{"version": 1, "routes": []}', headers=shown)
+    async with one.caller() as client:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        body = b'{"version": 1, "routes": []}'
+        answer = await client.put("/v1/routes", content=body, headers=headers)
         assert answer.status_code == 409
         assert answer.json()["version"] > 1
     assert (await _get(one)).json()["replica"] == "r2"
     await behind.close(stop=False)
+
+
+async def test_who_leads_no_more_forgets_its_wishes_and_does_not_answer_those_of_the_next(
+    routers: Routers, gateway: RemoteGateway, upstream: StartUpstream
+) -> None:
+    one = await routers.start()
+    await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
+    after = RemoteGateway(
+        routers=routers.list, shown=shown(), copy=DirectoryCopy(routers.root / "copy"), clock=time.time
+    )
+    await gateway.close(stop=False)  # what a control plane does whose lead is lost
+    await after.publish([route("default/churn", await upstream("r2"))])
+    assert gateway.members() == {}
+    await gateway.ensure()  # asked all the same, it only looks
+    two = await routers.start()
+    await two.ready()
+    await asyncio.sleep(1.5)  # longer than both look for routers
+    for each in (one, two):
+        assert (await _get(each)).json()["replica"] == "r2"
+    # Once it leads again it goes on from what there is.
+    await after.close(stop=False)
+    await gateway.publish([route("default/churn", await upstream("r3"))])
+    for each in (one, two):
+        assert (await _get(each)).json()["replica"] == "r3"
 
 
 async def test_a_copy_that_cannot_be_kept_holds_the_replicas_that_it_names(
@@ -401,7 +411,7 @@ async def test_a_copy_that_cannot_be_kept_holds_the_replicas_that_it_names(
             await super().save(document, version=version)
 
     copy = Full(routers.root / "copy")
-    gateway = RemoteGateway(routers=routers.list, token=TOKEN, copy=copy, clock=time.time)
+    gateway = RemoteGateway(routers=routers.list, shown=shown(), copy=copy, clock=time.time)
     one = await routers.start()
     await _begin(gateway, [route("default/churn", await upstream("r1"))], one)
     copy.full = True
@@ -429,6 +439,6 @@ async def test_a_face_port_that_is_taken_is_said_in_words(
 async def _answers(router: RouterProcess) -> bool:
     try:
         async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
-            return (await client.get(f"http://{router.host}:{router.face_port}/livez")).status_code == 200
+            return (await client.get(f"http://{router.host}:{router.health_port}/livez")).status_code == 200
     except httpx2.HTTPError:
         return False

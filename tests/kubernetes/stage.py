@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes import names, priorities
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
+from modelyard.backends.kubernetes.routing import RoutingObjects
 from modelyard.control import applying, operations
 from modelyard.control import loop as loops
 from modelyard.control.controller import Controller, prepare
@@ -18,9 +19,11 @@ from modelyard.control.platform import Hints
 from modelyard.domain import conditions
 from modelyard.domain.deployment import DeploymentSpec, Key
 from modelyard.domain.views import State
+from modelyard.gateway.gateway_api.publishing import GatewayApi
+from modelyard.gateway.gateway_api.site import Offer, Place, Site
 from modelyard.store import deployments
 from tests.control import world as worlds
-from tests.support.cluster import inside, schemas
+from tests.support.cluster import crds, gateways, inside, schemas
 from tests.support.cluster.control import Control, add_node
 from tests.support.cluster.inside import Wire
 from tests.support.cluster.kubelets import Part
@@ -32,8 +35,12 @@ from tests.support.virtual import clock
 
 CHURN = Key("default", "churn")
 NAMESPACE = "modelyard-default"
-KINDS = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "PodDisruptionBudget")
+KINDS = (
+    "Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "PodDisruptionBudget",
+    "HorizontalPodAutoscaler",
+)  # fmt: skip
 _PERIOD = 0.1
+_BEHIND_SECONDS = 1.0
 _PACE = loops.Pace(lease_seconds=2.0)
 _QUICK = Part(starts_after=0.1, ready_after=0.3, stops_after=0.2)
 
@@ -76,6 +83,7 @@ class Plane:
     async def written(self, method: str, path: str) -> None:
         """Count, and die."""
         self.writes += 1
+        self.stage.written.append(path)
         if self.writes == self.dies_after:
             self.last = f"{method} {path}"
             self.dead.set()
@@ -88,13 +96,16 @@ class Plane:
         platform = replace(stage.world.platform, hints=Hints(), identity=f"control-{id(self)}")
         backend: Any = KubernetesBackend(
             inside.client(stage.server, clock=clock, wire=wire),
-            Options(),
+            stage.options,
             clock=clock,
             changed=lambda key: platform.hint("deployment", str(key)),
+            note=lambda key, reason, message: stage.notes.append(f"{reason}: {message}"),
         )
         fronts: Any = Silent()
         backend._fronts = backend._replicas._fronts = fronts
         platform = replace(platform, backend=backend)
+        if stage.straight:
+            platform = replace(platform, gateway=_straight(stage, wire))
         try:
             await prepare(platform)
             await Controller(platform, pace=_PACE, alive=lambda pid: True).run()
@@ -112,12 +123,22 @@ class Stage:
     plane: Plane | None = None
     deaths: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    """Where control planes wrote to, in the order of their writes."""
+    notes: list[str] = field(default_factory=list)
+    """What backends found worth an event."""
     most: int = 0
     """Pods that may live at once; 0 is any number."""
     disturbed: bool = False
     """Whether somebody else deletes pods."""
     least: int = 0
     """Pods that must be ready and have requests sent to them."""
+    options: Options = field(default_factory=Options)
+    """Of the control planes' backends."""
+    led: list[tuple[float, set[str]]] = field(default_factory=list)
+    """When routes led to which Services."""
+    straight: bool = False
+    """A gateway of the cluster's leads past the platform's own to the Services."""
     weather: Callable[[str, str], Awaitable[None]] | None = None
     """What happens to requests on their way to the API server."""
 
@@ -202,6 +223,8 @@ class Stage:
             self.violations.append(f"{len(pods)} pods live, at most {self.most} may: {said}")
         named = Counter(map(_replica, pods))
         self._look_at_routes()
+        if self.straight:
+            self._look_at_services()
         twins = [name for name, count in named.items() if name and count > 1]
         if twins:
             self.violations.append(f"twins of {twins}")
@@ -216,6 +239,20 @@ class Stage:
         serving = [n for n in routed if n in there and _is_ready(there[n])]
         if len(serving) < self.least:
             self.violations.append(f"{serving} serve, {self.least} must")
+
+    def _look_at_services(self) -> None:
+        """Whoever proxies lead to that are a second behind has somebody who answers."""
+        routes = self.cluster.store.list(self.cluster.kind("HTTPRoute"))
+        rules = [rule for route in routes for rule in route["spec"]["rules"]]
+        backends = [each for rule in rules for each in rule["backendRefs"] if each["namespace"] == NAMESPACE]
+        self.led.append((clock(), {each["name"] for each in backends}))
+        while len(self.led) > 1 and self.led[1][0] <= clock() - _BEHIND_SECONDS:
+            self.led.pop(0)
+        for name in sorted(self.led[0][1]):
+            place = (NAMESPACE, f"{name}-slice")
+            found = self.cluster.store.get(self.cluster.kind("EndpointSlice"), place) or {}
+            if not any(each["conditions"]["ready"] for each in found.get("endpoints", ())):
+                self.violations.append(f"requests go to {name}, which has nobody")
 
     async def _is_settled(self) -> bool:
         deployment = await self.world.deployment()
@@ -235,6 +272,23 @@ class Stage:
         )
 
 
+def _straight(stage: Stage, wire: Wire) -> GatewayApi:
+    """A gateway of the cluster's before the world's own."""
+    objects = RoutingObjects(inside.client(stage.server, clock=clock, wire=wire), "modelyard-system")
+
+    async def site() -> Site:
+        features = await objects.offered("envoy") or frozenset()
+        router = Place(namespace="modelyard-system", name="router", port=80)
+        return Site(
+            namespace="modelyard-system",
+            offer=Offer(gateway_class="envoy", features=features, router=router, direct=True),
+            namespace_of=lambda project: f"modelyard-{project}",
+            service_of=lambda service, revision: names.revision_name(CHURN, revision),
+        )
+
+    return GatewayApi(site=site, applier=objects, router=stage.world.gateway, clock=clock)
+
+
 def _replica(pod: dict[str, Any]) -> str:
     return str((pod["metadata"].get("annotations") or {}).get(names.REPLICA, ""))
 
@@ -252,20 +306,29 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 @contextlib.asynccontextmanager
 async def staged(
-    *, dies_after: int = 0, script: Callable[[dict[str, Any]], Part] = lambda pod: _QUICK
+    *,
+    dies_after: int = 0,
+    script: Callable[[dict[str, Any]], Part] = lambda pod: _QUICK,
+    options: Options | None = None,
+    straight: bool = False,
 ) -> AsyncIterator[Stage]:
     """Everything at work."""
-    cluster = Cluster(schemas.load("1.37"), clock=clock)
+    more = (*crds.KEDA, *(crds.GATEWAY_API if straight else ()))
+    cluster = Cluster(schemas.load("1.37", more), clock=clock, extra=[resource for resource, _ in more])
     control = Control(cluster, script)
     add_node(cluster, "node-1", labels={"modelyard.dev/role-deploy": "true"})
     for name in (NAMESPACE, "modelyard-system"):
         cluster.create(cluster.kind("Namespace"), "", {"metadata": {"name": name}}, Verb(manager="test"))
-    for level in ("critical", "high", "normal", "low"):
-        priority = {"metadata": {"name": f"modelyard-serving-{level}"}, "value": 1000}
-        cluster.create(cluster.kind("PriorityClass"), "", priority, Verb(manager="test"))
+    for rung in priorities.LADDER:
+        cluster.create(cluster.kind("PriorityClass"), "", priorities.manifest(rung), Verb(manager="test"))
     database = InlineDatabase()
     world = worlds.build(database)
-    stage = Stage(world, Server(cluster), control)
+    if straight:
+        controller = gateways.IMPLEMENTATIONS["envoy"].controller
+        value = {"metadata": {"name": "envoy"}, "spec": {"controllerName": controller}}
+        cluster.create(cluster.kind("GatewayClass"), "", value, Verb(manager="test"))
+        control.settle()
+    stage = Stage(world, Server(cluster), control, options=options or Options(), straight=straight)
     await prepare(world.platform)
     await worlds.publish(database, "churn", 2)
     tasks = [asyncio.create_task(stage.live()), asyncio.create_task(stage.reign(dies_after))]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.backends.kubernetes import names
+from modelyard.backends.kubernetes.kinds import Manifest, place
 from modelyard.domain.deployment import Phase
 from tests.backends.things import KEY
-from tests.kubernetes.worlds import World, connected, world
+from tests.kubernetes.worlds import QUICK, World, connected, world
 from tests.support.cluster import verbs
 from tests.support.cluster.kubelets import CRASH, IMAGE_PULL, OUT_OF_MEMORY, Part
 from tests.support.cluster.verbs import Options as How
@@ -62,7 +63,8 @@ async def test_a_new_control_plane_finds_the_same_replicas(here: World) -> None:
     }
 
 
-async def test_a_draining_pod_leaves_its_service_and_goes_on(here: World) -> None:
+async def test_a_draining_pod_goes_on_in_its_service_until_it_stops(here: World) -> None:
+    here.control.script = lambda pod: Part(starts_after=0.0, ready_after=0.05, stops_after=2.0)
     for replica in ("a", "b"):
         await here.backend.start(here.launch(replica))
     await here.until_ready("a", "b")
@@ -70,6 +72,13 @@ async def test_a_draining_pod_leaves_its_service_and_goes_on(here: World) -> Non
     seen = await here.seen()
     assert (seen["a"].phase, seen["b"].phase) == (Phase.DRAINING, Phase.READY)
     assert seen["a"].draining_since > 0
+    both = sorted(each.address.partition(":")[0] for each in seen.values())
+    async with asyncio.timeout(10):
+        while sorted(endpoints(here)) != both:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    assert sorted(endpoints(here)) == both
+    await here.backend.stop(KEY, "a")
     async with asyncio.timeout(10):
         while len(endpoints(here)) != 1:
             await asyncio.sleep(0.02)
@@ -95,6 +104,41 @@ async def test_the_one_that_is_stopped_is_the_one_that_goes(here: World) -> None
     assert (await here.seen())["b"].phase is Phase.STOPPING
     after = await here.until_ready("a", "c")
     assert {n: after[n].address for n in "ac"} == {n: before[n].address for n in "ac"}
+
+
+async def test_stopping_one_does_not_cost_the_one_that_starts(here: World) -> None:
+    await here.backend.start(here.launch("a"))
+    before = await here.until_ready("a")
+    (first,) = here.objects("Pod")
+    slow = Part(starts_after=0.0, ready_after=999.0, stops_after=0.05)
+    here.control.script = lambda pod: QUICK if place(pod) == place(first) else slow
+    await here.backend.start(here.launch("b"))
+    async with asyncio.timeout(10):
+        while not (starting := assigned(here).get("b")):
+            await here.seen()
+            await asyncio.sleep(0.02)
+    delete = here.backend._replicas._delete_pod
+
+    async def late(pod: Manifest, grace: int | None) -> None:
+        await delete(pod, grace)
+        await asyncio.sleep(0.3)
+
+    here.backend._replicas._delete_pod = late  # type: ignore[method-assign]
+    await here.backend.stop(KEY, "a")
+    async with asyncio.timeout(10):
+        while len(here.objects("Pod")) != 1 or (await here.seen()).keys() != {"b"}:
+            await asyncio.sleep(0.02)
+    assert assigned(here) == {"b": starting}
+    assert before.keys() == {"a"}
+
+
+def assigned(here: World) -> dict[str, str]:
+    """Names of the pods that stay, by replica."""
+    return {
+        each["metadata"].get("annotations", {}).get(names.REPLICA, ""): each["metadata"]["name"]
+        for each in here.objects("Pod")
+        if "deletionTimestamp" not in each["metadata"]
+    }
 
 
 async def test_when_the_last_one_is_gone_nothing_is_left(here: World) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import http.server
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -22,34 +20,6 @@ from tests.kubernetes.worlds import TOKEN, World, world
 
 DOUBLES = "def predict(inputs):\n    return {'double': inputs['x'] * 2}\n"
 FORGETS = "import no_such_package\n" + DOUBLES
-
-
-class _Files(http.server.BaseHTTPRequestHandler):
-    """Gives files by their sha256."""
-
-    files: dict[str, bytes]
-
-    def do_GET(self) -> None:
-        content = self.files.get(self.path.rpartition("/")[2])
-        self.send_response(404 if content is None else 200)
-        self.send_header("content-length", str(len(content or b"")))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def files() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Where pods get files from, and which there are."""
-    known: dict[str, bytes] = {}
-    handler = type("Files", (_Files,), {"files": known})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/files", known
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.kinds import Manifest
 from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.backends.kubernetes.render.revision import account, anchor, revision
+from modelyard.control.deliveries import token
 from modelyard.domain import health
 from modelyard.domain.deployment import DeploymentSpec, Key, Resources, Stage
+from modelyard.domain.model import File
 from modelyard.domain.mounts import Mount, MountKind
 from modelyard.domain.program import Subject, program
 from modelyard.domain.server import Server, ServerKind
+from modelyard_fetch import manifest
 from tests.backends import things
 from tests.support.cluster import schemas, verbs
 from tests.support.cluster.verbs import Cluster, Options
@@ -89,6 +93,29 @@ def test_the_users_values_are_nowhere_but_in_a_secret(tmp_path: Path) -> None:
     assert shown["WHERE"] == "at 0 $$(X)"
 
 
+@pytest.mark.parametrize(
+    "kind", [ServerKind.TRITON, ServerKind.TFSERVING, ServerKind.TORCHSERVE, ServerKind.VLLM]
+)
+def test_another_image_leaves_everything_else_that_was_generated(kind: ServerKind, tmp_path: Path) -> None:
+    def pods(image: str) -> tuple[dict[str, object], dict[str, object]]:
+        spec = DeploymentSpec(model="churn@3", server=Server(kind=kind, image=image))
+        made = program(spec, Subject(name="churn", version="3", entry="model.onnx"))
+        found = rendered(desired(tmp_path, spec=spec, program=made))
+        others = {name: each for name, each in found.items() if not name.startswith("Deployment/")}
+        template = found["Deployment/churn-r2"]["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        assert container.pop("image") == (image or made.image)
+        container["env"] = [each for each in container["env"] if each["name"] != "KUBEFLOW_MODEL_IMAGES"]
+        return others, template
+
+    assert pods("") == pods("registry.example.org/mirror/server:9")
+    (config,) = (
+        each["data"] for name, each in pods("")[0].items() if name.startswith("ConfigMap/churn-r2-config")
+    )  # type: ignore[index]
+    assert config, "what was generated is laid in the pod"
+    assert "{{" not in "".join(config.values())
+
+
 def test_what_is_held_beside_a_pod_has_another_name_when_it_changes(tmp_path: Path) -> None:
     one = rendered(desired(tmp_path, spec=DeploymentSpec(model="churn@3", config_files={"a": "1"})))
     same = rendered(desired(tmp_path, spec=DeploymentSpec(model="churn@3", config_files={"a": "1"})))
@@ -155,3 +182,33 @@ def test_a_runtime_of_the_image_needs_no_other(tmp_path: Path) -> None:
     objects = rendered(desired(tmp_path))
     template = objects["Deployment/churn-r2"]["spec"]["template"]["spec"]
     assert names.ENVIRONMENT not in [each["name"] for each in template["initContainers"]]
+
+
+@pytest.mark.parametrize("model_files", ["", "pvc://models/churn"])
+def test_a_model_of_ten_thousand_files_fits_into_what_a_cluster_keeps(
+    model_files: str, tmp_path: Path
+) -> None:
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(10_000)]
+    files = tuple(File(path=f"shards/part-{n:05}.bin", size=n, sha256=d) for n, d in enumerate(digests))
+    scope = {"key": "default/churn@production", "revision": 2}
+    wanted = desired(tmp_path, spec=DeploymentSpec(model="churn@3", model_files=model_files))
+    guest = wanted.launch.guest
+    wanted = replace(
+        wanted,
+        launch=replace(wanted.launch, guest=replace(guest, artifact=replace(guest.artifact, files=files))),
+        settings=Settings(artifact_url="http://modelyard.modelyard-system:8081/api/v1/artifacts"),
+        tokens={digest: token(b"k", scope, digest) for digest in digests},
+    )
+    there = cluster(schemas.VERSIONS[-1])
+    lists = []
+    for each in rendered(wanted).values():
+        if each["kind"] not in ("Secret", "ConfigMap"):
+            continue
+        name = (each["metadata"]["namespace"], each["metadata"]["name"])
+        there.patch(there.kind(each["kind"]), name, verbs.APPLY, each, Options(manager="m", force=True))
+        packed = (each.get("binaryData") or each.get("data") or {}).get("manifest.json")
+        if packed:
+            (tmp_path / "manifest.json").write_bytes(base64.b64decode(packed))
+            read = manifest.read(str(tmp_path / "manifest.json"), located=not model_files)
+            lists.append([entry.path for entry in read.entries])
+    assert lists == [[file.path for file in files]]

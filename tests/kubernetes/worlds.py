@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.backends.base import Launch
+from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
-from modelyard.backends.kubernetes.capabilities import Capabilities
+from modelyard.backends.kubernetes.capabilities import Capabilities, Gpus
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.render.desired import Settings
@@ -21,11 +22,12 @@ from tests.backends import things
 from tests.backends.things import KEY
 from tests.support.cluster.control import Control, add_node
 from tests.support.cluster.kubelets import Part
+from tests.support.cluster.processes.containers import Container
 from tests.support.cluster.processes.environ import Image
 from tests.support.cluster.processes.kubelet import ProcessKubelet
 from tests.support.cluster.running import Running, running
+from tests.support.cluster.schemas import Resource
 from tests.support.cluster.store import Object
-from tests.support.cluster.verbs import Options as How
 from tests.support.cluster.writing import Hand
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +47,20 @@ class World:
     backend: KubernetesBackend
     path: Path
     kubeconfig: Path
+    kubelet: ProcessKubelet
+    """Runs the pods of a world with processes."""
 
     def launch(self, replica: str, **changes: object) -> Launch:
         """A launch of `churn`."""
         return things.launch(replica, self.path, **changes)  # type: ignore[arg-type]
+
+    def container(self, address: str) -> Container:
+        """The server that runs at an address, in a world with processes."""
+        ip = address.rpartition(":")[0]
+        (pod,) = (each for each in self.kubelet.pods.values() if each.ip == ip)
+        (found,) = (part.container for part in pod.parts if part.spec["name"] == names.SERVER)
+        assert found is not None
+        return found
 
     async def seen(self, key: Key = KEY) -> dict[str, Replica]:
         """What runs, by name."""
@@ -72,24 +84,33 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world(
-    path: Path, *, processes: bool = False, settings: Settings | None = None
+    path: Path,
+    *,
+    processes: bool = False,
+    settings: Settings | None = None,
+    resources: frozenset[str] = frozenset(),
+    nodes: bool = True,
+    enforces: bool = False,
+    extra: Iterable[tuple[Resource, str]] = (),
 ) -> AsyncIterator[World]:
-    """A cluster of one node with four cores, its control loops running; with `processes`, pods are real."""
-    async with running(clock=time.time) as there:
+    """A cluster of one node with four cores, its control loops running; with `processes`, pods are real.
+
+    `resources` are those that the backend knows of; without `nodes` there is none yet; `extra` are custom
+    resources that the cluster serves. With `enforces`, the network between processes keeps NetworkPolicies.
+    """
+    async with running(clock=time.time, extra=extra) as there:
         control = Control(there.cluster, script=lambda pod: QUICK)
-        kubelet = ProcessKubelet(Hand(there.cluster, "kubelet"), path / "pods", image)
+        kubelet = ProcessKubelet(Hand(there.cluster, "kubelet"), path / "pods", image, enforces=enforces)
         if processes:
             control.kubelet = there.server.keeper = kubelet
             there.server.execute, there.server.measure = kubelet.execute, kubelet.measure
-        add_node(there.cluster, "node-1", nvidia_com__gpu="2")
-        for level in ("low", "normal", "high"):
-            value = {"metadata": {"name": f"modelyard-serving-{level}"}, "value": 1000}
-            there.cluster.create(there.cluster.kind("PriorityClass"), "", value, How(manager="test"))
+        if nodes:
+            add_node(there.cluster, "node-1", nvidia_com__gpu="2")
         kubeconfig = there.kubeconfig(path)
         looping = asyncio.create_task(control.run())
-        backend = connected(kubeconfig, settings)
+        backend = connected(kubeconfig, settings, resources)
         try:
-            yield World(there, control, backend, path, kubeconfig)
+            yield World(there, control, backend, path, kubeconfig, kubelet)
         finally:
             await backend.close()
             await kubelet.close()
@@ -103,10 +124,13 @@ def image(name: str) -> Image | None:
     return CHECKOUT if name.startswith("modelyard/") else None
 
 
-def connected(kubeconfig: Path, settings: Settings | None = None) -> KubernetesBackend:
+def connected(
+    kubeconfig: Path, settings: Settings | None = None, resources: frozenset[str] = frozenset()
+) -> KubernetesBackend:
     """A backend as a control plane finds it."""
     access = config.load({}, kubeconfig=str(kubeconfig))
-    options = Options(
-        capabilities=Capabilities(version=(1, 37)), settings=settings or Settings(), token=TOKEN
-    )
+    classes = frozenset({"gpu.nvidia.com"} if resources else ())
+    known = Capabilities(version=(1, 37), resources=resources, gpus=Gpus(device_classes=classes))
+    chosen = replace(settings or Settings(), drain_wait_seconds=5)
+    options = Options(capabilities=known, settings=chosen, token=TOKEN)
     return KubernetesBackend(Cluster(access, clock=time.monotonic), options, clock=time.time)

@@ -31,21 +31,23 @@ CANARY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def token(engine: Engine) -> Iterator[str]:
     with engine.client() as client:
-        yield changes.publish(client)
+        yield changes.publish(client, public=engine.straight)
         client.undeploy(changes.SERVICE)
 
 
+@pytest.mark.traffic
 @pytest.mark.parametrize("change", list(changes.CHANGES))
 async def test_no_request_is_lost_through_a(engine: Engine, token: str, change: str) -> None:
-    async with changes.asked(changes.at_the_service(engine.platform, token, rate=50), callers=2) as asked:
+    async with changes.asked(engine.target(token, rate=50), callers=2) as asked:
         await changes.happen(engine.platform, changes.CHANGES[change], TIMES[change])
     asked.require_none_failed()
 
 
+@pytest.mark.traffic
 async def test_a_host_changes_hands_under_load(engine: Engine, token: str) -> None:
     with engine.client() as client:
-        own = changes.rivals(client)
-        target = changes.at_the_host(client, own, rate=30)
+        own = changes.rivals(client, public=engine.straight)
+        target = engine.target_at_host(client, own, rate=30)
     async with changes.asked(target, callers=1) as asked:
         await changes.happen(engine.platform, changes.AT_A_HOST["host takeover"], 2)
     asked.require_none_failed()
@@ -54,6 +56,7 @@ async def test_a_host_changes_hands_under_load(engine: Engine, token: str) -> No
             client.undeploy(name)
 
 
+@pytest.mark.traffic
 async def test_a_sound_canary_takes_over_and_a_wrong_one_is_taken_back(engine: Engine, tmp_path: Any) -> None:
     with engine.client() as client:
         publish_talker(engine, client, "moody", tmp_path)
@@ -83,11 +86,13 @@ def _roll_out(client: Client, mood: str) -> RolloutView:
     return client.rollouts.get("moody")
 
 
+@pytest.mark.traffic
 async def test_a_rollback_loses_nothing(engine: Engine, tmp_path: Any) -> None:
     with engine.client() as client:
         publish_talker(engine, client, "returns", tmp_path)
-        client.deploy("returns", name="returns", env={"COLOUR": "blue"})
-        token = client.deploy("returns", name="returns", env={"COLOUR": "red"}).token
+        for colour in ("blue", "red"):
+            service = client.deploy("returns", name="returns", env={"COLOUR": colour}, public=engine.straight)
+        token = service.token
         load: Load = engine.load("returns", token, [1.0], rate=30, name="x", shape=[1])
         async with load.running() as outcome:
             await asyncio.to_thread(engine.cli, "rollback", "returns")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import httpx2
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -15,7 +16,7 @@ import tritonclient.http as triton
 import modelyard
 from modelyard.domain.views import State
 from modelyard.oip.grpc import inference_pb2 as pb
-from tests.scenarios.engines import Engine, until
+from tests.scenarios.engines import Engine, InCluster, until
 from tests.scenarios.test_scaling import told
 from tests.scenarios.things import ROW, publish_iris, publish_talker
 from tests.support import changes
@@ -151,6 +152,28 @@ def test_what_is_tried_in_its_stage_goes_to_production(engine: Engine, talker: s
         client.undeploy("staged")
 
 
+def test_a_runtime_may_be_an_image_where_replicas_are_containers(engine: Engine) -> None:
+    image = "modelyard/serving:of-our-own"
+    arguments = ("runtime", "create", "ours", "--image", image)
+    if not isinstance(engine, InCluster):
+        assert "no containers; give `packages`" in " ".join(engine.refused(*arguments).split())
+        return
+    if engine.process is None:
+        engine.cannot("a cluster of others has no such image")
+    engine.cli(*arguments)
+    with engine.client() as client:
+        until(lambda: client.runtimes.get("ours").status.image == image, "it is ready")
+        publish_iris(client, "imaged")
+        client.deploy("imaged@1", name="imaged", runtime="ours", variant="original")
+        assert client.service("imaged").predict([ROW])["label"].tolist()
+        (pod,) = engine.objects("pods", "imaged")
+        assert [each["image"] for each in pod["spec"]["containers"]] == [image]
+        tested = client.test("imaged@1", [ROW], runtime="ours")
+        assert tested.runtime == "ours"
+        client.undeploy("imaged")
+    engine.cli("runtime", "delete", "ours")
+
+
 def test_copies_of_requests_go_to_another_service(engine: Engine, talker: str) -> None:
     with engine.client() as client:
         client.deploy("talker@1", name="shadow")
@@ -161,5 +184,32 @@ def test_copies_of_requests_go_to_another_service(engine: Engine, talker: str) -
             return any("asked for [55.0]" in line for _, line in client.deployments.logs("shadow"))
 
         until(copied, "the other one was asked, too")
-        assert json.dumps(engine.cli("status", talker))
+        until(lambda: _mirrored(engine, talker, "shadow") > 0, "the copies are counted")
         client.undeploy("shadow")
+
+
+def _mirrored(engine: Engine, service: str, to: str) -> int:
+    """How many copies of a service's requests `traffic show` says that another one was sent."""
+    found = re.search(rf"{to} 100 %, (\d+) sent, 0 dropped", engine.cli("traffic", "show", service))
+    assert found, "the mirror is shown"
+    return int(found[1])
+
+
+def test_requests_past_the_gateway_are_counted_where_they_are_answered(engine: Engine, talker: str) -> None:
+    if not isinstance(engine, InCluster):
+        engine.cannot("replicas listen at sockets that only the gateway reaches")
+    body = {"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [4.0]}]}
+    one = engine.replicas(talker)[0]
+    before = _answered(engine, talker)
+    for _ in range(7):
+        url = f"http://{one.address}/v2/models/{talker}/infer"
+        assert httpx2.post(url, json=body, timeout=20, trust_env=False).status_code == 200
+    until(lambda: _answered(engine, talker) == before + 7, "each was counted")
+
+
+def _answered(engine: Engine, service: str) -> int:
+    """Predictions that the replicas of a service say they answered, in the platform's exposition."""
+    text = httpx2.get(f"{engine.platform.url}/metrics", timeout=20, trust_env=False).text
+    lines = [each for each in text.splitlines() if each.startswith("modelyard_requests_total{")]
+    mine = (each for each in lines if f'service="{service}"' in each and 'protocol="v2"' in each)
+    return sum(int(each.rpartition(" ")[2]) for each in mine)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 import httpx2
 
 from modelyard import Client
+from modelyard.domain.errors import ModelyardError
 from modelyard.domain.views import State
 from tests.scenarios.engines import Engine, InCluster, until
-from tests.scenarios.things import publish_iris, publish_talker
+from tests.scenarios.things import publish_burner, publish_iris, publish_talker
 
 
 def told(client: Client, service: str) -> dict[str, object]:
@@ -70,7 +72,40 @@ async def _ask(engine: Engine, count: int) -> list[int]:
         return [answer.status_code for answer in answers]
 
 
+def test_work_calls_for_more_replicas_and_rest_for_fewer(engine: Engine, tmp_path: Path) -> None:
+    rule = {"min": 1, "max": 2, "on": "cpu:50%", "down_seconds": 3.0}
+    with engine.client() as client:
+        publish_burner(client, "burner", tmp_path)
+        client.deploy("burner@1", name="burner", cpu="0.2", autoscaling=rule)
+        failed: list[Exception] = []
+        ended = threading.Event()
+        work = threading.Thread(target=_keep_busy, args=(engine, ended, failed))
+        work.start()
+        try:
+            until(lambda: len(engine.replicas("burner")) == 2, "work calls for a second replica")
+            if isinstance(engine, InCluster):
+                assert engine.objects("horizontalpodautoscalers", "burner")
+                view = client.deployments.get("burner")
+                assert view.status.scaling.reason == "Cluster"
+        finally:
+            ended.set()
+            work.join()
+        until(lambda: len(engine.replicas("burner")) == 1, "rest calls for one")
+        assert not failed
+        client.undeploy("burner")
+
+
+def _keep_busy(engine: Engine, ended: threading.Event, failed: list[Exception]) -> None:
+    with engine.client() as client:
+        while not ended.is_set():
+            try:
+                client.service("burner").predict_json({"seconds": [0.3]})
+            except ModelyardError as error:
+                failed.append(error)
+
+
 def test_what_asks_for_more_than_there_is_waits_with_the_reason(engine: Engine) -> None:
+    engine.require_own("it may have GPUs")
     with engine.client() as client:
         publish_iris(client, "waits")
         for name, wanted, resource in (("no-cpu", {"cpu": "1000"}, "cpu"), ("no-gpu", {"gpu": 1}, "gpu")):
@@ -88,6 +123,7 @@ def test_what_asks_for_more_than_there_is_waits_with_the_reason(engine: Engine) 
 
 
 def test_what_waits_for_room_starts_when_there_is_some(engine: Engine) -> None:
+    engine.require_own("how much room there is, and who else wants it, is not known")
     with engine.client() as client:
         publish_iris(client, "room")
         client.deploy("room@1", name="takes-it", cpu="20", replicas=engine.nodes)

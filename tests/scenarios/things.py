@@ -46,6 +46,31 @@ class Model:
 '''
 
 
+BURNER = '''
+import time
+
+
+class Model:
+    """Computes for as long as it is told to, in seconds."""
+
+    def load(self):
+        pass
+
+    def predict(self, inputs):
+        end = time.process_time() + float(inputs["seconds"].max())
+        while time.process_time() < end:
+            pass
+        return {"seconds": inputs["seconds"]}
+'''
+
+
+def publish_burner(client: Client, name: str, directory: Path) -> None:
+    """The model that uses a core."""
+    code = directory / "model.py"
+    code.write_text(BURNER)
+    client.publish(str(code), name, sample={"seconds": [0.0]})
+
+
 def publish_iris(client: Client, name: str, versions: int = 1) -> None:
     """So many versions of a classifier."""
     x, y = load_iris(return_X_y=True)

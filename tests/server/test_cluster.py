@@ -18,6 +18,7 @@ import httpx2
 import psutil
 import pytest
 
+from modelyard.backends.base import Outage
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
@@ -119,6 +120,20 @@ async def test_a_platform_says_which_cluster_it_works_with(server: Running, tmp_
     assert said["cluster"]["KEDA"] == "no"
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "not enforced: the platform runs outside of the cluster"),
+        ({"MODELYARD_KUBERNETES__PLATFORM_CIDRS": "127.0.0.1/32, fd00::/64"}, "by NetworkPolicy, if the"),
+    ],
+)
+async def test_a_platform_outside_of_the_cluster_isolates_only_when_it_says_where_it_is(
+    server: Running, tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    async with up(tmp_path / "home", server, **settings) as started:
+        assert words in (await started.get("/api/v1/projects/default/network"))["enforcement"]
+
+
 async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, said = await refused(tmp_path / "home", {"MODELYARD_KUBERNETES__KUBECONFIG": "/nowhere/config"})
     assert (code, "/nowhere/config" in said) == (2, True)
@@ -158,10 +173,24 @@ async def test_a_cluster_that_goes_away_is_said_with_since_when(server: Running,
     await reached.look()
     assert reached.describe()["reachable"] == "yes"
     now[0] += 60
-    gone = Reached(nowhere(), clock=lambda: now[0] - 60, capabilities=Capabilities(version=(1, 36)))
+    told: list[Outage | None] = []
+    gone = Reached(
+        nowhere(), clock=lambda: now[0] - 60, capabilities=Capabilities(version=(1, 36)), unheard=told.append
+    )
+    await gone.look()
+    assert told == [], "once may be chance"
+    await gone.look()
+    (outage,) = told
+    assert outage is not None
+    assert outage.since == 1_000_000.0
+    assert outage.message.startswith("the cluster's API server does not answer: ")
+    gone._cluster = cluster
+    await gone.look()
+    assert told[1:] == [None]
+    gone._cluster = nowhere()
     await gone.look()
     said = gone.describe()
-    assert (said["reachable"], said["version"]) == ("no", "1.36")
+    assert (said["reachable"], said["version"]) == ("no", "1.37")
     assert said["stale_since"] == "1970-01-12T13:46:40+00:00"
     assert said["why"]
     await cluster.close()
@@ -172,6 +201,37 @@ async def test_a_cluster_that_never_answers_ends_the_start_with_the_remedy() -> 
     with pytest.raises(Unavailable, match=r"did not answer within 0\.5 s; see .*kubernetes\.kubeconfig"):
         await composing.capabilities_of(cluster, seconds=0.5)
     await cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("kubernetes.cache_size", "lots"),
+        ("kubernetes.cache_access", "Sometimes"),
+        ("kubernetes.platform_cidrs", "10.0.0.5/8"),
+        ("kubernetes.drain_wait_seconds", "-1"),
+        ("kubernetes.drain_wait_seconds", "301"),
+        ("kubernetes.drain_wait_seconds", "long"),
+        ("runtimes.wheels", "/dev/null/x"),
+    ],
+)
+async def test_settings_that_cannot_be_are_said_by_their_names(
+    setting: str, value: str, tmp_path: Path, server: Running
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    name = f"MODELYARD_{setting.upper().replace('.', '__')}"
+    code, said = await refused(home, {"KUBECONFIG": str(server.kubeconfig(home)), name: value})
+    assert code != 0
+    assert setting in said
+
+
+async def test_a_platform_with_a_cache_and_wheels_starts(tmp_path: Path, server: Running) -> None:
+    wheels = tmp_path / "later" / "wheels"
+    settings = {"MODELYARD_KUBERNETES__CACHE_SIZE": "1Gi", "MODELYARD_RUNTIMES__WHEELS": str(wheels)}
+    async with up(tmp_path / "home", server, **settings) as started:
+        assert (await started.get("/api/v1/system"))["backend"] == "kubernetes"
+    assert wheels.is_dir(), "there to be filled"
 
 
 @pytest.mark.parametrize(
@@ -283,6 +343,7 @@ class Led:
     """A lead that a test gives and takes."""
 
     leads = False
+    elsewhere = ""
 
     def fence(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -314,18 +375,30 @@ async def test_nothing_is_reconciled_but_while_leading() -> None:
     said: list[str] = []
     led, stop = Led(), asyncio.Event()
     made: Any = lambda: Works(said)  # noqa: E731 - of another type than a Controller
-    running = asyncio.create_task(leading.run(led, made, stop))
+
+    async def deposed() -> None:
+        said.append("forgot")
+
+    away = iter([True])
+
+    async def crowned() -> None:
+        if next(away, False):
+            raise Unavailable("the database is away")
+        said.append("looked")
+
+    running = asyncio.create_task(leading.run(led, made, stop, crowned=crowned, deposed=deposed))
     await asyncio.sleep(0.4)
     assert said == []
     led.leads = True
-    await until(said, ["began"])
+    first = ["looked", "began"]  # at the second try
+    await until(said, first)
     led.leads = False
-    await until(said, ["began", "cancelled"])
+    await until(said, [*first, "cancelled", "forgot"])
     led.leads = True
-    await until(said, ["began", "cancelled", "began"])
+    await until(said, [*first, "cancelled", "forgot", "looked", "began"])
     stop.set()
     await asyncio.wait_for(running, 20)
-    assert said == ["began", "cancelled", "began", "ended"]
+    assert said == [*first, "cancelled", "forgot", "looked", "began", "ended"]
 
 
 async def until(said: list[str], wanted: list[str]) -> None:

@@ -35,6 +35,41 @@ def test_sockets_go_where_their_paths_are_short_enough(tmp_path: Path) -> None:
     assert stat.S_IMODE(chosen.stat().st_mode) == 0o700
 
 
+def test_sockets_go_elsewhere_where_even_the_users_own_directory_is_too_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 60)
+    deep.mkdir()
+    for variable in ("XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(variable, str(deep))
+    monkeypatch.setattr(installation.tempfile, "tempdir", None)
+    chosen = installation.socket_directory(deep)
+    assert len(str(chosen)) < 60
+    chosen.rmdir()
+
+
+def test_sockets_do_not_go_where_somebody_has_laid_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 60)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp/" + tmp_path.name[-20:])  # short, and nobody else's
+    chosen = installation.socket_directory(deep)
+    chosen.rmdir()
+    try:
+        for target in (tmp_path, tmp_path / "nowhere"):
+            chosen.symlink_to(target)
+            with pytest.raises(Unavailable, match="belongs to somebody else"):
+                installation.socket_directory(deep)
+            chosen.unlink()
+        chosen.write_text("")
+        with pytest.raises(Unavailable, match="cannot be made: File exists; set XDG_RUNTIME_DIR"):
+            installation.socket_directory(deep)
+    finally:
+        chosen.unlink()
+        chosen.parent.rmdir()
+
+
 def test_a_data_directory_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="--data-dir"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard import settings
+from modelyard import server, settings
 from modelyard.domain.errors import Invalid
 
 
@@ -26,6 +26,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> No
         ("[server]\nprot = 1\n", {}, "server.prot"),
         ("[server]\nport = 'x'\n", {}, "server.port"),
         ("[sever]\nport = 1\n", {}, "sever"),
+        ("", {"MODELYARD_LIMITS__TASKS": "many"}, "limits.tasks"),
         ("port = 1\n", {}, "port"),
         ("[server\n", {}, "modelyard.toml"),
         ("", {"MODELYARD_SERVER__PORT": "eighty"}, "server.port"),
@@ -48,3 +49,13 @@ def test_the_home_comes_from_the_environment() -> None:
 
 def test_every_setting_has_a_value_and_a_name() -> None:
     assert set(settings.values(settings.Settings())) == set(settings.names())
+
+
+def test_what_makes_no_sense_is_said_before_anything_starts(tmp_path: Path) -> None:
+    environ = {
+        "MODELYARD_HOME": str(tmp_path),
+        "MODELYARD_KUBERNETES__CACHE_SIZE": "lots",
+        "MODELYARD_SCALING__TIME_ZONE": "Mars/Olympus",
+    }
+    with pytest.raises(Invalid, match=r"scaling.time_zone: .*; kubernetes.cache_size: 'lots' is not an"):
+        server.run(environ, {}, on_ready=lambda url, link: None)

@@ -7,13 +7,16 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from modelyard.backends.base import Answer, Launch, LogLine, Outage, Task
+from modelyard.backends.base import Answer, Called, Launch, LogLine, Outage, Rule, Task, Unable
 from modelyard.backends.memory import MemoryBackend
 from modelyard.domain.deployment import Key, Phase, Replica
 from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError
 from modelyard.domain.gpu import GpuRequest
+from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
+from modelyard.domain.quota import Quota
 from tests.support.gateway import MemoryGateway
 from tests.support.virtual import clock
 
@@ -70,9 +73,27 @@ class FaultyBackend:
     async def classify(self, node: str, classes: frozenset[NodeClass]) -> None:
         await self.world.classify(node, classes)
 
+    async def scaled(self, key: Key, rule: Rule | None) -> Called | Unable:
+        """As the backend says."""
+        return await self.world.scaled(key, rule)
+
     def refuses_gpus(self, wanted: GpuRequest) -> str:
         """As the backend says."""
         return self.world.refuses_gpus(wanted)
+
+    async def settle(self, project: str, quota: Quota, network: Network) -> None:
+        await self.world.settle(project, quota, network)
+
+    def refuses_model_files(self, wanted: ModelFiles) -> str:
+        """As the backend says."""
+        return self.world.refuses_model_files(wanted)
+
+    def refuses_images(self) -> str:
+        """As the backend says."""
+        return self.world.refuses_images()
+
+    def admits_tasks(self) -> str:
+        return ""
 
     def enforcement(self) -> dict[str, str]:
         return self.world.enforcement()

@@ -63,21 +63,22 @@ class Asked:
         assert not failures, f"{len(failures)} of {self.http.total + self.grpc.total}: {failures[:20]}"
 
 
-def publish(client: Client) -> str:
+def publish(client: Client, *, public: bool = False) -> str:
     """Two versions of a model and a service of the first with two replicas; the service's token."""
     x, y = load_iris(return_X_y=True)
     for strength in (0.1, 1.0):
         client.publish(LogisticRegression(C=strength, max_iter=1000).fit(x, y), SERVICE, x_test=x)
-    token: str = client.deploy(f"{SERVICE}@1", name=SERVICE, replicas=2).token
+    token: str = client.deploy(f"{SERVICE}@1", name=SERVICE, replicas=2, public=public).token
     return token
 
 
-def rivals(client: Client) -> str:
+def rivals(client: Client, *, public: bool = False) -> str:
     """Two services that want the same host, of which the second has it; the token of the first."""
     for number, name in enumerate(RIVALS, 1):
-        spec = DeploymentSpec(model=f"{SERVICE}@{number}", address=Address(host=HOST))
+        spec = DeploymentSpec(model=f"{SERVICE}@{number}", address=Address(host=HOST), public=public)
         client.deployments.apply(name, spec)
         client.deployments.wait(name)
+    _until_offline(client, RIVALS[0])
     return client.deployments.token(RIVALS[0])
 
 
@@ -99,6 +100,18 @@ def at_the_service(running: Running, token: str, *, rate: float) -> Target:
     load = Load(running.port, path, _body(), {"authorization": f"Bearer {token}"}, rate=rate)
     place = f"127.0.0.1:{running.port}"
     return Target(load, lambda: grpc.aio.insecure_channel(place), SERVICE, token, SERVICE)
+
+
+def at_the_gateway(
+    door: tuple[str, int], token: str, *, rate: float, host: str = f"{SERVICE}.service.localhost"
+) -> Target:
+    """A service by its hosts at a gateway in front: calls have one of their own."""
+    address, port = door
+    model = RIVALS[0] if host == HOST else SERVICE
+    path, shown = f"/v2/models/{model}/infer", {"authorization": f"Bearer {token}"}
+    load = Load(port, path, _body(), shown, rate=rate, host=host, address=address)
+    options = (("grpc.default_authority", host.replace(".", "-grpc.", 1)),)
+    return Target(load, lambda: grpc.aio.insecure_channel(f"{address}:{port}", options=options), model, token)
 
 
 def at_the_host(client: Client, token: str, *, rate: float) -> Target:
@@ -169,7 +182,8 @@ Change = Callable[[Client, int], None]
 
 def updated(client: Client, number: int) -> None:
     """The other version takes over, one replica at a time."""
-    client.deploy(f"{SERVICE}@{2 - number % 2}", name=SERVICE, replicas=2)
+    public = client.deployments.get(SERVICE).spec.public
+    client.deploy(f"{SERVICE}@{2 - number % 2}", name=SERVICE, replicas=2, public=public)
 
 
 def scaled(client: Client, number: int) -> None:
@@ -180,7 +194,8 @@ def scaled(client: Client, number: int) -> None:
 
 def promoted(client: Client, number: int) -> None:
     """The other version is tried in its own stage, and then goes to production."""
-    client.deploy(f"{SERVICE}@{2 - number % 2}", name=f"{SERVICE}@test")
+    public = client.deployments.get(SERVICE).spec.public
+    client.deploy(f"{SERVICE}@{2 - number % 2}", name=f"{SERVICE}@test", public=public)
     client.promote(f"{SERVICE}@test", clear=number % 2 == 0)
 
 
@@ -197,6 +212,11 @@ def taken_over(client: Client, number: int) -> None:
     winner, loser = RIVALS[number % 2], RIVALS[1 - number % 2]
     client.deployments.restart(winner)
     client.deployments.wait(winner)
+    _until_offline(client, loser)
+
+
+def _until_offline(client: Client, loser: str) -> None:
+    """Until it has lost the host: one that is started anew before that claims nothing."""
     deadline = time.monotonic() + 60
     while client.deployments.get(loser).state != "Offline":
         assert time.monotonic() < deadline, f"{loser} keeps the host"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from modelyard.domain.deployment import Failure
-from modelyard.domain.endpoint import Route, RoutingView
+from modelyard.domain.endpoint import Route, RoutingView, Target
 from modelyard.domain.tallies import Reading
 from modelyard.gateway.base import Certificate, Copies
 
@@ -21,6 +21,9 @@ class MemoryGateway:
         self.applied: tuple[Route, ...] = ()
         self.publications = 0
         self.alive = True
+        self.is_late: Callable[[Target], bool] = lambda target: False
+        """Whether somebody else's gateway in front does not lead to a published one yet."""
+        self.refusals: dict[str, str] = {}
         self.starts = 0
         self.failure: Failure | None = None
         self.on_apply: Callable[[tuple[Route, ...]], None] = lambda routes: None
@@ -61,6 +64,13 @@ class MemoryGateway:
     async def routed(self) -> frozenset[str]:
         routes = (*self.applied, *(() if self.alive else self.published))
         return frozenset(target.replica for route in routes for target in route.targets)
+
+    def pending(self) -> frozenset[str]:
+        targets = (target for route in self.published for target in route.targets)
+        return frozenset(target.replica for target in targets if self.is_late(target))
+
+    def refused(self) -> dict[str, str]:
+        return dict(self.refusals)
 
     async def statistics(self) -> Reading | None:
         return self.counted if self.alive else None

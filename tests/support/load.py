@@ -49,12 +49,13 @@ class Load:
         connections: int = 8,
         host: str = "",
         tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
-        called = host or f"127.0.0.1:{port}"
+        called = host or f"{address}:{port}"
         lines = [f"POST {path} HTTP/1.1", f"host: {called}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-        self._port = port
+        self._address, self._port = address, port
         self._how: dict[str, Any] = {"ssl": tls, "server_hostname": host or None} if tls else {}
         self._interval = connections / rate
         self._connections = connections
@@ -87,7 +88,7 @@ class Load:
             due = max(due + self._interval, time.monotonic() - 1.0)
             began = time.monotonic()
             try:
-                streams = streams or await asyncio.open_connection("127.0.0.1", self._port, **self._how)
+                streams = streams or await asyncio.open_connection(self._address, self._port, **self._how)
                 status, keep = await asyncio.wait_for(_exchange(*streams, self._request), 30)
                 self._count(str(status), began)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:

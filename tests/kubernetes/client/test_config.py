@@ -150,11 +150,13 @@ def test_inside_of_a_pod(tmp_path: Path) -> None:
         context="in-cluster",
         ca=PEM,
         token_file=account / "token",
+        inside=True,
     )
     # Who names a file means it.
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(document()))
-    assert config.load(environ, kubeconfig=str(path), service_account=account).context == "x"
+    named = config.load(environ, kubeconfig=str(path), service_account=account)
+    assert (named.context, named.inside) == ("x", False)
     (account / "ca.crt").unlink()
     with pytest.raises(Invalid, match="not whole"):
         config.load(environ, service_account=account)

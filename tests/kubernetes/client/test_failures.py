@@ -135,6 +135,11 @@ async def test_something_else_answers(body: bytes) -> None:
             await cluster.version()
 
 
+UNTYPED = (
+    "failed to create typed patch object (/a; /v1, Kind=Pod): .spec.containers: "
+    'duplicate entries for key [name="a"]'
+)
+"""What an API server says, with this code, to an apply that makes no sense."""
 STATUSES = [
     (400, refusal(400, "BadRequest"), Invalid),
     (401, refusal(401, "Unauthorized"), BackendError),
@@ -155,6 +160,7 @@ STATUSES = [
     (422, refusal(422, "Invalid", causes=[{"field": "spec.x", "message": "bad"}]), Invalid),
     (429, refusal(429, "TooManyRequests", retryAfterSeconds=7), Unavailable),
     (500, refusal(500, "InternalError"), Unavailable),
+    (500, {"message": UNTYPED}, Invalid),
     (504, {}, Unavailable),
 ]
 
@@ -167,6 +173,8 @@ def test_every_refusal_has_its_error(code: int, status: dict[str, Any], kind: ty
     if code == 429:
         assert isinstance(error, Unavailable)
         assert error.retry_after_seconds == 7
+    if status.get("message") == UNTYPED:
+        assert [each.path for each in error.errors] == ["spec.containers"]
     if code == 422:
         assert [each.path for each in error.errors] == ["spec.x"]
     if isinstance(error, BackendError):

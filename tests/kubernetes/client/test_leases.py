@@ -211,6 +211,42 @@ async def test_everybody_hears_of_changes() -> None:
     assert told == [True, False, True, False]
 
 
+@on_virtual_time
+async def test_one_that_ends_while_it_takes_the_lead_gives_it_back() -> None:
+    server = Wobbly(4, slow=1.0)
+    async with candidates(server, 1) as (_, tasks):
+        async with asyncio.timeout(30):
+            while server.lease is None:
+                await asyncio.sleep(0.001)
+        tasks[0].cancel()  # its write was carried out, and it was not told yet
+        await asyncio.wait(tasks)
+        assert server.lease["spec"]["holderIdentity"] == ""
+
+
+@on_virtual_time
+async def test_who_follows_knows_where_the_leader_answers() -> None:
+    server = Wobbly(4)
+    found = [
+        Leadership(
+            server.seen_by(name), "s", "l", identity=name, clock=virtual.clock, terms=TERMS,
+            address=f"http://{name}:8081",
+        )
+        for name in ("a", "b")
+    ]  # fmt: skip
+    assert [each.elsewhere for each in found] == ["", ""]
+    tasks = [asyncio.create_task(each.run()) for each in found]
+    await asyncio.sleep(10)
+    (first,) = [each for each in found if each.leads]
+    (other,) = [each for each in found if not each.leads]
+    assert (first.elsewhere, other.elsewhere) == ("", f"http://{other.holder}:8081")
+    tasks[found.index(first)].cancel()
+    await asyncio.sleep(10)
+    assert other.leads
+    assert other.elsewhere == ""
+    tasks[found.index(other)].cancel()
+    await asyncio.wait(tasks)
+
+
 def test_times_of_others_are_not_believed() -> None:
     spec = {"holderIdentity": "b", "leaseDurationSeconds": 30, "renewTime": "1999-01-01T00:00:00.000000Z"}
     lease = {"metadata": {"resourceVersion": "1"}, "spec": spec}

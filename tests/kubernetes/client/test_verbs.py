@@ -56,9 +56,14 @@ async def test_a_dry_run_changes_nothing() -> None:
 
 
 async def test_unknown_fields_and_nonsense_are_named_by_field() -> None:
-    async with connected() as (_, cluster):
+    async with connected() as (there, cluster):
         with pytest.raises(Invalid, match=r'unknown field "spec\.replcas"'):
+            await cluster.create(here(deployment(replcas=1)))
+        before = len(there.server.requests)
+        with pytest.raises(Invalid, match="field not declared in schema") as told:
             await cluster.apply(here(deployment(replcas=1)))
+        assert [each.path for each in told.value.errors] == ["spec.replcas"]
+        assert len(there.server.requests) == before + 1
         with pytest.raises(Invalid) as told:
             await cluster.create(here(deployment("Demo")))
         assert [each.path for each in told.value.errors] == ["metadata.name"]

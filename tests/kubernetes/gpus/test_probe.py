@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +13,17 @@ from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.nodes import class_labels, node_of
-from modelyard.backends.kubernetes.probe import described, pod_with_image, probe
+from modelyard.backends.kubernetes.probe import described, probe
+from modelyard.domain.errors import Forbidden
 from modelyard.domain.node import NodeClass
-from modelyard.installing import examining
+from modelyard.installing import examining, rendering, values
 from modelyard.installing.running import Target
+from tests.support.cluster import verbs
 from tests.support.cluster.control import add_node
 from tests.support.cluster.gpus import add_gpu_node
 from tests.support.cluster.running import running
+
+SYSTEM = "modelyard-system"
 
 
 async def test_everything_is_asked_and_nothing_is_made(tmp_path: Path) -> None:
@@ -48,6 +54,8 @@ async def test_a_cluster_that_does_not_know_image_volumes_says_no(tmp_path: Path
             found = await probe(cluster, known=Capabilities())
             assert found.version == (1, 31)
             assert not found.has_dra
+            assert found.takes_images is False
+            assert not found.mounts_images
         finally:
             await cluster.close()
 
@@ -97,8 +105,39 @@ async def test_a_cluster_that_does_not_answer_fails_with_a_remedy(tmp_path: Path
     assert "choose another with --kubeconfig" in only.message
 
 
-def test_image_volumes_are_asked_with_a_pod() -> None:
-    assert pod_with_image("x")["metadata"]["namespace"] == "x"
+@pytest.mark.parametrize(("version", "takes"), [("1.37", True), ("1.31", False)])
+async def test_image_volumes_are_found_out_where_pods_must_be_restricted(
+    version: str, takes: bool, tmp_path: Path
+) -> None:
+    async with running(version) as there:
+        add_namespace(there.cluster, SYSTEM)
+        access = config.load({}, kubeconfig=str(there.kubeconfig(tmp_path)))
+        cluster = Cluster(replace(access, namespace=SYSTEM), clock=time.time)
+        try:
+            with pytest.raises(Forbidden, match="PodSecurity"):
+                await cluster.create(bare_pod(SYSTEM), dry_run=True)
+            found = await probe(cluster, known=Capabilities())
+        finally:
+            await cluster.close()
+    assert found.takes_images is takes
+    assert found.unknown == ()
+
+
+def add_namespace(cluster: verbs.Cluster, name: str) -> None:
+    """The platform's own, as it is installed."""
+    manifests = rendering.manifests(values.of({"namespace": name}))
+    (namespace,) = (each for each in manifests if each["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    cluster.create(cluster.kind("Namespace"), "", dict(namespace), verbs.Options())
+
+
+def bare_pod(namespace: str) -> dict[str, Any]:
+    """One that says nothing of its security."""
+    containers = [{"name": "c", "image": "probe"}]
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "bare", "namespace": namespace}, "spec": {"containers": containers},
+    }  # fmt: skip
 
 
 async def test_nodes_are_read_with_all_that_a_page_shows() -> None:

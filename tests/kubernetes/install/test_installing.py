@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
+from modelyard.backends.kubernetes.nodes import class_labels
 from modelyard.domain.errors import Invalid, TimedOut
+from modelyard.domain.node import NodeClass
 from modelyard.installing import applying, rendering, values
 from tests.support.cluster.control import Control, add_node
 from tests.support.cluster.kubelets import IMAGE_PULL, Part
@@ -149,10 +152,59 @@ async def test_the_command_installs_and_says_where(server: Running, control: Con
     assert "Deployment modelyard" in done.stderr
 
 
+async def test_several_control_planes_are_installed_and_renewed_one_by_one(
+    cluster: Cluster, control: Control
+) -> None:
+    choice = {
+        "control_plane": {"replicas": 2, "cpu": "100m"},
+        "database": {"url": "postgresql://a:b@c/d"},
+        "storage": {"access_mode": "ReadWriteMany"},
+        "bind": {"second_http_port": 30082},
+    }
+    came = await applying.install(cluster, wanted(**choice), say=lambda _: None, timeout_seconds=20)
+    assert came.addresses == ("http://192.0.2.10:30080",)
+    budget = await cluster.get(kinds.POD_DISRUPTION_BUDGET, "modelyard", namespace=SYSTEM)
+    assert budget["spec"]["maxUnavailable"] == 1
+    least = 2
+
+    async def watch() -> None:
+        nonlocal least
+        while True:
+            found = await cluster.get(kinds.DEPLOYMENT, "modelyard", namespace=SYSTEM)
+            least = min(least, int(found["status"].get("availableReplicas") or 0))
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    newer = wanted(**choice, images={"tag": "9.9"})
+    await applying.install(cluster, newer, say=lambda _: None, timeout_seconds=20)
+    watching.cancel()
+    labels = "app.kubernetes.io/component=control-plane"
+    pods = (await cluster.list(kinds.POD, namespace=SYSTEM, labels=labels)).items
+    assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"modelyard/control-plane:9.9"}
+    assert least == 2
+
+
+def test_ports_may_be_said_as_options_which_count_before_values() -> None:
+    command = [sys.executable, "-m", "modelyard", "render", "kubernetes", "--set", "bind.http_port=30081"]
+    options = ["--http-port", "30085", "--https-port", "30443", "--second-http-port", "30082"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    services = [each for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Service"]
+    (door,) = [each for each in services if each["metadata"]["name"] == "modelyard-door"]
+    assert [each["nodePort"] for each in door["spec"]["ports"]] == [30085, 30443, 30082]
+    options = ["--set", "bind.kind=HostPort", "--bind-ip", "192.0.2.7", "--http-port", "80"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert "hostIP: 192.0.2.7" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["--set", "bind.http_port=1"], 2, "bind.http_port"),
+        (["--http-port", "38080"], 2, "bind.http_port: 38080 is not in"),
+        (["--https-port", "30080"], 2, "bind.https_port: must differ from bind.http_port"),
+        (["--second-http-port", "many"], 2, "bind.second_http_port"),
+        (["--bind-ip", "192.0.2.1"], 2, "bind.ip: a NodePort has no address to choose"),
+        (["--set", "control_plane.replicas=2"], 2, "cannot share SQLite; set database.url"),
         (["-f", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read"),
         (["--kubeconfig", "/nowhere"], 2, "/nowhere"),
     ],
@@ -161,3 +213,27 @@ def test_what_is_wrong_is_one_line(arguments: list[str], code: int, said: str) -
     command = [sys.executable, "-m", "modelyard", "install", "kubernetes", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+@pytest.mark.parametrize(
+    ("classes", "where"),
+    [
+        ({"a": "deploy", "b": "compute", "c": "control"}, {"c"}),
+        ({"a": "deploy", "b": None, "c": "compute"}, {"b"}),
+        ({"a": "deploy", "b": None, "c": "control"}, {"c"}),
+        ({"a": "deploy"}, {"a"}),
+    ],
+)
+async def test_its_pods_run_rather_on_nodes_of_class_control_and_never_nowhere(
+    cluster: Cluster, server: Running, classes: dict[str, str | None], where: set[str]
+) -> None:
+    control = Control(server.cluster, script=lambda pod: Part(starts_after=0, ready_after=0))
+    for name, chosen in classes.items():
+        labels = class_labels([NodeClass(chosen)]) if chosen else {}
+        add_node(server.cluster, name, labels={key: text for key, text in labels.items() if text})
+    task = asyncio.create_task(control.run())
+    await applying.install(cluster, wanted(), say=lambda _: None, timeout_seconds=20)
+    task.cancel()
+    pods = (await cluster.list(kinds.POD, namespace=SYSTEM)).items
+    assert len(pods) == 3, "the control plane and two routers"
+    assert {pod["spec"]["nodeName"] for pod in pods} == where

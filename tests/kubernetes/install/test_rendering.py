@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from modelyard.backends.kubernetes import kinds
 from modelyard.domain.errors import Invalid
 from modelyard.installing import rendering, values
 from tests.kubernetes.install.choices import CHOICES
@@ -22,7 +24,7 @@ def rendered(choice: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {(each["kind"], each["metadata"]["name"]): each for each in found}
 
 
-@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql", "no-routers"])
+@pytest.mark.parametrize("name", ["defaults", "host-port", "postgresql", "no-routers", "several"])
 def test_the_manifests_are_the_golden_ones(name: str) -> None:
     text = rendering.as_yaml(rendering.manifests(values.of({**CHOICES[name], "images": {"tag": "0.0.0"}})))
     path = GOLDEN / f"{name}.yaml"
@@ -70,6 +72,7 @@ def test_an_address_and_ports_of_the_node() -> None:
         (80, "192.0.2.7"),
         (443, "192.0.2.7"),
         (None, None),
+        (None, None),
     ]
     assert found["Service", "modelyard-door"]["spec"]["type"] == "ClusterIP"
     level = found["Namespace", "modelyard-system"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
@@ -79,6 +82,102 @@ def test_an_address_and_ports_of_the_node() -> None:
 def test_ports_of_every_node() -> None:
     ports = rendered(CHOICES["https"])["Service", "modelyard-door"]["spec"]["ports"]
     assert [(each["port"], each["nodePort"]) for each in ports] == [(8080, 30080), (8443, 30443)]
+
+
+def test_services_second_ports_have_a_port_of_the_door_down_to_the_router() -> None:
+    for count, name in ((2, "modelyard-router"), (0, "modelyard")):
+        choice = {"bind": {"second_http_port": 30082}, "routers": {"count": count}}
+        found = rendered(choice)
+        door = {each["name"]: each for each in found["Service", "modelyard-door"]["spec"]["ports"]}
+        assert (door["second"]["port"], door["second"]["nodePort"]) == (8082, 30082)
+        assert found["Service", "modelyard-router"]["spec"]["ports"][1] == {
+            "name": "second", "port": 81, "targetPort": "second",
+        }  # fmt: skip
+        (container,) = found["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        assert {"name": "second", "containerPort": 8082} in container["ports"]
+        said = {each["name"]: each.get("value") for each in container["env"]}
+        assert said.get("MODELYARD_ROUTER_SECOND_PORT", said.get("MODELYARD_GATEWAY__SECOND_PORT")) == "8082"
+    assert all("second" not in str(each) for place, each in rendered({}).items() if place[0] == "Service")
+
+
+def test_clients_are_told_and_sent_to_the_ports_outside() -> None:
+    choice = {"bind": {"https_port": 30443, "second_http_port": 30082, "redirect": True}}
+    found = rendered(choice)
+    said = {
+        each["name"]: each.get("value")
+        for name in ("modelyard", "modelyard-router")
+        for each in found["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert said["MODELYARD_KUBERNETES__SHOWN_PORT"] == "30080"
+    assert said["MODELYARD_KUBERNETES__SHOWN_HTTPS_PORT"] == "30443"
+    assert said["MODELYARD_KUBERNETES__SHOWN_SECOND_PORT"] == "30082"
+    assert said["MODELYARD_ROUTER_REDIRECT_PORT"] == "30443"
+    assert "SHOWN" not in str(rendered({"bind": {"kind": "ClusterIP"}}))
+
+
+def test_the_network_lets_in_what_is_meant_for_clients_and_never_a_routers_face() -> None:
+    policy = rendered({})["NetworkPolicy", "modelyard"]["spec"]
+    ours = {"matchLabels": {"app.kubernetes.io/name": "modelyard"}}
+    assert policy["podSelector"] == ours, "nobody else in the namespace is closed"
+    anybody, inside = policy["ingress"]
+    open_ports = {
+        number
+        for each in anybody["ports"]
+        for number in range(each["port"], each.get("endPort", each["port"]) + 1)
+    }
+    assert {8080, 8081, 8082, 8443, 30010, 32767} <= open_ports
+    assert 8079 not in open_ports
+    assert inside["from"] == [{"podSelector": ours}]
+    for name in ("modelyard", "modelyard-router"):
+        labels = rendered({})["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+        assert labels.items() >= ours["matchLabels"].items()
+
+
+def test_the_platform_binds_one_role_and_deletes_no_namespace() -> None:
+    rules = rendered({})["ClusterRole", "modelyard-platform"]["rules"]
+    verbs = {
+        (resource, *each.get("resourceNames", ())): set(each["verbs"])
+        for each in rules
+        for resource in each["resources"]
+        if not {"get", "list", "watch"}.issuperset(each["verbs"])
+    }
+    assert verbs[("rolebindings",)] == {"get", "create", "patch"}
+    assert verbs[("namespaces",)] == {"create", "patch"}
+    assert verbs[("clusterroles", "modelyard-tenant-manager")] == {"bind"}
+
+
+def test_kubelets_ask_a_port_at_which_nothing_else_is_answered() -> None:
+    (router,) = rendered({})["Deployment", "modelyard-router"]["spec"]["template"]["spec"]["containers"]
+    asked = {router[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "readiness", "liveness")}
+    said = {each["name"]: each.get("value") for each in router["env"]}
+    assert asked == {8078}
+    assert said["MODELYARD_ROUTER_HEALTH_PORT"] == "8078"
+    # That name is what routers that knew no TLS are told by.
+    assert "face" not in {each["name"] for each in router["ports"]}
+
+
+def test_several_control_planes_share_files_and_nothing_else() -> None:
+    found = rendered(CHOICES["several"])
+    spec = found["Deployment", "modelyard"]["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (3, "RollingUpdate")
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    mounts = {
+        each["mountPath"]: (each["name"], each.get("subPath"))
+        for each in spec["template"]["spec"]["containers"][0]["volumeMounts"]
+    }
+    assert mounts == {
+        "/data": ("own", None),
+        "/data/artifacts": ("data", "artifacts"),
+        "/data/environments": ("data", "environments"),
+        "/data/tls": ("data", "tls"),
+        "/data/wheels": ("data", "wheels"),
+        "/tmp": ("tmp", None),
+    }
+    assert found["PersistentVolumeClaim", "modelyard"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert found["PodDisruptionBudget", "modelyard"]["spec"]["maxUnavailable"] == 1
+    alone = rendered({})
+    assert ("PodDisruptionBudget", "modelyard") not in alone
+    assert alone["Deployment", "modelyard"]["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_the_door_is_of_the_routers_or_of_the_platform_itself() -> None:
@@ -94,9 +193,11 @@ def test_the_door_is_of_the_routers_or_of_the_platform_itself() -> None:
 
 def test_a_password_stands_in_a_secret_only() -> None:
     found = rendered(CHOICES["postgresql"])
-    holding = [place for place, each in found.items() if "s3cret" in str(each) or "czNjcmV0" in str(each)]
-    assert "s3cret" not in str(found["Deployment", "modelyard"])
-    assert holding == [] or holding == [("Secret", "modelyard-database")]
+    assert "s3cret" not in str(found), "it is written as Secrets write it"
+    encoded = base64.b64encode(b"postgresql://my:s3cret@db.example/my").decode()
+    holding = [place for place, each in found.items() if encoded in str(each)]
+    assert holding == [("Secret", "modelyard-database")]
+    assert found["Secret", "modelyard-database"]["data"] == {"url": encoded}
 
 
 def test_nothing_may_read_secrets_of_the_whole_cluster() -> None:
@@ -108,12 +209,42 @@ def test_nothing_may_read_secrets_of_the_whole_cluster() -> None:
             assert read == []
 
 
+def test_the_account_has_rights_for_nothing_that_the_platform_does_not_know() -> None:
+    """The verbs are tried by whoever runs the installed platform; these are the objects."""
+    known = {(kind.group, kind.plural) for kind in kinds.KINDS}
+    known |= {("", "pods/log"), ("", "pods/exec"), ("kueue.x-k8s.io", "workloads")}
+    granted = {
+        (group, resource)
+        for (kind, _), each in rendered({}).items()
+        if kind in ("Role", "ClusterRole")
+        for rule in each["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    granted -= {("rbac.authorization.k8s.io", "clusterroles")}
+    assert ("apps", "deployments") in granted
+    assert granted - known == set()
+    assert ("batch", "cronjobs") not in granted, "whoever sets up an export makes those"
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
         ({"bind": {"http_port": 38080}}, r"bind.http_port: 38080 is not in .*30000-32767.*HostPort"),
         ({"bind": {"http_port": 70000, "kind": "HostPort"}}, r"bind.http_port: a port is from 1"),
         ({"bind": {"http_port": 0, "kind": "HostPort"}}, r"bind.http_port: a port is from 1"),
+        ({"bind": {"second_http_port": 38082}}, r"bind.second_http_port: 38082 is not in .*30000-32767"),
+        ({"bind": {"second_http_port": 30080}}, r"bind.second_http_port: must differ"),
+        ({"control_plane": {"replicas": 0}}, r"control_plane.replicas: must be from 1 to 9, got 0"),
+        ({"control_plane": {"replicas": 2}}, r"replicas: 2 .*cannot share SQLite; set database.url"),
+        (
+            {"control_plane": {"replicas": 2}, "database": {"secret": "s"}},
+            r"control_plane.replicas: .*storage.access_mode=ReadWriteMany",
+        ),
+        (
+            {**CHOICES["several"], "routers": {"count": 0}},
+            r"control_plane.replicas: 3 control planes need routers",
+        ),
         ({"bind": {"https_port": 30080}}, r"bind.https_port: must differ"),
         ({"bind": {"ip": "192.0.2.1"}}, r"bind.ip: .*HostPort or LoadBalancer"),
         ({"bind": {"redirect": True}}, r"bind.redirect: .*https_port"),
@@ -167,4 +298,5 @@ def test_what_routers_are_told_is_told_from_inside_only() -> None:
     faces = [
         rule for rule in policy["spec"]["ingress"] if any(each["port"] == 8079 for each in rule["ports"])
     ]
-    assert [rule.get("from") for rule in faces] == [[{"podSelector": {}}]]
+    ours = {"matchLabels": {"app.kubernetes.io/name": "modelyard"}}
+    assert [rule.get("from") for rule in faces] == [[{"podSelector": ours}]]

@@ -21,11 +21,15 @@ from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Manifest
+from modelyard.backends.kubernetes.render import networks
+from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.domain.errors import ModelyardError
+from modelyard.domain.network import Network
 from modelyard.installing import applying, rendering, values
-from tests.kubernetes.install import rights
 from tests.kubernetes.worlds import World, world
+from tests.support.cluster import rights
 from tests.support.cluster.refusals import Refusal
+from tests.support.cluster.verbs import Options
 
 SYSTEM = "modelyard-system"
 ACCOUNT = "the-platforms-account"
@@ -48,7 +52,7 @@ def fit(manifest: Manifest, api: str) -> Manifest:
         own = {"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}
         listens = {"name": "MODELYARD_KUBERNETES__API_HOST", "value": "$(POD_IP)"}
         (container,) = found["spec"]["template"]["spec"]["containers"]
-        container["env"] = [own, listens, *container["env"]]
+        container["env"] = [own, listens, *(each for each in container["env"] if each["name"] != "POD_IP")]
         for volume in found["spec"]["template"]["spec"]["volumes"]:
             if volume.get("secret", {}).get("optional"):
                 volume.pop("secret")
@@ -93,6 +97,20 @@ def guarded(here: World) -> list[str]:
     return refused
 
 
+def isolated(here: World) -> None:
+    """The first project is isolated from the beginning, and the network keeps it so."""
+    cluster, settings = here.there.cluster, Settings()
+    policy = networks.isolation("default", "modelyard-default", settings, Network(isolated=True))
+    assert policy is not None
+    # Without our labels, so that it stays: this platform comes in by a kubeconfig, and thinks itself outside.
+    policy["metadata"] = {"name": "isolated"}
+    for kind, namespace, value in (
+        ("Namespace", "", {"metadata": {"name": "modelyard-default"}}),
+        ("NetworkPolicy", "modelyard-default", policy),
+    ):
+        cluster.create(cluster.kind(kind), namespace, value, Options(manager="somebody"))
+
+
 def story(url: str, token: str) -> None:
     """What a user does, from a fitted model to nothing again."""
     x, y = load_iris(return_X_y=True)
@@ -129,7 +147,8 @@ def trouble(here: World) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_a_model_is_published_deployed_and_asked_on_what_was_installed(tmp_path: Path) -> None:
-    async with world(tmp_path, processes=True) as here:
+    async with world(tmp_path, processes=True, enforces=True) as here:
+        isolated(here)
         data = tmp_path / "pods/claims" / SYSTEM / "modelyard"
         data.mkdir(parents=True)
         document = yaml.safe_load(here.kubeconfig.read_text())

@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.kinds import Manifest
-from modelyard.backends.kubernetes.render.desired import Desired
+from modelyard.backends.kubernetes.render import pod
+from modelyard.backends.kubernetes.render.desired import Desired, Settings
 from modelyard.domain.deployment import DeploymentSpec, Key, Resources, Stage
 from modelyard.domain.mounts import Mount, MountKind
 from modelyard.domain.server import Server, ServerKind
+from modelyard.settings import Kubernetes
 from tests.cluster.test_clients import kubectl
-from tests.kubernetes.render.cases import CASES, OWN, as_yaml, desired, objects
+from tests.kubernetes.render.cases import CASES, NEWEST, OWN, as_yaml, desired, objects
 from tests.support.cluster import schemas, semantics, validation
 from tests.support.cluster.running import running
 from tests.support.cluster.verbs import Cluster
@@ -108,3 +111,19 @@ async def test_kubectl_finds_nothing_wrong_at_a_server(tmp_path: Path) -> None:
 
 def _named(found: tuple[Manifest, ...]) -> dict[str, str]:
     return {f"{each['kind']}/{each['metadata']['name']}": json.dumps(each) for each in found}
+
+
+@pytest.mark.parametrize("capabilities", [NEWEST, Capabilities(version=(1, 29))])
+@pytest.mark.parametrize("wait", [0, 10, 15])
+def test_a_pod_has_time_to_answer_on_and_then_to_end(capabilities: Capabilities, wait: int) -> None:
+    made = desired(replace(OWN, drain_seconds=30.0), settings=Settings(drain_wait_seconds=wait))
+    (deployment,) = (each for each in objects(made, capabilities) if each["kind"] == "Deployment")
+    template = deployment["spec"]["template"]["spec"]
+    assert template["terminationGracePeriodSeconds"] == wait + 30 + 5
+    container = template["containers"][0]
+    assert pod.waits_before_stop(container) == wait
+    assert ("lifecycle" in container) is bool(wait), "no version before 1.33 sleeps for nothing"
+
+
+def test_a_cluster_behind_no_balancer_waits_ten_seconds() -> None:
+    assert Settings().drain_wait_seconds == Kubernetes().drain_wait_seconds == 10

@@ -19,6 +19,7 @@ def mutate(store: Store, resources: Sequence[Resource], resource: Resource, valu
     if resource.kind == "Service":
         _service(store, resource, value)
     if resource.kind == "Pod":
+        _priority(store, resources, value["spec"])
         for limits in _of(store, resources, "LimitRange", value):
             _default_limits(limits, value["spec"])
     if resource.kind == "Namespace":
@@ -33,6 +34,9 @@ def refusal(
     """Why the object may not be; empty when it may."""
     if before is not None or not resource.namespaced:
         return ""
+    wanted = value["spec"].get("priorityClassName") if resource.kind == "Pod" else None
+    if wanted and _class_of(store, resources, value["spec"]) is None:
+        return f"no PriorityClass with name {wanted} was found"
     for quota in _of(store, resources, "ResourceQuota", value):
         exceeded = _exceeded(store, resources, resource, quota, value)
         if exceeded:
@@ -61,7 +65,7 @@ def _service(store: Store, resource: Resource, value: Object) -> None:
     old = before.get("spec", {})
     if spec["type"] != "ExternalName" and not spec.get("clusterIP"):
         spec["clusterIP"] = (
-            old.get("clusterIP") or f"10.96.{store.version // 250 % 250}.{store.version % 250 + 1}"
+            old.get("clusterIP") or f"{store.services}.{store.version // 250 % 250}.{store.version % 250 + 1}"
         )
         spec["clusterIPs"] = [spec["clusterIP"]]
     if spec["type"] in ("NodePort", "LoadBalancer"):
@@ -74,11 +78,38 @@ def _service(store: Store, resource: Resource, value: Object) -> None:
                 taken.add(port["nodePort"])
 
 
+def collisions(store: Store, resource: Resource, value: Object) -> Iterator[str]:
+    """Ports of the nodes that a service asks for and another one has."""
+    if resource.kind != "Service":
+        return
+    own = (value["metadata"].get("namespace", ""), value["metadata"]["name"])
+    others = [e for e in store.list(resource) if (e["metadata"]["namespace"], e["metadata"]["name"]) != own]
+    taken = {port.get("nodePort") for each in others for port in each["spec"].get("ports") or ()}
+    for index, port in enumerate(value["spec"].get("ports") or ()):
+        if port.get("nodePort") in taken - {None}:
+            where = f"spec.ports[{index}].nodePort"
+            yield f"{where}: Invalid value: {port['nodePort']}: provided port is already allocated"
+
+
+def _priority(store: Store, resources: Sequence[Resource], spec: Object) -> None:
+    """What a pod's class says; `refusal` tells of one that is not there."""
+    found = _class_of(store, resources, spec)
+    if found is not None:
+        spec["priority"] = found["value"]
+        spec["preemptionPolicy"] = found.get("preemptionPolicy", "PreemptLowerPriority")
+
+
+def _class_of(store: Store, resources: Sequence[Resource], spec: Object) -> Object | None:
+    name = spec.get("priorityClassName")
+    resource = next(r for r in resources if r.kind == "PriorityClass")
+    return store.get(resource, ("", name)) if name else None
+
+
 def _default_limits(limits: Object, spec: Object) -> None:
     for each in limits["spec"].get("limits", ()):
         if each.get("type") != "Container":
             continue
-        for container in spec.get("containers", ()):
+        for container in (*spec.get("initContainers", ()), *spec.get("containers", ())):
             resources = container.setdefault("resources", {})
             for kind, source in (("limits", "default"), ("requests", "defaultRequest")):
                 for name, amount in (each.get(source) or {}).items():
@@ -96,8 +127,7 @@ def _exceeded(
     wanted = dict(_usage(resource, value))
     over = [n for n in hard if n in wanted and used.get(n, 0) + wanted[n] > quantities.parse(hard[n])]
     if resource.kind == "Pod":
-        unsaid = [n for n in hard if n.partition(".")[0] in ("requests", "limits") and n not in wanted]
-        unsaid = [n for n in unsaid if n.partition(".")[2] in ("cpu", "memory")]
+        unsaid = [name for name in hard if _is_unsaid(value["spec"], *name.partition(".")[::2])]
         if unsaid:
             return f"failed quota: {quota['metadata']['name']}: must specify {','.join(unsaid)}"
     if not over:
@@ -120,11 +150,26 @@ def _usage(resource: Resource, value: Object) -> Iterator[tuple[str, Decimal]]:
         return
     sums: dict[str, Decimal] = {}
     for container in value["spec"].get("containers", ()):
-        for kind in ("requests", "limits"):
-            for name, amount in (container.get("resources", {}).get(kind) or {}).items():
-                key = f"{kind}.{name}"
-                sums[key] = sums.get(key, Decimal(0)) + quantities.parse(amount)
+        for key, amount in _asked(container):
+            sums[key] = sums.get(key, Decimal(0)) + amount
+    for container in value["spec"].get("initContainers", ()):  # one after another, before the others
+        for key, amount in _asked(container):
+            sums[key] = max(sums.get(key, Decimal(0)), amount)
     yield from sums.items()
+
+
+def _asked(container: Object) -> Iterator[tuple[str, Decimal]]:
+    for kind in ("requests", "limits"):
+        for name, amount in (container.get("resources", {}).get(kind) or {}).items():
+            yield f"{kind}.{name}", quantities.parse(amount)
+
+
+def _is_unsaid(spec: Object, kind: str, name: str) -> bool:
+    """Whether a quota counts what some container, also one that prepares, says nothing of."""
+    if kind not in ("requests", "limits") or name not in ("cpu", "memory"):
+        return False
+    every = (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    return any(name not in (each.get("resources", {}).get(kind) or {}) for each in every)
 
 
 def _insecure(spec: Object) -> Iterator[str]:

@@ -15,6 +15,19 @@ def fill(kind: str, value: Object) -> None:
         rule(value.setdefault("spec", {}))
 
 
+def select_own(value: Object) -> None:
+    """Have a new Job's pods told by its uid and its name, as it is asked for without a selector."""
+    if value["kind"] != "Job" or value["spec"].get("manualSelector"):
+        return
+    metadata = value["metadata"]
+    own = {"batch.kubernetes.io/controller-uid": metadata["uid"]}
+    value["spec"]["selector"] = {"matchLabels": own}
+    template = value["spec"]["template"].setdefault("metadata", {})
+    names = {"batch.kubernetes.io/job-name": metadata["name"], "job-name": metadata["name"]}
+    legacy = {"controller-uid": metadata["uid"]}
+    template["labels"] = {**(template.get("labels") or {}), **own, **legacy, **names}
+
+
 def _deployment(spec: Object) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)

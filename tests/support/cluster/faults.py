@@ -36,7 +36,14 @@ class Stale:
     versions: int
 
 
-Fault = Status | Hang | Cut | Stale
+@dataclass(frozen=True, slots=True)
+class Muddled:
+    """Of a watch, news of two objects in the other order and the older of them twice, so many times."""
+
+    times: int
+
+
+Fault = Status | Hang | Cut | Stale | Muddled
 Condition = Callable[[str, str], bool]
 """Of method and path; a watch has the method WATCH."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 
+from tests.support.cluster import trees
 from tests.support.cluster.schemas import Resource
 from tests.support.cluster.store import Name, Object, Store
 
@@ -25,7 +25,7 @@ class Garbage:
         """Mark an object for deletion and remove what may go; the object as it was last."""
         found = self._store.get(resource, name)
         assert found is not None
-        value = copy.deepcopy(found)
+        value = trees.copied(found)
         metadata = value["metadata"]
         grace = self._grace(resource, value, grace_seconds)
         if "deletionTimestamp" not in metadata:
@@ -58,7 +58,7 @@ class Garbage:
                 self._delete_dependent(kind, dependent, propagation="Foreground")
             if any(True for _ in self._dependents(value)):
                 return value
-            value = copy.deepcopy(value)
+            value = trees.copied(value)
             value["metadata"]["finalizers"].remove(FOREGROUND)
             value = self._store.put(resource, value)
         if value["metadata"].get("finalizers") or self._is_ending(resource, value):
@@ -75,7 +75,7 @@ class Garbage:
         """A pod's processes have ended: it may go."""
         found = self._store.get(resource, name)
         if found is not None and "deletionTimestamp" in found["metadata"]:
-            value = copy.deepcopy(found)
+            value = trees.copied(found)
             value["metadata"]["deletionGracePeriodSeconds"] = 0
             self.settle(resource, self._store.put(resource, value))
 
@@ -98,7 +98,7 @@ class Garbage:
 
     def _orphan(self, owner: Object) -> None:
         for resource, each in list(self._dependents(owner)):
-            freed = copy.deepcopy(each)
+            freed = trees.copied(each)
             references = freed["metadata"]["ownerReferences"]
             freed["metadata"]["ownerReferences"] = [
                 o for o in references if o["uid"] != owner["metadata"]["uid"]

@@ -66,7 +66,7 @@ def implementation(value: Object) -> Implementation | None:
     return next((each for each in IMPLEMENTATIONS.values() if each.controller == controller), None)
 
 
-def gateway(hand: Hand, value: Object) -> None:
+def gateway(hand: Hand, value: Object, at: str = "127.0.0.1") -> None:
     """Program a gateway: an address, and what is attached to each of its listeners."""
     if is_leaving(value) or _controller(hand, value) is None:
         return
@@ -89,7 +89,7 @@ def gateway(hand: Hand, value: Object) -> None:
         _condition("Accepted", True, "Accepted", "the gateway is accepted", value),
         _condition("Programmed", True, "Programmed", "the gateway is programmed", value),
     ]
-    address = {"type": "IPAddress", "value": "127.0.0.1"}
+    address = {"type": "IPAddress", "value": at}
     wanted = {"addresses": [address], "conditions": _with(hand, value, conditions), "listeners": listeners}
     _write(hand, value, wanted)
 
@@ -115,17 +115,22 @@ def _missing_certificates(hand: Hand, value: Object, listener: Json) -> Iterator
             yield f"Secret {namespace}/{each['name']} not found"
 
 
-def route(hand: Hand, value: Object) -> None:
-    """Say of a route, for each gateway that it names, whether that serves it."""
+def route(hand: Hand, value: Object, refusal: str = "") -> None:
+    """Say of a route, for each gateway that it names, whether that serves it.
+
+    With a `refusal` it takes none up that leads to a back end by host, and says so in these words.
+    """
     if is_leaving(value):
         return
     parents = []
     for parent in value["spec"].get("parentRefs", ()):
         found = hand.get("Gateway", _meant(parent, value))
         controller = None if found is None else _controller(hand, found)
-        if found is None or controller is None:
+        if found is None or controller is None or value["kind"] not in _kinds(hand, found):
             continue  # nobody feels responsible, so nobody says anything
         why = _why_not(hand, value, parent, found, found["spec"]["listeners"])
+        if refusal and value["spec"].get("hostnames"):
+            why = ("UnsupportedValue", refusal)
         wrong = next(_unresolved(hand, value), None)
         reason, words = why or ("Accepted", "the route is accepted")
         conditions = [
@@ -208,6 +213,25 @@ def _why_not(
     wanted = value["spec"].get("hostnames") or ["*"]
     if not any(covers(each.get("hostname", "*"), host) for each in allowed for host in wanted):
         return "NoMatchingListenerHostname", "no listener has one of the hostnames"
+    return _unsupported(hand, value, owner)
+
+
+def _unsupported(hand: Hand, value: Object, owner: Object) -> tuple[str, str] | None:
+    """A filter that the class cannot do; a time-out that it does not know is left out."""
+    found = hand.get("GatewayClass", ("", owner["spec"]["gatewayClassName"]))
+    known = None if found is None else implementation(found)
+    features = known.features if known else ()
+    for rule in value["spec"].get("rules", ()):
+        mirrors = [f["requestMirror"] for f in rule.get("filters", ()) if "requestMirror" in f]
+        parts = [each for each in mirrors if "percent" in each or "fraction" in each]
+        needed = {
+            "HTTPRouteRequestMirror": bool(mirrors),
+            "HTTPRouteRequestMultipleMirrors": len(mirrors) > 1,
+            "HTTPRouteRequestPercentageMirror": bool(parts),
+        }
+        for name, wanted in needed.items():
+            if wanted and name not in features:
+                return "UnsupportedValue", f"{name} is not supported"
     return None
 
 
@@ -255,6 +279,10 @@ def _supported(hand: Hand, owner: Object) -> list[Object]:
     known = None if found is None else implementation(found)
     kinds = ["HTTPRoute", *(["GRPCRoute"] if known and "GRPCRoute" in known.features else [])]
     return [{"group": GATEWAY_GROUP, "kind": kind} for kind in kinds]
+
+
+def _kinds(hand: Hand, owner: Object) -> list[str]:
+    return [each["kind"] for each in _supported(hand, owner)]
 
 
 def _condition(kind: str, good: bool, reason: str, words: str, value: Object) -> Object:

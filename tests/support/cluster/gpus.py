@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.support.cluster.control import add_node
 from tests.support.cluster.store import Object
-from tests.support.cluster.verbs import Cluster
+from tests.support.cluster.verbs import Cluster, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ def add_gpu_node(
     shared: int = 1,
     slices: Mapping[str, int] | None = None,
     labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
     **allocatable: str,
 ) -> Object:
     """A node with GPUs: `shared` is into how many each is divided by time, `slices` are MIG profiles."""
@@ -52,13 +53,44 @@ def add_gpu_node(
         found["nvidia.com/gpu.product"] = f"{kind.name}-SHARED"
     amounts = dict(allocatable)
     if not parts:
-        amounts["nvidia.com/gpu"] = str(count * shared)
+        amounts.setdefault("nvidia.com/gpu", str(count * shared))
     for profile, number in parts.items():
         found[f"nvidia.com/mig-{profile}.count"] = str(number)
         found[f"nvidia.com/mig-{profile}.product"] = f"{kind.name}-MIG-{profile}"
         found[f"nvidia.com/mig-{profile}.memory"] = str(round(float(profile.rpartition(".")[2][:-2]) * 1000))
         amounts[f"nvidia.com/mig-{profile}"] = str(number)
-    return add_node(cluster, name, labels={**found, **(labels or {})}, **amounts)
+    return add_node(cluster, name, labels={**found, **(labels or {})}, annotations=annotations, **amounts)
+
+
+def add_claimed_node(
+    cluster: Cluster, name: str, product: str = "t4", *, count: int = 1, divisible: bool = False
+) -> Object:
+    """A node whose GPUs are claimed from NVIDIA's driver, and from no device plugin."""
+    kind = PRODUCTS[product]
+    manager = Options(manager="nvidia-dra-driver")
+    if cluster.store.get(cluster.kind("DeviceClass"), ("", "gpu.nvidia.com")) is None:
+        expression = "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'"
+        spec = {"selectors": [{"cel": {"expression": expression}}]}
+        cluster.create(
+            cluster.kind("DeviceClass"), "", {"metadata": {"name": "gpu.nvidia.com"}, "spec": spec}, manager
+        )
+    words = {"type": "gpu", "productName": kind.name.replace("-", " ", 1), "uuid": f"GPU-{name}"}
+    device = {
+        "attributes": {key: {"string": value} for key, value in words.items()},
+        "capacity": {"memory": {"value": f"{kind.memory_mib}Mi"}},
+        **({"allowMultipleAllocations": True} if divisible else {}),
+    }
+    value = {
+        "metadata": {"name": f"{name}-gpu.nvidia.com"},
+        "spec": {
+            "driver": "gpu.nvidia.com",
+            "nodeName": name,
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": f"gpu-{number}", **device} for number in range(count)],
+        },
+    }
+    cluster.create(cluster.kind("ResourceSlice"), "", value, manager)
+    return add_node(cluster, name)
 
 
 def _labels(kind: Product, count: int) -> dict[str, str]:

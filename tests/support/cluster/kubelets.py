@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.support.cluster import nodes
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand, is_leaving, with_condition
 
@@ -41,7 +42,7 @@ class Scripted:
     def step(self, pod: Object) -> None:
         """Bring one pod to where its script has it now."""
         uid, now = pod["metadata"]["uid"], self.hand.cluster.store.clock()
-        if not pod["spec"].get("nodeName"):
+        if not pod["spec"].get("nodeName") or nodes.is_off(self.hand, pod):
             return
         age = now - self._bound.setdefault(uid, now)
         part = self.script(pod)

@@ -25,7 +25,7 @@ async def lines(keeper: Keeper | None, pod: Object, query: Mapping[str, str]) ->
     previous = query.get("previous") == "true"
     chosen = logs[-2:-1] if previous else logs[-1:]
     if not chosen:
-        if previous or keeper is None:
+        if previous:
             raise _absent(pod, name)
         return
     (log,) = chosen

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.cluster import fieldsets, merging
+from tests.support.cluster import fieldsets, merging, trees
 from tests.support.cluster.fieldsets import FieldSet
 from tests.support.cluster.schemas import Node, Schemas
 
@@ -111,7 +110,7 @@ def _untouched(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset
 
 def bare(value: Mapping[str, Any]) -> dict[str, Any]:
     """A copy without `managedFields`."""
-    result = copy.deepcopy(dict(value))
+    result = trees.copied(dict(value))
     result.get("metadata", {}).pop("managedFields", None)
     return result
 

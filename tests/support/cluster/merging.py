@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.support.cluster import fieldsets
+from tests.support.cluster import fieldsets, trees
 from tests.support.cluster.fieldsets import FieldSet, Path
 from tests.support.cluster.schemas import Node, Schemas, is_atomic, list_type
 
@@ -29,7 +28,7 @@ def merged(schemas: Schemas, node: Node, live: Any, applied: Any) -> Any:
             return [*live, *(each for each in applied if each not in live)]
         if kind == "map":
             return _by_key(schemas, node, keys_of, live, applied)
-    return copy.deepcopy(applied)
+    return trees.copied(applied)
 
 
 def _by_key(schemas: Schemas, node: Node, keys: tuple[str, ...], live: list[Any], applied: list[Any]) -> Any:
@@ -42,7 +41,7 @@ def _by_key(schemas: Schemas, node: Node, keys: tuple[str, ...], live: list[Any]
 
 def without(schemas: Schemas, node: Node, value: Any, paths: FieldSet) -> Any:
     """The value without these fields; what becomes empty by it goes as well."""
-    result = copy.deepcopy(value)
+    result = trees.copied(value)
     # An item that goes takes its fields along; of one that stays, nothing may take the key.
     whole = {p for p in paths if not any(p[:n] in paths for n in range(1, len(p)))}
     for path in sorted((p for p in whole if not _is_key(p)), key=len, reverse=True):
@@ -96,9 +95,9 @@ def strategic(schemas: Schemas, node: Node, live: Any, patch: Any) -> Any:
     """A strategic merge patch, with `$patch`, `$deleteFromPrimitiveList` and `$retainKeys`."""
     node = schemas.resolved(node)
     if not isinstance(patch, Mapping) or not isinstance(live, Mapping | type(None)):
-        return copy.deepcopy(patch)
+        return trees.copied(patch)
     if patch.get("$patch") == "replace":
-        return {k: copy.deepcopy(v) for k, v in patch.items() if k != "$patch"}
+        return {k: trees.copied(v) for k, v in patch.items() if k != "$patch"}
     result = dict(live or {})
     for key in set(result) - set(patch.get("$retainKeys", result)):
         del result[key]
@@ -145,7 +144,7 @@ def _strategic_list(
 def merge_patch(live: Any, patch: Any) -> Any:
     """RFC 7396."""
     if not isinstance(patch, Mapping):
-        return copy.deepcopy(patch)
+        return trees.copied(patch)
     result = dict(live) if isinstance(live, Mapping) else {}
     for key, each in patch.items():
         if each is None:
@@ -157,7 +156,7 @@ def merge_patch(live: Any, patch: Any) -> Any:
 
 def json_patch(live: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
     """RFC 6902; raises ValueError for an operation that cannot be done."""
-    result = copy.deepcopy(live)
+    result = trees.copied(live)
     for each in operations:
         path = [part.replace("~1", "/").replace("~0", "~") for part in each["path"].split("/")[1:]]
         match each["op"]:

@@ -1,8 +1,7 @@
-"""EndpointSlices, PodDisruptionBudgets, and autoscalers by metrics that a test gives."""
+"""EndpointSlices and PodDisruptionBudgets."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,31 +79,3 @@ def budget(hand: Hand, value: Object) -> None:
             "observedGeneration": value["metadata"].get("generation", 1),
         },
     )
-
-
-def autoscaler(hand: Hand, value: Object, metrics: Mapping[str, float]) -> None:
-    """Scale by `metrics`: resource or metric name to its current value, averaged over pods."""
-    spec, target = value["spec"], value["spec"]["scaleTargetRef"]
-    found = hand.get(target["kind"], (value["metadata"]["namespace"], target["name"]))
-    if found is None:
-        return
-    current = found["spec"]["replicas"]
-    wanted = [_desired(each, current, metrics) for each in spec.get("metrics", ())]
-    desired = max((n for n in wanted if n is not None), default=current)
-    desired = min(max(desired, spec.get("minReplicas", 1)), spec["maxReplicas"])
-    if desired != current and current > 0:
-        hand.change(found, {"spec": {"replicas": desired}})
-        hand.event(value, "SuccessfulRescale", f"New size: {desired}")
-    hand.status(value, {"currentReplicas": current, "desiredReplicas": desired})
-
-
-def _desired(metric: Mapping[str, Any], current: int, metrics: Mapping[str, float]) -> int | None:
-    kind = metric["type"].lower()
-    inside = metric.get(kind) or {}
-    name = inside.get("name") or inside.get("metric", {}).get("name")
-    target = inside.get("target", {})
-    goal = target.get("averageUtilization") or target.get("averageValue") or target.get("value")
-    if name not in metrics or goal is None:
-        return None
-    ratio = metrics[name] / float(goal)
-    return current if abs(ratio - 1) <= 0.1 else math.ceil(current * ratio)

@@ -9,6 +9,7 @@ from tests.support.cluster.schemas import Resource
 
 _REASONS = {
     400: "BadRequest",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",

@@ -52,6 +52,11 @@ REST = tuple(
         ("resource.k8s.io", "v1", "DeviceClass", "deviceclasses", False, ()),
         ("resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates", True, ()),
         ("resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", True, ()),
+        ("resource.k8s.io", "v1", "ResourceSlice", "resourceslices", False, ()),
     )
 )
 BUILT_IN: tuple[Resource, ...] = (*CORE, *APPS, *REST)
+DEFINITION = Resource(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False, ("crd",)
+)
+"""Served by clusters that take custom resources while they run."""

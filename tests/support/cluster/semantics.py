@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ _RULES = {
     "alphabetic character, and end with an alphanumeric character",
 }
 _RESTART = "spec.template.spec.restartPolicy"
+_MOST_STORED = 1 << 20
 _TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "Job"})
 
 
@@ -38,8 +40,19 @@ def problems(resource: Resource, value: Object, before: Object | None) -> Iterat
         yield "spec.maxReplicas: Invalid value: must be greater than or equal to `minReplicas`"
     if resource.kind == "Service":
         yield from _ports(spec)
+    if resource.kind in ("Secret", "ConfigMap") and _stored(resource.kind, value) > _MOST_STORED:
+        where = "data" if resource.kind == "Secret" else "[]"
+        yield f"{where}: Too long: may not be more than {_MOST_STORED} bytes"
     if before is not None:
         yield from _immutable(resource, value, before)
+
+
+def _stored(kind: str, value: Object) -> int:
+    """Bytes of everything that an object keeps for others."""
+    plain = (value.get("data") or {}) if kind == "ConfigMap" else {}
+    coded = value.get("binaryData" if kind == "ConfigMap" else "data") or {}
+    sizes = [len(text.encode()) for text in plain.values()]
+    return sum(sizes) + sum(len(base64.b64decode(text)) for text in coded.values() if isinstance(text, str))
 
 
 def _metadata(resource: Resource, metadata: Mapping[str, Any]) -> Iterator[str]:

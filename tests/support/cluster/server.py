@@ -15,7 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from tests.support.cluster import commands, discovery, logs, measuring, openapi, scaling, verbs, watching
-from tests.support.cluster.faults import Cut, Fault, Faults, Hang, Stale, Status
+from tests.support.cluster.faults import Cut, Fault, Faults, Hang, Muddled, Stale, Status
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.schemas import Resource
 from tests.support.cluster.store import Object, fields_match, matches
@@ -25,12 +25,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Server:
-    """Answers for one cluster; `requests` are all that were made, as `METHOD path`."""
+    """Answers for one cluster; `requests` are all that were made, as `METHOD path`.
+
+    `bare` are the paths of those lists among them that were asked for without contents.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.faults = Faults()
         self.requests: list[str] = []
+        self.bare: list[str] = []
         self.execute: Callable[[commands.Asked], Awaitable[commands.Command]] = _played
         """Runs commands in containers."""
         self.measure: measuring.Measure = measuring.requested
@@ -133,10 +137,18 @@ class Server:
         if query.get("watch") in ("1", "true"):
             asked = watching.Asked.of(resource, namespace, query)
             events = watching.events(self.cluster.store, resource, asked)
+            if _metadata_only(request):
+                events = _partial_events(events)
+            if isinstance(fault, Muddled):
+                events = watching.muddled(events, fault.times)
             return StreamingResponse(_lines(events, fault), media_type="application/json")
         match request.method:
             case "GET":
-                return JSONResponse(self._list(request, resource, namespace, fault))
+                found = self._list(request, resource, namespace, fault)
+                if not _metadata_only(request):
+                    return JSONResponse(found)
+                self.bare.append(request.url.path)
+                return JSONResponse(_partial_list(found))
             case "POST":
                 options = verbs.options(query, agent=request.headers.get("user-agent", ""))
                 value = await _body(request)
@@ -219,6 +231,26 @@ class Server:
                 wanted = verbs.deletion(options, await _body(request))
                 return JSONResponse(cluster.delete(resource, name, wanted))
         raise Refusal(405, "the server does not allow this method on the requested resource")
+
+
+def _metadata_only(request: Request) -> bool:
+    """Whether the client wants to know only which objects there are."""
+    return "as=PartialObjectMetadata" in request.headers.get("accept", "")
+
+
+def _partial(value: Object) -> Object:
+    said = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    return {**said, "metadata": value["metadata"]}
+
+
+def _partial_list(found: Object) -> Object:
+    said = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+    return {**said, "metadata": found["metadata"], "items": [_partial(each) for each in found["items"]]}
+
+
+async def _partial_events(events: AsyncIterator[Object]) -> AsyncIterator[Object]:
+    async for event in events:
+        yield event if event["type"] == "ERROR" else {**event, "object": _partial(event["object"])}
 
 
 async def _played(_: commands.Asked) -> commands.Command:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from tests.support.cluster import trees
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.schemas import Resource
 
@@ -40,6 +40,8 @@ class Store:
     version: int = 1000
     oldest: int = 0
     """Watches from before this version are answered 410."""
+    services: str = "10.96"
+    """What the addresses of services begin with."""
     _uids: Iterator[int] = field(default_factory=lambda: count(1))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,7 +70,7 @@ class Store:
         if before is not None and _same(before, new):
             return before
         self.version += 1
-        new = copy.deepcopy(new)
+        new = trees.copied(new)
         new["metadata"]["resourceVersion"] = str(self.version)
         self.objects.setdefault(resource, {})[name] = new
         self._tell(Change(self.version, "MODIFIED" if before else "ADDED", resource, new, before))
@@ -78,7 +80,7 @@ class Store:
         """Forget an object."""
         before = self.objects[resource].pop(name)
         self.version += 1
-        last = copy.deepcopy(before)
+        last = trees.copied(before)
         last["metadata"]["resourceVersion"] = str(self.version)
         self._tell(Change(self.version, "DELETED", resource, last, before))
         return last

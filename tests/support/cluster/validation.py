@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.cluster.schemas import Node, Schemas, list_type
+from tests.support.cluster.schemas import Node, Resource, Schemas, list_type
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -34,6 +35,18 @@ def unknown_fields(schemas: Schemas, node: Node, value: Any, path: str = "") -> 
             yield from unknown_fields(schemas, schemas.items(node), each, f"{path}[{index}]")
 
 
+def undeclared(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> str:
+    """Why an object is no applied configuration of its kind; empty when it is one."""
+    unknown = next(unknown_fields(schemas, schemas.of(resource), value), "")
+    if not unknown:
+        return ""
+    metadata, field = value["metadata"], unknown.removeprefix('unknown field "').removesuffix('"')
+    place = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
+    kind = f"{resource.group}/{resource.version}, Kind={resource.kind}"
+    where = f"failed to create typed patch object ({place}; {kind})"
+    return f"{where}: .{field}: field not declared in schema"
+
+
 def invalid_values(schemas: Schemas, node: Node, value: Any, path: str = "") -> Iterator[str]:
     """Wrong types, missing required fields, keys that occur twice in a keyed list."""
     node = schemas.resolved(node)
@@ -57,8 +70,26 @@ def _out_of_bounds(node: Node, value: Any, path: str) -> Iterator[str]:
     if "minimum" in node and isinstance(value, int) and value < node["minimum"]:
         said = f"{path} in body should be greater than or equal to {node['minimum']}"
         yield f"{path}: Invalid value: {value}: {said}"
+    if "maximum" in node and isinstance(value, int) and value > node["maximum"]:
+        said = f"{path} in body should be less than or equal to {node['maximum']}"
+        yield f"{path}: Invalid value: {value}: {said}"
+    if isinstance(value, str):
+        yield from _wrong_text(node, value, path)
+    if isinstance(value, list) and len(value) < node.get("minItems", 0):
+        said = f"{path} in body should have at least {node['minItems']} items"
+        yield f"{path}: Invalid value: {len(value)}: {said}"
     if "maxItems" in node and isinstance(value, list) and len(value) > node["maxItems"]:
         yield f"{path}: Too many: {len(value)}: must have at most {node['maxItems']} items"
+
+
+def _wrong_text(node: Node, value: str, path: str) -> Iterator[str]:
+    if len(value) > node.get("maxLength", len(value)):
+        yield f"{path}: Too long: may not be more than {node['maxLength']} bytes"
+    if len(value) < node.get("minLength", 0):
+        said = f"{path} in body should be at least {node['minLength']} chars long"
+        yield f'{path}: Invalid value: "{value}": {said}'
+    if "pattern" in node and not re.search(node["pattern"], value):
+        yield f"{path}: Invalid value: \"{value}\": {path} in body should match '{node['pattern']}'"
 
 
 def _invalid_fields(schemas: Schemas, node: Node, value: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 from tests.support.cluster import (
     admission,
     defaults,
+    features,
     managed,
     merging,
     refusals,
     semantics,
+    trees,
     validation,
 )
 from tests.support.cluster.garbage import Garbage
@@ -133,8 +134,11 @@ class Cluster:
         if "managedFields" in patch.get("metadata", {}):
             raise Refusal(400, "metadata.managedFields must be nil")
         before = self.store.get(resource, name)
-        applied = _without_nothing(self._received(resource, name[0], patch, options))
+        read = replace(options, validation="Ignore")
+        applied = _without_nothing(self._received(resource, name[0], patch, read))
         applied["metadata"].setdefault("name", name[1])
+        if wrong := validation.undeclared(self.schemas, resource, applied):
+            raise Refusal(500, wrong)
         wanted = applied["metadata"].pop("resourceVersion", None)
         if wanted and (before is None or before["metadata"]["resourceVersion"] != wanted):
             raise refusals.changed(resource, name[1])
@@ -157,7 +161,7 @@ class Cluster:
         if options.subresource == "status":
             value = {**managed.bare(before), "status": value.get("status", {})}
         elif "status" in before:
-            value["status"] = copy.deepcopy(before["status"])
+            value["status"] = trees.copied(before["status"])
         elif resource.kind not in _WITH_WHOLE_STATUS:
             value.pop("status", None)
         owner = (options.manager, "Update", options.subresource)
@@ -168,7 +172,7 @@ class Cluster:
         """The body as an object of this kind and place; raises Refusal 400."""
         if not isinstance(value, dict):
             raise Refusal(400, "the object provided is unrecognized (must be of type object)")
-        value = copy.deepcopy(value)
+        value = trees.copied(value)
         value.setdefault("apiVersion", resource.api_version)
         value.setdefault("kind", resource.kind)
         if (value["apiVersion"], value["kind"]) != (resource.api_version, resource.kind):
@@ -198,6 +202,8 @@ class Cluster:
         wrong = [
             *validation.invalid_values(self.schemas, node, value),
             *semantics.problems(resource, value, before),
+            *admission.collisions(self.store, resource, value),
+            *features.problems(self.schemas.version, resource, value),
         ]
         if wrong:
             raise refusals.invalid(resource, name, wrong)
@@ -224,6 +230,8 @@ class Cluster:
     def _stamp(self, resource: Resource, before: Object | None, value: Object, owners: Owners) -> None:
         metadata, old = value["metadata"], (before or {}).get("metadata", {})
         metadata["uid"] = old.get("uid") or self.store.uid()
+        if before is None:
+            defaults.select_own(value)
         metadata["creationTimestamp"] = old.get("creationTimestamp") or self.store.now()
         for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
             metadata.pop(key, None)

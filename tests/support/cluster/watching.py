@@ -11,6 +11,7 @@ from tests.support.cluster.schemas import Resource
 from tests.support.cluster.store import Change, Object, Store, fields_match, matches
 
 _BOOKMARK_SECONDS = 5.0
+_NEWS = ("ADDED", "MODIFIED", "DELETED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,32 @@ async def events(store: Store, resource: Resource, asked: Asked) -> AsyncIterato
     finally:
         if pending is not None:
             pending.cancel()
+
+
+async def muddled(events: AsyncIterator[Object], times: int) -> AsyncIterator[Object]:
+    """The same news out of order: one is held back until that of another object was told, and is told twice.
+
+    Both come at once, so that who goes on from the newest version that it was told has missed nothing; and
+    a bookmark never comes before what it stands for.
+    """
+    held: Object | None = None
+    async for event in events:
+        if held is None and times > 0 and event["type"] in _NEWS:
+            held = event
+            continue
+        if held is None:
+            yield event
+            continue
+        apart = event["type"] in _NEWS and _uid(event) != _uid(held)
+        for each in (event, held, held) if apart else (held, event):
+            yield each
+        held, times = None, times - 1
+    if held is not None:
+        yield held
+
+
+def _uid(event: Object) -> str:
+    return str(event["object"]["metadata"].get("uid", ""))
 
 
 def _initial(store: Store, resource: Resource, asked: Asked, version: int) -> Iterator[Object]:

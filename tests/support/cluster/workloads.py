@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import zlib
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tests.support.cluster import trees
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand, is_leaving, is_ready, reference, with_condition
@@ -35,9 +35,9 @@ def deployment(hand: Hand, value: Object) -> None:
 
 
 def _replica_set(value: Object, digest: str) -> Object:
-    template = copy.deepcopy(value["spec"]["template"])
+    template = trees.copied(value["spec"]["template"])
     template.setdefault("metadata", {}).setdefault("labels", {})[_HASH] = digest
-    selector = copy.deepcopy(value["spec"]["selector"])
+    selector = trees.copied(value["spec"]["selector"])
     selector.setdefault("matchLabels", {})[_HASH] = digest
     return {
         "metadata": {
@@ -105,6 +105,8 @@ def _tell(hand: Hand, value: Object, new: Object, sets: Sequence[Object]) -> Non
         old, {"type": "Available", "status": str(enough), "reason": reason}, now
     )
     status["conditions"] = with_condition(status, _progress(hand, value, status), now)
+    failures = [found for each in sets if (found := _failure(each))]
+    status["conditions"] = [c for c in status["conditions"] if c["type"] != "ReplicaFailure"] + failures[:1]
     hand.status(value, status)
 
 
@@ -137,16 +139,32 @@ def replica_set(hand: Hand, value: Object) -> None:
     failed = [p for p in pods if p.get("status", {}).get("phase") == "Failed"]
     living = [p for p in pods if p not in failed]
     wanted = 0 if is_leaving(value) else value["spec"]["replicas"]
+    refused = ""
     for _ in range(wanted - len(living)):
         made = hand.create("Pod", value["metadata"]["namespace"], _pod(value))
         if isinstance(made, Refusal):
-            hand.event(value, "FailedCreate", f"Error creating: {made.message}", kind="Warning")
+            # Told once, though every try has a name of its own: or the cluster would never come to rest.
+            known = str((_failure(value) or {}).get("message", ""))
+            same = known.partition(" is forbidden: ")[2] == made.message.partition(" is forbidden: ")[2]
+            refused = known if known and same else made.message
+            if refused != known:
+                hand.event(value, "FailedCreate", f"Error creating: {refused}", kind="Warning")
             break
     ranked = sorted(reversed(_oldest_first(living)), key=_worth)
     for each in (*failed, *ranked[: max(len(living) - wanted, 0)]):
         hand.delete(each)
     ready = sum(map(is_ready, living))
-    hand.status(value, {"replicas": len(living), "readyReplicas": ready, "availableReplicas": ready})
+    counted: Object = {"replicas": len(living), "readyReplicas": ready, "availableReplicas": ready}
+    if refused or _failure(value):
+        said = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
+        counted["conditions"] = [said] if refused else []
+    hand.status(value, counted)
+
+
+def _failure(value: Object) -> Object | None:
+    """What a replica set says of pods that it cannot make."""
+    found = value.get("status", {}).get("conditions") or ()
+    return next((each for each in found if each["type"] == "ReplicaFailure"), None)
 
 
 def _oldest_first(pods: list[Object]) -> list[Object]:
@@ -167,10 +185,13 @@ def job(hand: Hand, value: Object) -> None:
     spec, now = value["spec"], hand.cluster.store.now()
     pods = hand.owned("Pod", value)
     done = sum(p.get("status", {}).get("phase") == "Succeeded" for p in pods)
-    failed = sum(p.get("status", {}).get("phase") == "Failed" for p in pods)
+    uncounted = value.get("status", {}).get("uncountedTerminatedPods", {}).get("failed", ())
+    lost = sorted({*uncounted, *(p["metadata"]["uid"] for p in pods if _is_lost(spec, p))})
+    failed = len(lost)
     active = [p for p in pods if p.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
     active = [p for p in active if not is_leaving(p)]
-    status = {"succeeded": done, "failed": failed, "active": len(active)}
+    status: Object = {"succeeded": done, "failed": failed, "active": len(active)}
+    status["uncountedTerminatedPods"] = {"failed": lost}
     finished = [
         c for c in value.get("status", {}).get("conditions", ()) if c["type"] in ("Complete", "Failed")
     ]
@@ -188,16 +209,40 @@ def job(hand: Hand, value: Object) -> None:
     for each in active if spec.get("suspend") else ():
         hand.delete(each)
     room = 0 if spec.get("suspend") else min(spec["parallelism"], spec["completions"] - done) - len(active)
+    if "podFailurePolicy" in spec:  # then pods are replaced when they have wholly ended
+        room -= sum(map(is_leaving, pods))
     for _ in range(max(room, 0)):
-        hand.create("Pod", value["metadata"]["namespace"], _pod(value))
+        made = hand.create("Pod", value["metadata"]["namespace"], _pod(value))
+        if isinstance(made, Refusal):
+            _refused(hand, value, made)
+            break
     hand.status(value, {**status, "startTime": value.get("status", {}).get("startTime", now)})
 
 
+def _is_lost(spec: Object, pod: Object) -> bool:
+    """Whether a pod counts as a failed try: it failed, or is taken away, and no rule forgives it."""
+    phase = pod.get("status", {}).get("phase")
+    if phase != "Failed" and (phase == "Succeeded" or not is_leaving(pod) or spec.get("suspend")):
+        return False
+    conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", ())}
+    for rule in spec.get("podFailurePolicy", {}).get("rules", ()):
+        forgiven = any(conditions.get(c["type"]) == c["status"] for c in rule.get("onPodConditions", ()))
+        if rule["action"] == "Ignore" and forgiven:
+            return False
+    return True
+
+
+def _refused(hand: Hand, owner: Object, refusal: Refusal) -> None:
+    """Say once why there is no pod: each try is for another name, and so for another message."""
+    uid = owner["metadata"]["uid"]
+    events = hand.list("Event", owner["metadata"]["namespace"])
+    if not any(e["involvedObject"]["uid"] == uid and e["reason"] == "FailedCreate" for e in events):
+        hand.event(owner, "FailedCreate", f"Error creating: {refusal.message}", kind="Warning")
+
+
 def _pod(owner: Object) -> Object:
-    template = copy.deepcopy(owner["spec"]["template"])
+    template = trees.copied(owner["spec"]["template"])
     metadata = template.setdefault("metadata", {})
     metadata.setdefault("labels", {})
-    if owner["kind"] == "Job":
-        metadata["labels"] |= {"batch.kubernetes.io/job-name": owner["metadata"]["name"]}
     metadata |= {"generateName": f"{owner['metadata']['name']}-", "ownerReferences": reference(owner)}
     return {"metadata": metadata, "spec": template["spec"]}

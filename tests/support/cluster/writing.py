@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.cluster import verbs
+from tests.support.cluster import trees, verbs
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.store import Name, Object
 from tests.support.cluster.verbs import Cluster, Options
@@ -86,9 +85,10 @@ class Hand:
     def _merge(self, value: Object, patch: Object, subresource: str) -> None:
         name = (value["metadata"].get("namespace", ""), value["metadata"]["name"])
         resource = self.cluster.kind(value["kind"])
-        if self.cluster.store.get(resource, name) is not None:
+        there = self.cluster.store.get(resource, name)
+        if there is not None and trees.changes(there, patch):
             options = Options(manager=self.manager, subresource=subresource, validation="Ignore")
-            self.cluster.patch(resource, name, verbs.MERGE, copy.deepcopy(patch), options)
+            self.cluster.patch(resource, name, verbs.MERGE, trees.copied(patch), options)
 
 
 def reference(owner: Object) -> list[Object]:

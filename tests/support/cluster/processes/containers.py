@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from tests.support.cluster.processes.fences import Fence, Judge
+
 HERE = Path(__file__).parent
 
 
@@ -59,6 +61,8 @@ class Program:
     home: Path
     """Directory of the container's own files."""
     memory_bytes: int = 0
+    judge: Judge | None = None
+    """Where it may connect to; None lets it connect to everything."""
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Container:
     started_at: str
     out_of_memory: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _fences: list[Fence] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int | None:
@@ -101,19 +106,31 @@ class Container:
         """Wait until it ended and everything that it wrote was read; its exit code."""
         await self.process.wait()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._fences:
+            self._fences.pop().close()
         return self.exit_code or 0
 
     async def joined(self, argv: Sequence[str], terminal: int | None = None) -> asyncio.subprocess.Process:
         """A program beside it, in its tree and with its environment; by pipes, or at a terminal."""
         spec: dict[str, Any] = {"join": self.pid, "argv": list(argv), "env": dict(self.program.env)}
         spec |= {"cwd": self.program.cwd, "terminal": terminal is not None}
+        fence = Fence(self.program.judge) if self.program.judge else None
+        spec["fence"] = fence.far if fence else 0
         stream = asyncio.subprocess.PIPE if terminal is None else terminal
         path = self.program.home / f"join-{os.urandom(4).hex()}.json"
         path.write_text(json.dumps(spec))
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable, "-S", str(HERE / "launcher.py"), str(path),
-            stdin=stream, stdout=stream, stderr=stream,
+            stdin=stream, stdout=stream, stderr=stream, pass_fds=(fence.far,) if fence else (),
         )  # fmt: skip
+        self.enclose(fence)
+        return process
+
+    def enclose(self, fence: Fence | None) -> None:
+        """A program of it began behind this, if behind any."""
+        if fence is not None:
+            fence.begin()
+            self._fences.append(fence)
 
     async def read(self, stream: asyncio.StreamReader) -> None:
         """Take down what it writes."""
@@ -141,7 +158,9 @@ async def start(program: Program, log: Log, *, now: Callable[[], str]) -> Contai
     (home / "root").mkdir(exist_ok=True)
     (home / "pid").unlink(missing_ok=True)
     (home / "termination-log").write_text("")
+    fence = Fence(program.judge) if program.judge else None
     spec = {
+        "fence": fence.far if fence else 0,
         "argv": list(program.argv),
         "env": dict(program.env),
         "cwd": program.cwd,
@@ -156,9 +175,10 @@ async def start(program: Program, log: Log, *, now: Callable[[], str]) -> Contai
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-S", str(HERE / "launcher.py"), str(home / "spec.json"),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True, limit=1 << 22,
+        start_new_session=True, limit=1 << 22, pass_fds=(fence.far,) if fence else (),
     )  # fmt: skip
     container = Container(program, process, log, now())
+    container.enclose(fence)
     assert process.stdout is not None
     container.begin(
         asyncio.create_task(container.read(process.stdout)), asyncio.create_task(container.watch_memory())

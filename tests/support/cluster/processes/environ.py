@@ -1,20 +1,15 @@
-"""What containers find: variables, volumes and what `$(NAME)` stands for, as the kubelet makes them."""
+"""What containers find in their environment, and what `$(NAME)` stands for, as the kubelet makes them."""
 
 from __future__ import annotations
 
 import base64
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from tests.support.cluster.store import Object
+from tests.support.cluster.store import Name, Object
 from tests.support.cluster.writing import Hand
 
-_ROOTS = tuple(dict.fromkeys((str(Path(__file__).parents[4]), sys.prefix, sys.base_prefix)))
-"""Where the programs are that stand for images."""
 _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 
 
@@ -64,7 +59,7 @@ def _value(hand: Hand, pod: Object, each: Object, env: Mapping[str, str]) -> str
         return expand(each.get("value", ""), env)
     namespace = pod["metadata"]["namespace"]
     if "fieldRef" in source:
-        return _field(pod, source["fieldRef"]["fieldPath"])
+        return field(pod, source["fieldRef"]["fieldPath"])
     if "resourceFieldRef" in source:
         return "0"
     kind, named = (
@@ -78,7 +73,8 @@ def _value(hand: Hand, pod: Object, each: Object, env: Mapping[str, str]) -> str
     return data[named["key"]]
 
 
-def _field(pod: Object, path: str) -> str:
+def field(pod: Object, path: str) -> str:
+    """What a pod says of itself at a path of the downward API."""
     metadata, status = pod["metadata"], pod.get("status", {})
     if found := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
         return str((metadata.get(found[1]) or {}).get(found[2], ""))
@@ -94,67 +90,15 @@ def _field(pod: Object, path: str) -> str:
 
 
 def _data(hand: Hand, kind: str, namespace: str, name: str) -> dict[str, str]:
-    return {key: value.decode() for key, value in _bytes(hand, kind, namespace, name).items()}
+    return {key: value.decode() for key, value in content(hand, kind, (namespace, name)).items()}
 
 
-def _bytes(hand: Hand, kind: str, namespace: str, name: str, *, optional: bool = False) -> dict[str, bytes]:
-    found = hand.get(kind, (namespace, name))
+def content(hand: Hand, kind: str, name: Name, *, optional: bool = False) -> dict[str, bytes]:
+    """The data of a Secret or a ConfigMap; ConfigMissing where there is none and it is not optional."""
+    found = hand.get(kind, name)
     if found is None and optional:
         return {}
     if found is None:
-        raise ConfigMissing(f'{kind.lower()} "{name}" not found')
+        raise ConfigMissing(f'{kind.lower()} "{name[1]}" not found')
     data = found.get("data") or {}
     return {k: base64.b64decode(v) if kind == "Secret" else v.encode() for k, v in data.items()}
-
-
-def volumes(hand: Hand, pod: Object, home: Path) -> dict[str, Path]:
-    """A directory for each of the pod's volumes, filled as it says."""
-    found: dict[str, Path] = {}
-    namespace = pod["metadata"]["namespace"]
-    for volume in pod["spec"].get("volumes", ()):
-        directory = home / "volumes" / volume["name"]
-        if "hostPath" in volume:
-            directory = Path(volume["hostPath"]["path"])
-        elif "persistentVolumeClaim" in volume:
-            directory = home.parent / "claims" / namespace / volume["persistentVolumeClaim"]["claimName"]
-        directory.mkdir(parents=True, exist_ok=True)
-        for kind, key, named in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
-            if key in volume:
-                said = volume[key]
-                optional = said.get("optional", False)
-                data = _bytes(hand, kind, namespace, said[named], optional=optional)
-                _fill(directory, data, said.get("items", ()))
-        found[volume["name"]] = directory
-    return found
-
-
-def _fill(directory: Path, data: Mapping[str, bytes], items: Iterable[Mapping[str, str]]) -> None:
-    chosen = {each["path"]: data[each["key"]] for each in items} or data
-    for name, text in chosen.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_bytes(text)
-
-
-def mounts(container: Object, places: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Where the container finds its volumes."""
-    found = []
-    for each in container.get("volumeMounts", ()):
-        source = places[each["name"]]
-        if each.get("subPath"):
-            source = source / each["subPath"]
-            if not source.exists():
-                source.mkdir(parents=True)
-        found.append(
-            {"path": each["mountPath"], "source": str(source), "read_only": each.get("readOnly", False)}
-        )
-    return found + _hidden(found)
-
-
-def _hidden(laid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What stands for images, where a volume would hide it: a checkout below /tmp, say."""
-    paths = [f"{each['path'].rstrip('/')}/" for each in laid]
-    return [
-        {"path": root, "source": root, "read_only": False}
-        for root in _ROOTS
-        if any(root.startswith(path) for path in paths)
-    ]

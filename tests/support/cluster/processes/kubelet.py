@@ -7,16 +7,18 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.cluster import nodes
 from tests.support.cluster.commands import Asked, Command
 from tests.support.cluster.measuring import Usage
 from tests.support.cluster.processes import shells
 from tests.support.cluster.processes.containers import Container, Log, usage
 from tests.support.cluster.processes.environ import Image
-from tests.support.cluster.processes.pods import Pod
+from tests.support.cluster.processes.pods import Place, Pod
+from tests.support.cluster.processes.volumes import Storage
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand, is_leaving
@@ -24,26 +26,37 @@ from tests.support.cluster.writing import Hand, is_leaving
 _SHORTEST_LOOK_SECONDS = 1.0
 
 
-def _first_number() -> int:
-    """Kubelets of tests that run at the same time give their pods other addresses."""
-    return 1 + os.getpid() % 3000 * 250
+def _loopback() -> Iterator[str]:
+    """Addresses 127.x.y.z; kubelets of tests that run at the same time give their pods others."""
+    for number in itertools.count(1 + os.getpid() % 3000 * 250):
+        # Another kubelet on this machine has another second part.
+        second = 2 + (os.getpid() + number // 62500) % 250
+        yield f"127.{second}.{number // 250 % 250}.{number % 250 + 1}"
 
 
 @dataclass(slots=True)
 class ProcessKubelet:
     """Runs every pod that has a node; `images` says what stands for an image, None that it cannot be pulled.
 
-    A server must listen at its pod's address, 127.x.y.z, and not everywhere: all share one network.
+    A server must listen at its pod's address and not everywhere: all share one network.
     """
 
     hand: Hand
     home: Path
     images: Callable[[str], Image | None]
+    addresses: Iterator[str] = field(default_factory=_loopback)
+    """Of this machine, one for each pod."""
+    enforces: bool = False
+    """Whether the network of the pods keeps NetworkPolicies; not every cluster's does."""
+    storage: Storage = field(init=False)
+    """Where a test puts the directories of claims and of images that are volumes."""
     pods: dict[str, Pod] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _measured: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Of a container: when it was measured, the seconds it had used by then, and how much at a time."""
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(_first_number()))
+
+    def __post_init__(self) -> None:
+        self.storage = Storage(self.home)
 
     def step(self, value: Object) -> None:
         """Begin to run a pod that was bound, or tell one that runs that it is to go."""
@@ -52,12 +65,13 @@ class ProcessKubelet:
             if is_leaving(value):
                 self._finish(value)
             return
+        if nodes.is_off(self.hand, value):
+            return self._lose(uid)
         if uid not in self.pods:
-            number = next(self._numbers)
-            # Another kubelet on this machine has another second part.
-            second = 2 + (os.getpid() + number // 62500) % 250
-            address = f"127.{second}.{number // 250 % 250}.{number % 250 + 1}"
-            self.pods[uid] = Pod(self.hand, value, self.home / uid, address, self.images)
+            if is_leaving(value):  # it never ran here, or ended with the node's power
+                return self._finish(value)
+            place = Place(self.home / uid, next(self.addresses), self.images, self.storage, self.enforces)
+            self.pods[uid] = Pod(self.hand, value, place)
             self._tasks[uid] = asyncio.get_running_loop().create_task(self.pods[uid].run())
         if is_leaving(value):
             pod = self.pods[uid]
@@ -96,6 +110,13 @@ class ProcessKubelet:
         here = self.pods.get(pod["metadata"]["uid"])
         parts = here.parts if here is not None else ()
         return {part.spec["name"]: part.container for part in parts if part.container is not None}
+
+    def _lose(self, uid: str) -> None:
+        """Its node has no power: the pod's processes are gone, and nobody tells the API server."""
+        pod = self.pods.pop(uid, None)
+        if pod is not None:
+            # The task ends its processes.
+            self._tasks[uid].cancel()
 
     def _finish(self, value: Object) -> None:
         name = (value["metadata"]["namespace"], value["metadata"]["name"])

@@ -1,0 +1,1 @@
+"""A real API server for tests, started from `KUBEBUILDER_ASSETS`, and what stands in for one."""
