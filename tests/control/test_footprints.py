@@ -27,7 +27,8 @@ async def test_a_version_remembers_what_a_worker_with_it_needed() -> None:
         uses = {"now": (300 << 20, 320 << 20)}
         world.backend.load = launched.append  # type: ignore[assignment]
         world.backend.uses = lambda launch: uses["now"]
-        assert (await recorded(world)).memory == Footprint()
+        published = await recorded(world)
+        assert published.memory == Footprint()
         await world.deploy()
         await world.until_running()
 
@@ -36,6 +37,7 @@ async def test_a_version_remembers_what_a_worker_with_it_needed() -> None:
 
         await world.until(measured)
         first = await recorded(world)
+        assert first.generation == published.generation  # so that no change of somebody else's is refused
         assert first.memory == Footprint(loaded_bytes=300 << 20, peak_bytes=320 << 20, variant="original")
         # Under load it grows; a little more or less is not written down.
         uses["now"] = (300 << 20, 700 << 20)
@@ -44,11 +46,11 @@ async def test_a_version_remembers_what_a_worker_with_it_needed() -> None:
             return (await recorded(world)).memory.peak_bytes == 700 << 20
 
         await world.until(grown, seconds=300)
-        written = (await recorded(world)).generation
+        written = (await recorded(world)).memory
         uses["now"] = (301 << 20, 710 << 20)
         await world.deploy(replicas=2)
         await world.until_running()
-        assert (await recorded(world)).generation == written
+        assert (await recorded(world)).memory == written
         # The next one is asked whether it fits before it is started.
         assert [launch.guest.known_bytes for launch in launched] == [0, 300 << 20]
         assert (await recorded(world, "2")).memory == Footprint()

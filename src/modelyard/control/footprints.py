@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from modelyard.control import models
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
 from modelyard.domain.deployment import Replica, Revision
-from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.errors import NotFound
 from modelyard.domain.footprint import Footprint, learned
 from modelyard.store import versions
 
@@ -40,10 +39,9 @@ class Footprints:
                 version = await models.resolve(tx, revision.project, ref)
                 after = learned(version.memory, seen)
                 if after is not None:
-                    changed = replace(version, memory=after)
-                    await versions.update(tx, changed, expected=version.generation)
-        except (NotFound, Conflict):
-            return  # it is gone, or somebody changes it: the next look tries again
+                    await versions.record_memory(tx, version, after)
+        except NotFound:
+            return
         self._known[self._key(revision)] = after or version.memory
 
     @staticmethod
