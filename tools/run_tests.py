@@ -54,7 +54,24 @@ LAYERS = (
     Layer("end to end, second half", tuple(E2E[1::2]), minutes=20),
     FRAMEWORKS,
 )
+_TELLING = ("____", ">", "E  ", "FAILED ", "ERROR ")
+"""How pytest's lines begin that name a test, its failing statement and the error."""
+_LINES = 60
 _GIVES_WAY = ("nice", "-n", "10")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of a layer, and what it printed."""
+
+    name: str
+    passed: bool
+    words: str
+
+    def shortly(self) -> str:
+        """Which tests failed, where and why: for the end of an output of which people see the end."""
+        telling = [line for line in self.words.splitlines() if line.startswith(_TELLING)]
+        return "\n".join((f"== {self.name}, what failed", *telling[-_LINES:]))
 
 
 def reasons_to_skip() -> dict[str, str]:
@@ -73,8 +90,8 @@ def missing_frameworks() -> str:
     return "" if made.returncode == 0 else (made.stdout.strip() or made.stderr[-500:])
 
 
-def run(layer: Layer) -> bool:
-    """Run one layer, print what it said in one piece, and tell whether it passed."""
+def run(layer: Layer) -> Told:
+    """Run one layer, and print what it said in one piece."""
     started = time.monotonic()
     before = _GIVES_WAY if layer.patient else ()
     command = [*before, sys.executable, "-m", "pytest", *layer.options, *layer.paths, *sys.argv[1:]]
@@ -89,10 +106,11 @@ def run(layer: Layer) -> bool:
             said.seek(0, os.SEEK_END)
             said.write(late)
         said.seek(0)
-        verdict = "ok" if code == 0 else "FAILED"
-        seconds = time.monotonic() - started
-        print(f"== {layer.name}\n{said.read()}== {layer.name}: {verdict} in {seconds:.0f} s", flush=True)
-    return code == 0
+        words = said.read()
+    verdict = "ok" if code == 0 else "FAILED"
+    seconds = time.monotonic() - started
+    print(f"== {layer.name}\n{words}== {layer.name}: {verdict} in {seconds:.0f} s", flush=True)
+    return Told(layer.name, code == 0, words)
 
 
 def main() -> int:
@@ -105,10 +123,13 @@ def main() -> int:
         lacking = None if FRAMEWORKS.name in skipped else pool.submit(_offered, FRAMEWORKS, patient)
         # Whoever has done with its own takes what the other has not begun, from its end.
         rows = [pool.submit(_row, prompt, patient), pool.submit(_row, patient, prompt)]
-        failed = [name for row in rows for name in row.result()]
+        failures = [told for row in rows for told in row.result()]
     if lacking is not None and lacking.result():
         skipped[FRAMEWORKS.name] = lacking.result()
-    failed += _row(patient, prompt)  # what was offered when both rows had done already
+    failures += _row(patient, prompt)  # what was offered when both rows had done already
+    failed = [told.name for told in failures]
+    for told in failures:
+        print(told.shortly())
     for name, why in skipped.items():
         print(f"== {name}: SKIPPED: {why}")
     print(f"{len(LAYERS) - len(failed) - len(skipped)} passed, {len(failed)} failed, {len(skipped)} skipped")
@@ -127,16 +148,17 @@ def _offered(layer: Layer, row: deque[Layer]) -> str:
     return lacking
 
 
-def _row(own: deque[Layer], others: deque[Layer]) -> list[str]:
-    """Run layers one after another; the names of those that failed."""
+def _row(own: deque[Layer], others: deque[Layer]) -> list[Told]:
+    """Run layers one after another; what those said that failed."""
     failed = []
     while own or others:
         try:
             layer = own.popleft() if own else others.pop()
         except IndexError:  # the other row was quicker
             continue
-        if not run(layer):
-            failed.append(layer.name)
+        told = run(layer)
+        if not told.passed:
+            failed.append(told)
     return failed
 
 
