@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from modelyard.api.following import Following
+from tests.support.patience import PATIENCE
 from tests.support.platform import free_port
 
 
@@ -165,7 +166,7 @@ async def test_a_leader_that_dies_meanwhile_leaves_a_write_unknown_and_a_read_is
     assert "nobody knows whether it was carried out" in answer.json()["detail"]
     planes[1].cut = lambda: planes[1].served.append("cut")
     reading = asyncio.create_task(client.get(f"{planes[1].url}/cut"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while "cut" not in planes[1].served:
             await asyncio.sleep(0.01)
     reading.cancel()
@@ -178,17 +179,17 @@ async def test_a_leader_that_vanishes_without_a_word_is_not_waited_for_once_anot
     asked = asyncio.Event()
     leader.cut = asked.set  # it says nothing for long, and its connections stay
     writing = asyncio.create_task(client.post(f"{follower.url}/cut", content=b"123"))
-    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait_for(asked.wait(), PATIENCE)
     asked.clear()
     answered_here = asyncio.Event()
     follower.cut = answered_here.set
     reading = asyncio.create_task(client.get(f"{follower.url}/cut"))
-    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait_for(asked.wait(), PATIENCE)
     follower.leader = f"http://127.0.0.1:{free_port()}"
-    answer = await asyncio.wait_for(writing, 8)
+    answer = await asyncio.wait_for(writing, PATIENCE)
     assert answer.status_code == 503
     assert "nobody knows whether it was carried out" in answer.json()["detail"]
-    await asyncio.wait_for(answered_here.wait(), 8)
+    await asyncio.wait_for(answered_here.wait(), PATIENCE)
     reading.cancel()
 
 
@@ -202,7 +203,7 @@ async def test_an_answer_that_has_begun_goes_on_when_another_leads(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(lines), 2)
         assert not planes[0].gone.is_set()
-    await asyncio.wait_for(planes[0].gone.wait(), 5)
+    await asyncio.wait_for(planes[0].gone.wait(), PATIENCE)
 
 
 async def test_who_goes_away_is_not_waited_for(
@@ -211,4 +212,4 @@ async def test_who_goes_away_is_not_waited_for(
     async with client.stream("GET", f"{planes[1].url}/slow") as answer:
         assert await anext(answer.aiter_raw()) == b"first\n"
         assert not planes[0].gone.is_set()
-    await asyncio.wait_for(planes[0].gone.wait(), 5)
+    await asyncio.wait_for(planes[0].gone.wait(), PATIENCE)

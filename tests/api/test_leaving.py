@@ -18,8 +18,9 @@ from modelyard.backends.base import Answer, Task
 from modelyard.domain.errors import Refused, Unavailable
 from tests.support import models
 from tests.support.faces import live
+from tests.support.patience import PATIENCE
 
-_SECONDS = 20
+_SECONDS = PATIENCE
 
 
 class Caller:

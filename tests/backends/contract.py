@@ -18,6 +18,7 @@ from modelyard.domain.program import Subject, program
 from modelyard.domain.server import Server, ServerKind
 from tests.backends import things
 from tests.backends.things import KEY
+from tests.support.patience import PATIENCE
 
 Good = Callable[[dict[str, Replica]], bool]
 
@@ -78,7 +79,7 @@ class Shop:
 
     async def until(self, good: Good, key: Key = KEY) -> dict[str, Replica]:
         """Wait for what should come."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not good(seen := await self.seen(key)):
                 await self.world.pass_time()
         return seen
@@ -245,7 +246,7 @@ class BackendContract:
 
     async def test_following_goes_on_with_what_comes(self, shop: Shop) -> None:
         await shop.ready("a")
-        async with asyncio.timeout(10), aclosing(shop.backend.logs(KEY, follow=True)) as lines:
+        async with asyncio.timeout(PATIENCE), aclosing(shop.backend.logs(KEY, follow=True)) as lines:
             first = await anext(lines)
             await shop.world.speak(KEY, "a")
             async for line in lines:

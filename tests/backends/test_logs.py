@@ -13,6 +13,7 @@ from tests.backends import things
 from tests.backends.conftest import LocalWorld
 from tests.backends.contract import Shop
 from tests.backends.things import KEY
+from tests.support.patience import PATIENCE
 
 
 def lines(count: int, *, start: int = 0) -> str:
@@ -116,7 +117,7 @@ async def test_the_log_of_a_killed_replica_can_still_be_read(world: LocalWorld, 
 async def test_a_talkative_replica_stays_within_bounds(world: LocalWorld, shop: Shop) -> None:
     world.backend = world.restarted(log_bytes=4000)
     await shop.ready("a", spec=things.playing("talk"))
-    async with asyncio.timeout(10), aclosing(world.backend.logs(KEY, follow=True, tail=1)) as told:
+    async with asyncio.timeout(PATIENCE), aclosing(world.backend.logs(KEY, follow=True, tail=1)) as told:
         seen = 0
         async for line in told:
             seen += len(line.text)

@@ -23,6 +23,7 @@ from tests.backends import things
 from tests.backends.conftest import LocalWorld
 from tests.backends.contract import Shop
 from tests.backends.things import KEY
+from tests.support.patience import PATIENCE
 
 
 async def test_a_kill_ends_the_worker_too(world: LocalWorld, shop: Shop) -> None:
@@ -406,7 +407,7 @@ async def test_samples_add_up_what_a_replicas_processes_used(world: LocalWorld, 
     assert any(name.startswith(f"{front} ") for name in first.cpu_seconds)
     assert first.memory_bytes > 5 << 20
     assert (first.inflight, first.queue, first.gpu_ratio) == (3, 2, None)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while sum((await world.backend.samples())[0].cpu_seconds.values()) <= sum(first.cpu_seconds.values()):
             await asyncio.sleep(0.02)
     os.kill(front, signal.SIGKILL)

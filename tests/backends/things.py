@@ -15,6 +15,7 @@ from modelyard.backends.local import Options
 from modelyard.domain.deployment import DeploymentSpec, Key, Phase, Replica
 from modelyard.domain.model import Artifact, File, Format, Serialization
 from modelyard.domain.runtime import Runtime, RuntimeSpec
+from tests.support.patience import PATIENCE
 
 HERE = Path(__file__).parent
 KEY = Key("default", "churn")
@@ -64,7 +65,9 @@ def task(kind: str = TaskKind.INSPECT, *, path: Path, entry: str = "fine", **cha
     return Task(kind=kind, guest=guest(path, entry=entry), **changes)  # type: ignore[arg-type]
 
 
-async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], object], *, seconds: float = 20.0) -> T:
+async def until(
+    look: Callable[[], Awaitable[T]], good: Callable[[T], object], *, seconds: float = PATIENCE
+) -> T:
     """Look again until what is seen is good."""
     async with asyncio.timeout(seconds):
         while not good(seen := await look()):

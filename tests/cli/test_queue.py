@@ -15,10 +15,11 @@ from modelyard import Client
 from modelyard.backends.base import Answer, Task
 from tests.cli.conftest import Run
 from tests.support.faces import Live
+from tests.support.patience import PATIENCE
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

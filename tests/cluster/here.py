@@ -14,6 +14,7 @@ from tests.support.cluster.processes.environ import Image
 from tests.support.cluster.processes.kubelet import ProcessKubelet
 from tests.support.cluster.verbs import Cluster, Options
 from tests.support.cluster.writing import Hand
+from tests.support.patience import PATIENCE
 
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 
@@ -47,7 +48,7 @@ class Here:
     def container(self, name: str) -> dict[str, Any]:
         return next(iter(self.seen(name).get("status", {}).get("containerStatuses", ())), {})
 
-    async def until(self, good: Any, seconds: float = 20) -> None:
+    async def until(self, good: Any, seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not good():
                 await asyncio.sleep(0.02)

@@ -69,7 +69,7 @@ async def test_companions_start_in_order_before_the_others_and_do_not_hold_up_an
         "job", main, volumes=shared(tmp_path / "shared"), restartPolicy="Never",
         initContainers=[companion("one"), {**prepares, "name": "prepares"}, companion("two")],
     )  # fmt: skip
-    await here.until(lambda: here.seen("job").get("status", {}).get("phase") == "Succeeded", 40)
+    await here.until(lambda: here.seen("job").get("status", {}).get("phase") == "Succeeded")
     said = (tmp_path / "shared" / "order").read_text()
     assert said == "one began;prepared;two began;worked;two ended;one ended;"
     statuses = {each["name"]: each for each in here.seen("job")["status"]["initContainerStatuses"]}
@@ -84,7 +84,7 @@ async def test_a_pod_that_is_deleted_ends_its_companions_last(here: Here, tmp_pa
     )
     await here.until((tmp_path / "shared" / "main").exists)
     here.delete("web")
-    await here.until(lambda: not here.seen("web"), 40)
+    await here.until(lambda: not here.seen("web"))
     said = (tmp_path / "shared" / "order").read_text()
     assert said == "beside began;main began;main ended;beside ended;"
 
@@ -140,15 +140,15 @@ async def test_a_probe_over_grpc_asks_for_a_service(
         return [each["message"] for each in found if "Readiness" in each["message"]]
 
     if not said:
-        await here.until(lambda: here.container("model").get("ready"), 40)
+        await here.until(lambda: here.container("model").get("ready"))
         return
-    await here.until(lambda: any(said in each for each in events()), 40)
+    await here.until(lambda: any(said in each for each in events()))
     assert not here.container("model")["ready"]
 
 
 async def test_a_server_that_is_not_there_does_not_answer_over_grpc(here: Here) -> None:
     probe = {"grpc": {"port": 9000}, "periodSeconds": 1, "failureThreshold": 2}
     here.pod("none", container("sleep", "100", livenessProbe=probe), terminationGracePeriodSeconds=0)
-    await here.until(lambda: here.container("none").get("restartCount", 0) >= 1, 40)
+    await here.until(lambda: here.container("none").get("restartCount", 0) >= 1)
     found = here.cluster.store.list(here.cluster.kind("Event"), "default")
     assert any("failed to connect service" in each["message"] for each in found)

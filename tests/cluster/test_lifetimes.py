@@ -13,6 +13,7 @@ from tests.support.cluster import schemas, verbs, watching
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.verbs import Cluster, Options
 from tests.support.cluster.watching import Asked
+from tests.support.patience import PATIENCE
 
 AS_IT_IS = Options(manager="test")
 
@@ -111,7 +112,11 @@ async def test_initial_events_end_with_a_bookmark_and_news_follow(there: Cluster
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     create(there, config("later"))
-    assert await asyncio.wait_for(task, 5) == [("ADDED", "settings"), ("BOOKMARK", ""), ("ADDED", "later")]
+    assert await asyncio.wait_for(task, PATIENCE) == [
+        ("ADDED", "settings"),
+        ("BOOKMARK", ""),
+        ("ADDED", "later"),
+    ]
 
 
 async def test_a_forgotten_version_is_gone(there: Cluster) -> None:

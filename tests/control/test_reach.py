@@ -17,6 +17,7 @@ from modelyard.domain.project import ProjectSpec
 from modelyard.domain.quota import Quota
 from modelyard.store import events
 from tests.control.world import ADMIN, World, member, running
+from tests.support.patience import PATIENCE
 from tests.support.virtual import on_virtual_time
 
 ALONE = ProjectSpec(network=Network(isolated=True))
@@ -24,7 +25,7 @@ ALONE = ProjectSpec(network=Network(isolated=True))
 
 async def until(good: Callable[[], bool], what: str) -> None:
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not good():
                 await asyncio.sleep(0.1)
     except TimeoutError:

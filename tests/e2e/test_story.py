@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 import modelyard
+from tests.support.patience import PATIENCE
 from tests.support.platform import Running
 
 
@@ -136,7 +137,7 @@ def _replicas(platform: Running) -> tuple[modelyard.domain.deployment.Replica, .
         return client.deployments.get("iris").status.replicas
 
 
-def _until(holds: object, what: str, *, seconds: float = 30) -> None:
+def _until(holds: object, what: str, *, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, f"never happened: {what}"

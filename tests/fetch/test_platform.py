@@ -18,6 +18,7 @@ from tests.artifacts.streams import stream
 from tests.fetch.running import manifest, run, start, tree
 from tests.support import faces
 from tests.support.faces import Live
+from tests.support.patience import PATIENCE
 
 BIG = os.urandom(40 * 1024 * 1024)
 WHOLE = {"model/big.bin": BIG, "model.onnx": b"graph", "empty": b""}
@@ -67,7 +68,7 @@ def test_a_killed_fetch_goes_on(live: Live, tmp_path: Path) -> None:
     process = start(wanted, tmp_path / "models", "--parallel", "1")
     big = next(file for file in files if file.path == "model/big.bin")
     ledger = tmp_path / "models/.modelyard" / f"{big.sha256}.done"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not ledger.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)

@@ -26,6 +26,7 @@ from modelyard.gateway.remote.gateway import RemoteGateway
 from modelyard.gateway.remote.link import Router
 from modelyard.gateway.remote.proof import Proof, Shown
 from tests.gateway.support import free_port
+from tests.support.patience import PATIENCE
 
 TOKEN = "a-token-between-them"
 SECRET = b"what every control plane of the installation knows"
@@ -100,7 +101,7 @@ class RouterProcess:
         """Who asks as a control plane does, or with something else to prove itself."""
         return _Named(base_url=self.face, verify=tls or caller(), trust_env=False, timeout=5, **more)
 
-    async def ready(self, *, seconds: float = 20.0) -> None:
+    async def ready(self, *, seconds: float = PATIENCE) -> None:
         """Wait until a kubelet would send clients here."""
         deadline = time.monotonic() + seconds
         while not await self.is_ready():

@@ -21,6 +21,7 @@ from tests.gateway.conftest import Place
 from tests.gateway.support import TOKEN, Route, route
 from tests.serving.calls import Calls, request, values
 from tests.serving.replicas import Replica, infer_body, replica
+from tests.support.patience import PATIENCE
 
 Code = grpc.StatusCode
 SERVICE = "x-modelyard-service"
@@ -143,7 +144,7 @@ async def test_a_replica_of_another_service_answers_as_the_one_that_was_asked(
         # Nobody but the gateway may give a replica another name.
         found = await client.post("/v2/models/other/infer", json=body, headers={"x-modelyard-alias": "other"})
         assert found.status_code == 404
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (copies := await gateway.copies()) or copies[0].sent < 6:
             await asyncio.sleep(0.02)
 

@@ -16,6 +16,7 @@ from modelyard.gateway.envoy import files, publish, render
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
 from tests.gateway.support import Answer, Request, Upstream, route
+from tests.support.patience import PATIENCE
 
 _URL = "/services/default/churn/v2/models/churn/infer"
 
@@ -162,10 +163,10 @@ async def test_uploads_and_event_streams_pass_piece_by_piece(place: Place, gatew
     writer.write(b"POST /api/v1/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
     for piece in (b"first", b"second", b"third"):
         writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        seen = await asyncio.wait_for(reader.readuntil(piece), 5)
+        seen = await asyncio.wait_for(reader.readuntil(piece), PATIENCE)
         assert seen.endswith(piece)
     writer.write(b"0\r\n\r\n")
-    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), PATIENCE)
     writer.close()
     server.close()
 

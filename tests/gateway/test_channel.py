@@ -25,6 +25,7 @@ from modelyard.router import face, options, running
 from tests.gateway.conftest import StartUpstream
 from tests.gateway.routers import TOKEN, RouterProcess, Routers, issuer, lay, of_router, shown
 from tests.gateway.support import free_port, route
+from tests.support.patience import PATIENCE
 
 _OTHERS = b"what another installation knows"
 _LONG_AGO = 100 * 86_400
@@ -40,14 +41,14 @@ async def _published(gateway: RemoteGateway, replica: str, upstream: StartUpstre
     """Publish, and wait until every router works by it."""
     with suppress(Unavailable):
         await gateway.publish([route("default/churn", await upstream(replica))])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while gateway.troubles or await gateway.routed() != {replica}:
             await asyncio.sleep(0.05)
 
 
 async def _trouble(gateway: RemoteGateway, words: str) -> None:
     """Wait until that is what is wrong with the only router."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while words not in "".join(gateway.troubles.values()):
             await gateway.ensure()
             await asyncio.sleep(0.05)
@@ -162,7 +163,7 @@ async def test_certificates_change_while_publications_go_on_and_none_is_lost(
     for _ in range(3):
         laid = of_router()
         lay(routers.certificates, laid)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while {await _serial_number(each) for each in two} != {_number(laid)}:
                 await asyncio.sleep(0.1)
     # One that comes now is shown the new one, and those that were there go on being told.
@@ -185,7 +186,7 @@ async def test_a_router_is_not_ready_before_it_can_be_told_anything(
     routers.certificates.mkdir()
     one = await routers.start()
     health = f"http://{one.host}:{one.health_port}/readyz"
-    async with httpx2.AsyncClient(trust_env=False, timeout=5) as client, asyncio.timeout(20):
+    async with httpx2.AsyncClient(trust_env=False, timeout=5) as client, asyncio.timeout(PATIENCE):
         said = ""
         while "certificate is not there yet" not in said:
             with suppress(httpx2.HTTPError):
@@ -202,7 +203,7 @@ async def test_one_that_waits_for_its_certificate_ends_when_it_is_told_to(router
     one = await routers.start()
     while not await _lives(one):
         await asyncio.sleep(0.05)
-    assert await asyncio.wait_for(one.terminate(), 20) == 0
+    assert await asyncio.wait_for(one.terminate(), PATIENCE) == 0
 
 
 async def test_a_certificate_that_is_none_changes_nothing(
@@ -221,7 +222,7 @@ async def test_a_certificate_that_is_none_changes_nothing(
     for laid in spoilt:
         lay(routers.certificates, laid)
         seen = (routers.root / "log1").read_text().count("is not taken")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (routers.root / "log1").read_text().count("is not taken") == seen:
                 await asyncio.sleep(0.1)
         assert await _serial_number(one) == before

@@ -23,6 +23,7 @@ from tests.gateway.conftest import StartUpstream
 from tests.gateway.routers import TOKEN, RouterProcess, Routers, shown
 from tests.gateway.support import free_port, route
 from tests.gateway.test_changes import steady_load
+from tests.support.patience import PATIENCE
 
 _PATH = "/services/default/churn/v2"
 
@@ -68,7 +69,7 @@ async def test_every_router_works_by_what_is_published_and_one_that_comes_later_
     await third.ready()
     answers = [await _get(each) for each in (*two, third)]
     assert [(a.status_code, a.json()["replica"]) for a in answers] == [(200, "r1")] * 3
-    async with asyncio.timeout(10):  # the platform looks for new ones once in a while
+    async with asyncio.timeout(PATIENCE):  # the platform looks for new ones once in a while
         while gateway.routers != ("router-1", "router-2", "router-3"):
             await asyncio.sleep(0.05)
 
@@ -265,9 +266,9 @@ async def test_whoever_asks_for_a_sleeper_at_any_router_is_held_and_heard(
     share = replace(asleep.shares[0], waking=Waking(requests=10, seconds=15))
     await _begin(gateway, [replace(asleep, shares=(share,))], *two)
     held = [asyncio.create_task(_get(each)) for each in two]
-    assert await asyncio.wait_for(gateway.asked(), 10) == {"default/churn"}
+    assert await asyncio.wait_for(gateway.asked(), PATIENCE) == {"default/churn"}
     while gateway.waiting != {"default/churn": 2}:
-        await asyncio.wait_for(gateway.asked(), 10)
+        await asyncio.wait_for(gateway.asked(), PATIENCE)
         await asyncio.sleep(0.05)
     awake = route("default/churn", await upstream("r1"))
     await gateway.publish([replace(awake, shares=(replace(awake.shares[0], waking=share.waking),))])

@@ -18,6 +18,7 @@ from modelyard.gateway.envoy import files
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
 from tests.gateway.support import TOKEN, Upstream, route, share
+from tests.support.patience import PATIENCE
 
 NAME = "default/a"
 URL = "/services/default/a/x"
@@ -26,7 +27,7 @@ URL = "/services/default/a/x"
 def sleeper(
     *upstreams: Upstream,
     requests: int = 100,
-    seconds: float = 20.0,
+    seconds: float = PATIENCE,
     public: bool = True,
     limits: Limits | None = None,
 ) -> Route:

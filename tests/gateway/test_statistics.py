@@ -14,6 +14,7 @@ from modelyard.gateway.envoy import statistics
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
 from tests.gateway.support import TOKEN, Answer, Request, route, share
+from tests.support.patience import PATIENCE
 
 
 def _by_path(request: Request) -> Answer:
@@ -126,7 +127,7 @@ async def test_what_is_in_flight_is_known_by_replica(
     waiting = asyncio.create_task(client.get("/v2/models/churn/"))
     while not slow.busy:
         await asyncio.sleep(0.005)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         # Envoy's workers tell its main thread of what they do a moment later.
         while (reading := await gateway.statistics()) is None or reading.inflight != {"r1": 1}:
             await asyncio.sleep(0.01)

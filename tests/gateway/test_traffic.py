@@ -21,6 +21,7 @@ from modelyard.gateway.envoy import process
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
 from tests.gateway.support import Answer, Request, route, share
+from tests.support.patience import PATIENCE
 
 _URL = "/services/default/churn/v2/models/churn/infer"
 _999 = 3.2905
@@ -281,7 +282,7 @@ async def _until(condition: Callable[[], bool]) -> None:
     await _until_async(reached)
 
 
-async def _until_async(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def _until_async(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.01)

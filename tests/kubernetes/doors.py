@@ -25,6 +25,7 @@ from tests.support.cluster.running import Running, serving
 from tests.support.cluster.store import Object
 from tests.support.cluster.verbs import Cluster, Options
 from tests.support.cluster.writing import Hand
+from tests.support.patience import PATIENCE
 
 SYSTEM, TEAM = "modelyard-system", "modelyard-vision"
 
@@ -87,7 +88,7 @@ class Doors:
     async def settled(self) -> None:
         """Wait until the proxies work by what there is now."""
         await asyncio.sleep(0.1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not self.plane.is_settled:
                 await asyncio.sleep(0.02)
 

@@ -18,6 +18,7 @@ from tests.support.cluster import verbs
 from tests.support.cluster.kubelets import CRASH, IMAGE_PULL, OUT_OF_MEMORY, Part
 from tests.support.cluster.verbs import Options as How
 from tests.support.cluster.writing import Hand
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -73,13 +74,13 @@ async def test_a_draining_pod_goes_on_in_its_service_until_it_stops(here: World)
     assert (seen["a"].phase, seen["b"].phase) == (Phase.DRAINING, Phase.READY)
     assert seen["a"].draining_since > 0
     both = sorted(each.address.partition(":")[0] for each in seen.values())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while sorted(endpoints(here)) != both:
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
     assert sorted(endpoints(here)) == both
     await here.backend.stop(KEY, "a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(endpoints(here)) != 1:
             await asyncio.sleep(0.02)
     assert endpoints(here) == [seen["b"].address.partition(":")[0]]
@@ -113,7 +114,7 @@ async def test_stopping_one_does_not_cost_the_one_that_starts(here: World) -> No
     slow = Part(starts_after=0.0, ready_after=999.0, stops_after=0.05)
     here.control.script = lambda pod: QUICK if place(pod) == place(first) else slow
     await here.backend.start(here.launch("b"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (starting := assigned(here).get("b")):
             await here.seen()
             await asyncio.sleep(0.02)
@@ -125,7 +126,7 @@ async def test_stopping_one_does_not_cost_the_one_that_starts(here: World) -> No
 
     here.backend._replicas._delete_pod = late  # type: ignore[method-assign]
     await here.backend.stop(KEY, "a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(here.objects("Pod")) != 1 or (await here.seen()).keys() != {"b"}:
             await asyncio.sleep(0.02)
     assert assigned(here) == {"b": starting}
@@ -148,7 +149,7 @@ async def test_when_the_last_one_is_gone_nothing_is_left(here: World) -> None:
     await here.backend.stop(KEY, "a")
     await here.until_ready()
     kinds = ("Deployment", "ReplicaSet", "Pod", "Service", "ConfigMap", "Secret", "PodDisruptionBudget")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while any(here.objects(kind) for kind in kinds):
             await here.seen()
             await asyncio.sleep(0.02)
@@ -163,7 +164,7 @@ async def test_what_cannot_run_says_why_and_another_takes_its_place(
 ) -> None:
     here.control.script = lambda pod: Part(starts_after=0.0, fails=fails, stops_after=0.05)
     await here.backend.start(here.launch("a"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await here.seen())["a"].phase is not Phase.FAILED:
             await asyncio.sleep(0.02)
     failed = (await here.seen())["a"]
@@ -177,7 +178,7 @@ async def test_what_cannot_run_says_why_and_another_takes_its_place(
 
 async def test_a_pod_without_a_place_waits_and_says_for_what(here: World) -> None:
     await here.backend.start(here.launch("a", cpu_millis=64_000))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (found := (await here.seen())["a"]).failure is None:
             await asyncio.sleep(0.02)
     assert (found.phase, found.waits) == (Phase.STARTING, True)
@@ -194,7 +195,7 @@ async def test_a_pod_that_somebody_deletes_comes_back_under_the_same_name(here: 
         ("modelyard-default", pod["metadata"]["name"]),
         How(manager="somebody"),
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (after := await here.seen())["a"].address in ("", before["a"].address):
             await asyncio.sleep(0.02)
     assert (await here.until_ready("a")).keys() == {"a"}
@@ -217,7 +218,7 @@ async def test_a_list_that_somebody_spoilt_is_made_again_from_the_pods(
         (deployment,) = here.objects("Deployment")
         return deployment["metadata"].get("annotations", {}).get(names.REPLICAS, "")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while listed() in ("", spoilt):
             await here.seen()
             await asyncio.sleep(0.02)
@@ -244,12 +245,12 @@ async def test_a_pod_that_is_held_up_says_what_only_its_events_know(
     monkeypatch.setattr("modelyard.backends.kubernetes.complaints._PATIENCE_SECONDS", -2.0)
     here.control.script = lambda pod: Part(starts_after=1000.0)
     await here.backend.start(here.launch("a"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (found := here.objects("Pod")) or not found[0]["spec"].get("nodeName"):
             await asyncio.sleep(0.02)
     said = 'MountVolume.SetUp failed for volume "mount-0": secret "no-such" not found'
     Hand(here.there.cluster, "kubelet").event(found[0], "FailedMount", said, kind="Warning")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (held := (await here.seen())["a"]).failure is None:
             await asyncio.sleep(0.02)
     assert (held.phase, held.waits, held.failure.reason) == (Phase.STARTING, True, "MountFailed")

@@ -26,6 +26,7 @@ from modelyard.installing import rendering, values
 from tests.gateway.routers import shown
 from tests.support.cluster.faults import Status
 from tests.support.cluster.running import Running, running
+from tests.support.patience import PATIENCE
 
 SYSTEM = "modelyard-system"
 _DAY = 86_400.0
@@ -92,7 +93,7 @@ async def _talk(channel: Channel, laid: Mapping[str, str]) -> str:
         _, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=channel.shown.tls, server_hostname=proof.ROUTER
         )
-        found = await asyncio.wait_for(seen, 5)
+        found = await asyncio.wait_for(seen, PATIENCE)
         writer.close()
     return str(dict(found["subjectAltName"])["DNS"])
 
@@ -171,7 +172,7 @@ async def test_routers_get_no_certificate_before_one_leads_who_can_talk_to_them(
     await asyncio.sleep(0.3)
     assert await here.laid() == earlier
     here.leads = True
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await here.laid() == earlier:
             await asyncio.sleep(0.02)
     keeping.cancel()
@@ -200,14 +201,14 @@ async def test_who_leads_renews_by_itself_and_nobody_else_writes(here: Here) -> 
     assert await here.laid() == before
     here.leads = True
     here.there.server.faults.add(Status(403), times=3, where=lambda method, path: path.endswith(SECRET))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while here.there.server.faults.due or await here.laid() == before:
             await asyncio.sleep(0.05)
     # Its own is another one too: what it shows to a router now did not exist then.
     assert await _talk(channel, await here.laid()) == proof.PLATFORM
     assert channel._own.shown.chain != before[proof.CERTIFICATE_FILE]
     await here.client.delete(kinds.SECRET, SECRET, namespace=SYSTEM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 assert (await here.laid()).keys() == {"token", *_FILES}

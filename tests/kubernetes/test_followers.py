@@ -17,6 +17,7 @@ from modelyard.domain.deployment import Phase
 from modelyard.domain.errors import Conflict
 from tests.backends.things import KEY
 from tests.kubernetes.worlds import TOKEN, World, connected, world
+from tests.support.patience import PATIENCE
 
 
 def refuse() -> None:
@@ -45,7 +46,7 @@ async def test_it_sees_replicas_and_puts_nothing_right(tmp_path: Path) -> None:
         cluster = Cluster(config.load({}, kubeconfig=str(here.kubeconfig)), clock=time.monotonic)
         name = here.objects("Deployment")[0]["metadata"]["name"]
         await cluster.patch(kinds.DEPLOYMENT, name, {"spec": {"replicas": 5}}, namespace="modelyard-default")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(here.objects("Pod")) < 5:
                 await asyncio.sleep(0.05)
         here.there.server.requests.clear()
@@ -58,7 +59,7 @@ async def test_it_sees_replicas_and_puts_nothing_right(tmp_path: Path) -> None:
         assert written(here) == []
         assert here.objects("Deployment")[0]["spec"]["replicas"] == 5
         leader = connected(here.kubeconfig)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while here.objects("Deployment")[0]["spec"]["replicas"] != 2:
                 await leader.observe(KEY)
         await leader.close()

@@ -21,6 +21,7 @@ from modelyard.gateway.gateway_api.site import Offer, Site
 from tests.gateway.test_gateway_api import ROUTER, a_site, served
 from tests.kubernetes.doors import SYSTEM, TEAM, Doors, opened
 from tests.support.gateway import MemoryGateway
+from tests.support.patience import PATIENCE
 
 OWN = "vision/demo"
 HOST, CALLS = "demo.vision.service.localhost", "demo-grpc.vision.service.localhost"
@@ -61,7 +62,7 @@ class OnThePath:
     async def publish(self, *routes: Route) -> None:
         """Publish, and wait until it is effective."""
         await self.gateway.publish(routes)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 await self.gateway.routed()
                 if not self.gateway.pending():
@@ -122,7 +123,7 @@ async def test_who_takes_a_host_over_has_it_without_a_lost_request(tmp_path: Pat
         asking = asyncio.create_task(_ask_until(here.doors, HOST, "other-r1", 50))
         taken = replace(other, addresses=one.addresses, former=("demo",))
         await here.gateway.publish([replace(one, hosted=False), taken])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while here.gateway.pending():
                 await asyncio.sleep(0.05)
                 await here.gateway.routed()
@@ -208,7 +209,7 @@ async def test_a_service_without_a_replica_that_its_service_knows_is_the_routers
 
 
 async def _until(ask: Callable[[], Any], wanted: str, gateway: GatewayApi) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await ask() != wanted:
             await gateway.routed()
             await asyncio.sleep(0.05)
@@ -216,7 +217,7 @@ async def _until(ask: Callable[[], Any], wanted: str, gateway: GatewayApi) -> No
 
 async def _until_effective(gateway: GatewayApi, replicas: set[str]) -> None:
     """As the control plane waits: all are led to for certain, and nobody else may be."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await gateway.routed() - {f"{OWN}-7", f"{OWN}-8"} or gateway.pending():
             await asyncio.sleep(0.05)
         while (await gateway.routed()) & {f"{OWN}-7", f"{OWN}-8"} != replicas:
@@ -230,7 +231,7 @@ async def _ask(doors: Doors, host: str, stop: asyncio.Event, counted: Counter[st
 
 async def _ask_until(doors: Doors, host: str, whom: str, times: int) -> Counter[str]:
     counted = Counter[str]()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while counted[whom] < times:
             counted.update(await doors.counted(host, 20))
     return counted

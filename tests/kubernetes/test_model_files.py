@@ -20,6 +20,7 @@ from tests.kubernetes.test_pods import DOUBLES, doubled, guest
 from tests.kubernetes.worlds import TOKEN, World, world
 from tests.support.cluster.processes.kubelet import ProcessKubelet
 from tests.support.cluster.verbs import Options
+from tests.support.patience import PATIENCE
 
 REFERENCE = f"registry.example.org/models/churn:3@sha256:{'7' * 64}"
 NOWHERE = "http://127.0.0.1:9/files"
@@ -121,7 +122,7 @@ async def test_a_claim_and_a_folder_that_are_not_there_are_named_and_waited_for(
     assert failure.reason == "MountFailed", failure
     assert 'persistentvolumeclaim "models" not found' in failure.message
     home = claim(here)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (failure := await trouble(here)).reason != "ConfigError":
             await asyncio.sleep(0.05)
     assert "subPath" in failure.message

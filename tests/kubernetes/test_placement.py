@@ -20,6 +20,7 @@ from tests.support.cluster.gpus import add_gpu_node
 from tests.support.cluster.kubelets import Part
 from tests.support.cluster.store import Object
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 ALL = frozenset(NodeClass)
 ONE_CARD = DeploymentSpec(model="churn@3", resources=Resources(gpu="1"))
@@ -86,7 +87,7 @@ async def test_without_a_node_of_its_class_a_replica_waits_and_says_so(here: Wor
     add_node(here.there.cluster, "only")
     await here.backend.classify("only", frozenset({NodeClass.COMPUTE}))
     await here.backend.start(here.launch("one"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (found := (await here.seen())["one"].failure):
             await asyncio.sleep(0.02)
     assert found.reason == "NoSuitableNode"

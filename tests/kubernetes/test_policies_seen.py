@@ -12,6 +12,7 @@ from modelyard.installing import examining, policies
 from modelyard.installing.running import Target
 from tests.kubernetes.worlds import world
 from tests.support.cluster.verbs import Options
+from tests.support.patience import PATIENCE
 
 
 def daemon(name: str, *containers: str) -> dict[str, Any]:
@@ -66,7 +67,7 @@ async def test_a_cluster_is_asked(tmp_path: Path) -> None:
             "spec": {"selector": {"matchLabels": labels}, "template": template},
         }
         cluster.create(cluster.kind("DaemonSet"), "kube-system", made, Options(manager="somebody"))
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while not found["network policies"].message.startswith("Cilium enforces them"):
             assert time.monotonic() < end, found["network policies"]
             found = {each.name: each for each in await examining.asked(target, gpus=False)}

@@ -23,6 +23,7 @@ from tests.support.cluster import schemas
 from tests.support.cluster.kubelets import Part
 from tests.support.cluster.store import Object
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 __all__ = ["lender"]
 IMPORTANT = Key("default", "important")
@@ -74,7 +75,7 @@ async def test_a_more_important_service_gets_its_place_and_the_other_is_told_why
     spec = DeploymentSpec(model="churn@3", priority=Priority(level=Level.HIGH))
     await here.backend.start(here.launch("b", key=IMPORTANT, cpu_millis=3000, spec=spec))
     reasons: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not reasons or reasons[-1] != "InsufficientResources":
             await here.seen(IMPORTANT)
             seen = (await here.seen())["a"]
@@ -95,7 +96,7 @@ async def test_equals_and_less_important_ones_wait(here: World) -> None:
     await here.until_ready("a")
     low = DeploymentSpec(model="churn@3", priority=Priority(level=Level.LOW))
     await here.backend.start(here.launch("b", key=IMPORTANT, cpu_millis=3000, spec=low))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (failure := (await here.seen(IMPORTANT))["b"].failure) is None:
             await asyncio.sleep(0.02)
     assert failure.reason == "InsufficientResources"
@@ -111,7 +112,7 @@ def test_giving_way_is_no_crash() -> None:
 
 async def _pod_of_a_task(here: World, other_than: str) -> Object:
     """The pod of the only task, once it has a node."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             for pod in here.objects("Pod"):
                 uid, placed = pod["metadata"]["uid"], pod["spec"].get("nodeName")

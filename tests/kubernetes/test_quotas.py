@@ -21,6 +21,7 @@ from tests.kubernetes.worlds import World, world
 from tests.support.cluster import schemas
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 KINDS = ("ResourceQuota", "LimitRange", "NetworkPolicy")
 OURS = {"app.kubernetes.io/managed-by": "modelyard"}
@@ -140,7 +141,7 @@ async def test_a_fence_that_others_filled_is_told_in_the_words_of_the_catalogue(
     await here.backend.settle("default", quota.parse("cpu=1"), OPEN)
     by_hand(here, "greedy", cpu="5500m", memory="1Mi")
     await here.backend.start(here.launch("a", cpu_millis=1000, memory_bytes=64 << 20))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (failure := (await here.seen())["a"].failure) is None:
             await asyncio.sleep(0.02)
     assert failure.reason == "QuotaExceeded"

@@ -29,6 +29,7 @@ from tests.support.cluster.server import Server
 from tests.support.cluster.verbs import Cluster, Options
 from tests.support.cluster.writing import Hand
 from tests.support.gateway import MemoryGateway
+from tests.support.patience import PATIENCE
 
 SYSTEM, TEAM = "modelyard-system", "modelyard-vision"
 
@@ -429,5 +430,5 @@ async def test_whoever_asks_at_the_router_is_heard() -> None:
     async with a_world("envoy") as world:
         gateway = world.gateway()
         world.router.knock("vision/demo", 3)
-        assert await asyncio.wait_for(gateway.asked(), 5) == {"vision/demo"}
+        assert await asyncio.wait_for(gateway.asked(), PATIENCE) == {"vision/demo"}
         assert gateway.waiting == {"vision/demo": 3}

@@ -21,6 +21,7 @@ from tests.backends.things import KEY
 from tests.kubernetes.test_projects import keep
 from tests.kubernetes.worlds import World, world
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 NAMESPACE = "modelyard-default"
 
@@ -160,7 +161,7 @@ async def test_what_is_left_of_a_revision_goes_with_its_secrets(here: World) -> 
     await here.until_ready("a")
     assert of_project(here)
     await here.backend.kill(KEY, "a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while of_project(here):
             await here.seen()
             await asyncio.sleep(0.02)

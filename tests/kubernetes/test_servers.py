@@ -21,6 +21,7 @@ from modelyard.domain.model import Datatype, File, Serialization, Signature, Ten
 from modelyard.domain.program import Subject, program
 from modelyard.domain.server import Server, ServerKind
 from tests.kubernetes.worlds import World, world
+from tests.support.patience import PATIENCE
 
 WEB = Key("default", "web")
 QUICK = {"period_seconds": 1.0, "failure_threshold": 2}
@@ -63,7 +64,7 @@ async def until(here: World, holds: Callable[[Replica], bool], key: Key = WEB) -
     """The replica once it is so."""
     seen: dict[str, Replica] = {}
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE):
             while not ("a" in seen and holds(seen["a"])):
                 await asyncio.sleep(0.05)
                 seen = await here.seen(key)
@@ -169,7 +170,7 @@ async def test_in_debug_it_sleeps_until_somebody_starts_it_by_hand(here: World) 
             await client.get(f"http://{ready.address}/")
         by_hand = 'setsid sh -c "$MODELYARD_START_COMMAND" >/dev/null 2>&1 </dev/null & echo $! >number'
         assert await run(here, "sh", "-c", by_hand, key=key) == 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 try:
                     answer = await client.get(f"http://{ready.address}/")

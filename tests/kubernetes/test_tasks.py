@@ -46,6 +46,7 @@ from tests.support.cluster.gpus import add_claimed_node, add_gpu_node
 from tests.support.cluster.kubelets import Part
 from tests.support.cluster.processes.kubelet import ProcessKubelet
 from tests.support.cluster.verbs import Cluster, Options
+from tests.support.patience import PATIENCE
 
 DOUBLES = "def predict(inputs):\n    print('asked')\n    return {'double': inputs['x'] * 2}\n"
 FORGETS = "import no_such_package\n" + DOUBLES
@@ -159,7 +160,7 @@ def left(here: World) -> list[str]:
 
 
 async def nothing_left(here: World) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while left(here):
             await asyncio.sleep(0.05)
 
@@ -327,7 +328,7 @@ async def test_a_test_claims_its_card_and_gives_it_back(tmp_path: Path, lender: 
         here.backend._options = replace(here.backend._options, courier=lender)
         add_claimed_node(here.there.cluster, "t4")
         await here.backend.nodes()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not here.backend._view.slices():
                 await asyncio.sleep(0.02)
         for _ in range(2):

@@ -20,6 +20,7 @@ from tests.backends.things import KEY
 from tests.kubernetes.worlds import World, world
 from tests.support.cluster import verbs
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 SPACE = "modelyard-default"
 
@@ -45,7 +46,7 @@ def edit(here: World, kind: str, name: str, patch: dict[str, Any]) -> None:
 
 
 async def until(here: World, good: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not good():
             await here.seen()
             await asyncio.sleep(0.02)

@@ -8,6 +8,7 @@ from pathlib import Path
 from modelyard.backends.kubernetes.kinds import POD
 from tests.backends.things import KEY
 from tests.kubernetes.worlds import world
+from tests.support.patience import PATIENCE
 
 
 async def test_an_answer_that_is_late_brings_no_pod_back(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ async def test_an_answer_that_is_late_brings_no_pod_back(tmp_path: Path) -> None
         patch = {"metadata": {"annotations": {"note": "x"}}}
         late = await cluster.patch(POD, metadata["name"], patch, namespace=metadata["namespace"])
         await there.backend.kill(KEY, "a")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await there.backend.observe(KEY) or await there.backend.keys():
                 await asyncio.sleep(0.02)
         view.wrote(POD, late)

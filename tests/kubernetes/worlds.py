@@ -29,6 +29,7 @@ from tests.support.cluster.running import Running, running
 from tests.support.cluster.schemas import Resource
 from tests.support.cluster.store import Object
 from tests.support.cluster.writing import Hand
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = Image(
@@ -68,7 +69,7 @@ class World:
 
     async def until_ready(self, *names: str, key: Key = KEY) -> dict[str, Replica]:
         """Wait until these and no others are ready."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 seen = await self.seen(key)
                 if seen.keys() == set(names) and all(r.phase is Phase.READY for r in seen.values()):

@@ -33,6 +33,7 @@ from modelyard.control import installation
 from modelyard.domain.errors import BackendError, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.installing import foundation
 from tests.support.cluster.running import Running, running
+from tests.support.patience import PATIENCE
 
 SYSTEM = "modelyard-system"
 
@@ -78,13 +79,13 @@ async def up(home: Path, server: Running, **settings: str) -> AsyncIterator[Star
     started = Started(f"http://127.0.0.1:{port}", home, process)
     try:
         assert process.stderr is not None
-        line = await asyncio.wait_for(process.stderr.readline(), 40)
+        line = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
         assert b"answers at" in line, (line + await process.stderr.read()).decode()
         yield started
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await asyncio.wait_for(process.communicate(), 40)
+        await asyncio.wait_for(process.communicate(), PATIENCE)
         _end_what_outlives(home)
 
 
@@ -105,7 +106,7 @@ async def server() -> AsyncIterator[Running]:
 async def refused(home: Path, environ: Mapping[str, str]) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
     process = await begun(home, environ)
-    _, said = await asyncio.wait_for(process.communicate(), 40)
+    _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode is not None
     assert b"Traceback" not in said, said.decode()
     return process.returncode, said.decode()
@@ -162,7 +163,7 @@ async def test_status_says_which_cluster(server: Running, tmp_path: Path) -> Non
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        _, said = await asyncio.wait_for(process.communicate(), 20)
+        _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert f"Kubernetes 1.37 at {server.url}" in said.decode()
 
 
@@ -319,11 +320,11 @@ async def test_of_two_control_planes_one_leads_and_the_other_takes_over(
         up(tmp_path / "two", server, **lease, POD_NAME="two") as second,
     ):
         there = {"one": first, "two": second}
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE):
             while (leader := await holder(cluster)) not in there:
                 await asyncio.sleep(0.1)
         there.pop(leader).process.kill()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE):
             while await holder(cluster) not in there:
                 await asyncio.sleep(0.2)
     assert await holder(cluster) == ""  # given back at the end
@@ -331,7 +332,7 @@ async def test_of_two_control_planes_one_leads_and_the_other_takes_over(
 
 
 async def holder(cluster: Cluster) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(NotFound):
                 found = await cluster.get(kinds.LEASE, "modelyard", namespace=SYSTEM)
@@ -397,12 +398,12 @@ async def test_nothing_is_reconciled_but_while_leading() -> None:
     led.leads = True
     await until(said, [*first, "cancelled", "forgot", "looked", "began"])
     stop.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, PATIENCE)
     assert said == [*first, "cancelled", "forgot", "looked", "began", "ended"]
 
 
 async def until(said: list[str], wanted: list[str]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while said != wanted:
             await asyncio.sleep(0.05)
 

@@ -20,6 +20,7 @@ from modelyard.serving.hosted import HostedModel
 from modelyard.serving.jobs import Job, Prediction
 from modelyard.serving.logs import Log
 from tests.serving.replicas import FP64
+from tests.support.patience import PATIENCE
 
 
 class Watcher:
@@ -71,7 +72,7 @@ def job(values: list[list[float]], outcomes: list[Prediction | Problem], **more:
     return Job(inputs, more.pop("parameters", {}), now + seconds, seconds, now, outcomes.append, **more)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something that the loop brings about."""
     end = monotonic() + seconds
     while not condition():

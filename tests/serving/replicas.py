@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 IDENTITY = """
 def predict(inputs):
     return {"output": inputs["input"]}
@@ -145,7 +147,7 @@ class Replica:
     def infer(self, *values: float, headers: dict[str, str] | None = None) -> Answer:
         return self.call("POST", "/v2/models/echo/infer", infer_body(*values), headers)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not in {seconds} s; {self.state}\n{self.log}"

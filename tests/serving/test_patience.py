@@ -58,7 +58,7 @@ async def test_a_client_that_does_not_go_on_is_let_go(sent: bytes, answer: bytes
     server, address = await listening()
     reader, writer = await opened(address)
     writer.write(sent)
-    assert (await asyncio.wait_for(reader.read(), 5)).startswith(answer)
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(answer)
     writer.close()
     server.close()
 
@@ -95,7 +95,7 @@ async def test_a_client_that_never_closes_is_closed_after_the_last_answer() -> N
     server, address = await listening(idle=60)
     reader, writer = await opened(address)
     writer.write(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 200")
     for _ in range(300):
         await asyncio.sleep(0.01)
         if server.connections == 0:
@@ -111,9 +111,9 @@ async def test_connections_beyond_the_limit_are_told_to_come_again() -> None:
         server, address = await listening(idle=60)
         first = await opened(address)
         reader, writer = await opened(address)
-        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 503")
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 503")
         first[1].write(b"GET / HTTP/1.1\r\n\r\n")
-        assert (await asyncio.wait_for(first[0].readline(), 5)).startswith(b"HTTP/1.1 200")
+        assert (await asyncio.wait_for(first[0].readline(), 20)).startswith(b"HTTP/1.1 200")
         for stream in (writer, first[1]):
             stream.close()
         server.close()

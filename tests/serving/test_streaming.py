@@ -18,6 +18,7 @@ from modelyard.serving.http.messages import Exchange, Response
 from modelyard.serving.http.server import Server
 from modelyard.serving.jobs import Prediction
 from modelyard.serving.streaming import MOST_UNSENT_BYTES, EventStream
+from tests.support.patience import PATIENCE
 
 ASK = b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -50,7 +51,7 @@ async def opened() -> AsyncIterator[Door]:
     door.server.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     for _ in range(int(seconds / 0.01)):
         if condition():
             return
@@ -168,7 +169,7 @@ async def test_a_drain_waits_for_the_end_of_a_stream() -> None:
         stream.last()
         assert (await reader.readuntil(b"0\r\n\r\n")).count(b"data: ") == 3
         writer.close()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, PATIENCE)
 
 
 async def test_an_answer_begins_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tests.support.patience import PATIENCE
 from tests.support.platform import Running
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def modelyard(platform: Running, *arguments: str, code: int | None = 0, seconds:
     return said
 
 
-def until(found: Callable[[], T | None], what: str, *, seconds: float = 30) -> T:
+def until(found: Callable[[], T | None], what: str, *, seconds: float = PATIENCE) -> T:
     """Look until `found` gives something true; what it gave."""
     deadline = time.monotonic() + seconds
     while True:

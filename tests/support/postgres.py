@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 _SETTINGS = {
     "listen_addresses": "",  # the Unix socket is enough, and no port can be taken
     "fsync": "off",  # enough for every crash but one of the machine
@@ -73,7 +75,7 @@ class Postgres:
         return self.directory / "data"
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not self._ready():
             if self._server is None or self._server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start: {(self.directory / 'log').read_text()}")

@@ -17,6 +17,7 @@ from tests.cluster.manifests import config
 from tests.kubernetes.client.scripted import Asked, scripted
 from tests.support.cluster.faults import Cut, Hang, Status
 from tests.support.connected import Counting, client, connected
+from tests.support.patience import PATIENCE
 
 PLACE = "/api/v1/namespaces/default/configmaps"
 BRISK = Pace(first_pause=0.02, longest_pause=0.1)
@@ -43,7 +44,7 @@ async def informed(cluster: Cluster, **options: Any) -> AsyncIterator[tuple[Info
             await task
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

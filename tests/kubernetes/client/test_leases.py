@@ -20,6 +20,7 @@ from tests.cluster.manifests import config
 from tests.support import virtual
 from tests.support.cluster.faults import Status
 from tests.support.connected import connected
+from tests.support.patience import PATIENCE
 from tests.support.virtual import on_virtual_time
 
 TERMS = Terms(lease_seconds=30, renew_seconds=20, retry_seconds=5)
@@ -215,7 +216,7 @@ async def test_everybody_hears_of_changes() -> None:
 async def test_one_that_ends_while_it_takes_the_lead_gives_it_back() -> None:
     server = Wobbly(4, slow=1.0)
     async with candidates(server, 1) as (_, tasks):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while server.lease is None:
                 await asyncio.sleep(0.001)
         tasks[0].cancel()  # its write was carried out, and it was not told yet
@@ -272,7 +273,7 @@ async def test_a_deposed_leader_writes_nothing_while_others_in_its_process_do() 
     async with connected() as (there, cluster):
         one = Leadership(cluster, "default", "modelyard", identity="one", clock=lambda: 0.0, terms=TERMS)
         running = asyncio.create_task(one.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not one.leads:
                 await asyncio.sleep(0.01)
         go, wrote = asyncio.Event(), asyncio.Event()

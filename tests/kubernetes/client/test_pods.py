@@ -15,6 +15,7 @@ from modelyard.backends.kubernetes.client.logs import Wanted
 from tests.cluster.test_processes import Here, container
 from tests.support.cluster.running import serving
 from tests.support.connected import client
+from tests.support.patience import PATIENCE
 
 COUNTS = """
 import sys, time
@@ -47,7 +48,7 @@ async def test_lines_of_several_pods_as_they_come(here: tuple[Here, Cluster]) ->
     for name in ("a", "b"):
         there.pod(name, container("python", "-c", COUNTS, name, "0"), restartPolicy="Never")
     sources = [logs.lines(cluster, wanted(name)) for name in ("a", "b")]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         told = [line async for line in logs.merged(sources)]
     assert sorted(line.text for line in told) == sorted(f"{name} {n}" for name in "ab" for n in range(5))
     assert [line.at for line in told] == sorted(line.at for line in told)

@@ -22,6 +22,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.domain.errors import BackendError, NotFound, Unavailable
 from tests.kubernetes.client.scripted import Asked, scripted
 from tests.support.connected import client
+from tests.support.patience import PATIENCE
 
 PATH = "/api/v1/namespaces/a/pods/{pod}/exec"
 
@@ -185,7 +186,7 @@ async def test_hanging_up_ends_the_command() -> None:
         await shell.close()
         assert await waiting == -1
         assert await shell.read() is None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not there.ended:
                 await asyncio.sleep(0.01)
 
@@ -250,7 +251,7 @@ async def test_a_peer_that_answers_no_ping_is_gone(monkeypatch: pytest.MonkeyPat
     async with scripted(script) as there, client(there.url) as cluster:
         shell = await cluster.exec("a", "p", ["true"])
         with pytest.raises(Unavailable, match="ReadTimeout"):
-            await asyncio.wait_for(shell.wait(), 5)
+            await asyncio.wait_for(shell.wait(), PATIENCE)
         await shell.close()
 
 

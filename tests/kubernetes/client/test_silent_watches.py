@@ -14,6 +14,7 @@ from modelyard.backends.kubernetes.client.cluster import Event, Listing
 from modelyard.backends.kubernetes.client.observing import Unobserved
 from modelyard.backends.kubernetes.informers import Informer, Pace
 from modelyard.domain.errors import Unavailable
+from tests.support.patience import PATIENCE
 
 
 class Quiet:
@@ -73,7 +74,10 @@ async def test_a_silent_watch_that_is_cut_is_opened_again_at_once_and_nothing_is
 ) -> None:
     monkeypatch.setattr(informers, "_MOST_SILENT", 1000)
     quiet = Quiet(lasts=0.1)
-    async with followed(quiet, Pace(first_pause=0.01, longest_pause=600)) as informer, asyncio.timeout(20):
+    async with (
+        followed(quiet, Pace(first_pause=0.01, longest_pause=600)) as informer,
+        asyncio.timeout(PATIENCE),
+    ):
         while len(quiet.watched) < 8:
             assert informer.stale_since is None
             await asyncio.sleep(0.01)
@@ -85,7 +89,10 @@ async def test_it_is_old_from_the_cut_on_when_it_cannot_be_opened_again(
 ) -> None:
     monkeypatch.setattr(informers, "_MOST_SILENT", 1000)
     quiet = Quiet(lasts=0.5)
-    async with followed(quiet, Pace(first_pause=0.01, longest_pause=0.02)) as informer, asyncio.timeout(20):
+    async with (
+        followed(quiet, Pace(first_pause=0.01, longest_pause=0.02)) as informer,
+        asyncio.timeout(PATIENCE),
+    ):
         while not quiet.watched:
             await asyncio.sleep(0.01)
         begun, quiet.refuses = asyncio.get_running_loop().time(), True
@@ -96,7 +103,10 @@ async def test_it_is_old_from_the_cut_on_when_it_cannot_be_opened_again(
 
 async def test_watches_that_break_as_soon_as_they_begin_count_as_none() -> None:
     quiet = Quiet(lasts=0.0)
-    async with followed(quiet, Pace(first_pause=0.01, longest_pause=0.05)) as informer, asyncio.timeout(20):
+    async with (
+        followed(quiet, Pace(first_pause=0.01, longest_pause=0.05)) as informer,
+        asyncio.timeout(PATIENCE),
+    ):
         while informer.stale_since is None:
             await asyncio.sleep(0.001)
         assert informer.trouble == "ReadError"
@@ -104,7 +114,10 @@ async def test_watches_that_break_as_soon_as_they_begin_count_as_none() -> None:
 
 async def test_a_cluster_that_was_put_back_is_read_anew_after_two_silent_watches() -> None:
     quiet = Quiet(lasts=0.1)
-    async with followed(quiet, Pace(first_pause=0.01, longest_pause=0.02)) as informer, asyncio.timeout(20):
+    async with (
+        followed(quiet, Pace(first_pause=0.01, longest_pause=0.02)) as informer,
+        asyncio.timeout(PATIENCE),
+    ):
         quiet.version_now = "7"
         while [each["metadata"]["name"] for each in informer.items()] in ([], ["list-1"]):
             await asyncio.sleep(0.01)

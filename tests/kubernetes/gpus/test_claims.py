@@ -34,6 +34,7 @@ from tests.support.cluster import schemas, verbs
 from tests.support.cluster.gpus import add_claimed_node
 from tests.support.cluster.running import running
 from tests.support.cluster.verbs import Cluster, Options
+from tests.support.patience import PATIENCE
 
 NEW = [each for each in schemas.VERSIONS if tuple(map(int, each.split("."))) >= (1, 34)]
 SERVED = frozenset({"resource.k8s.io/v1/deviceclasses"})
@@ -220,7 +221,7 @@ def pods(here: World, phase: str) -> list[Any]:
 
 async def until(condition: Any, what: str) -> None:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.02)
     except TimeoutError:
@@ -239,7 +240,7 @@ async def test_five_parts_fit_a_card_and_the_sixth_waits_in_the_schedulers_words
     await until(lambda: len(pods(here, "Pending")) == 1, "one waits")
 
     found: list[Any] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not found:
             seen = (await here.seen()).values()
             found = [each for each in seen if each.failure is not None and each.waits]

@@ -19,6 +19,7 @@ from tests.kubernetes.worlds import World, world
 from tests.support.cluster.gpus import add_claimed_node, add_gpu_node
 from tests.support.cluster.processes import devices
 from tests.support.cluster.verbs import Options
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,7 +42,7 @@ async def filled(here: World) -> None:
     spec = {"containers": [{**container, "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
     pod = {"metadata": {"name": "holder"}, "spec": spec}
     cluster.create(cluster.kind("Pod"), "default", pod, Options(manager="test"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not cluster.store.list(cluster.kind("Pod"))[0]["spec"].get("nodeName"):
             await asyncio.sleep(0.02)
 
@@ -156,11 +157,11 @@ async def test_a_doctor_that_is_interrupted_leaves_no_job(number: signal.Signals
             cwd=ROOT, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, env={**os.environ, "MODELYARD_HOME": str(tmp_path / "home")},
         )  # fmt: skip
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not here.objects("Job", "default"):
                 await asyncio.sleep(0.02)
         process.send_signal(number)
-        _, said = await asyncio.wait_for(process.communicate(), 20)
+        _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode not in (0, None)
         assert b"Traceback" not in said, said.decode()
         assert here.objects("Job", "default") == []
@@ -176,7 +177,7 @@ async def test_the_command_prints_it_and_fails_when_anything_is_wrong(tmp_path: 
             cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "MODELYARD_HOME": str(tmp_path / "home")},
         )  # fmt: skip
-        out, said = await asyncio.wait_for(process.communicate(), 40)
+        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
     checks = {each["check"]: each for each in json.loads(out)}
     assert process.returncode == 1, "there is no device plugin that could be seen"
     assert checks["smoke on t4"]["ok"]

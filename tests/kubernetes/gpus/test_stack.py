@@ -18,6 +18,7 @@ from modelyard.installing.running import Target
 from tests.kubernetes.worlds import world
 from tests.support.cluster.gpus import add_gpu_node
 from tests.support.cluster.verbs import Options
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 INFO = {"kubeletVersion": "v1.34.1", "containerRuntimeVersion": "containerd://2.1.4"}
@@ -196,7 +197,7 @@ async def test_a_plugin_of_a_cluster_that_is_not_ready_is_asked_for_its_log(tmp_
         }
         cluster.create(cluster.kind("Pod"), "kube-system", pod, how)
         target = Target(environ={}, kubeconfig=str(here.kubeconfig), timeout_seconds=20.0)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while True:
             found = {each.name: each for each in await examining.asked(target, gpus=True)}
             if "Waiting" in found["device plugin"].message:

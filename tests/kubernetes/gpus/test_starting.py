@@ -11,6 +11,7 @@ import pytest
 from modelyard.domain.deployment import DeploymentSpec, Phase, Resources
 from tests.kubernetes.worlds import World, world
 from tests.support.cluster.gpus import add_gpu_node
+from tests.support.patience import PATIENCE
 
 HAMI: dict[str, Any] = {
     "annotations": {"hami.io/node-nvidia-register": "GPU-1,10,15360,100,NVIDIA-Tesla T4,0,true:"},
@@ -34,7 +35,7 @@ async def started(here: World, gpu: str, count: int) -> None:
     seen = await here.until_ready(*names)
     assert {each.node for each in seen.values()} == {"gpu-1"}
     await here.backend.start(launched(here, "more", gpu))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (more := (await here.seen())["more"]).failure is None:
             await asyncio.sleep(0.02)
     assert (more.phase, more.waits, more.failure.reason) == (Phase.STARTING, True, "InsufficientResources")

@@ -30,6 +30,7 @@ from tests.kubernetes.worlds import World, world
 from tests.support.cluster import rights
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.verbs import Options
+from tests.support.patience import PATIENCE
 
 SYSTEM = "modelyard-system"
 ACCOUNT = "the-platforms-account"
@@ -161,7 +162,7 @@ async def test_a_model_is_published_deployed_and_asked_on_what_was_installed(tmp
             for manifest in manifests:
                 if "router" not in manifest["metadata"]["name"]:
                     await cluster.apply(fit(manifest, "$(POD_IP)"), manager=applying.MANAGER)
-            api = await asyncio.wait_for(address(cluster, "control-plane"), 20)
+            api = await asyncio.wait_for(address(cluster, "control-plane"), PATIENCE)
             # The platform's own pod stays as it is, so that its address does.
             wanted = [
                 fit(manifest, "$(POD_IP)" if kinds.place(manifest)[1] == "modelyard" else api)

@@ -14,6 +14,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.refusals import Exists, QuotaExceeded
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.cluster.manifests import config, deployment, pod_spec
+from tests.support.patience import PATIENCE
 
 OLDEST = (1, 31)
 
@@ -148,7 +149,7 @@ async def test_a_watch_tells_what_happens_after_a_version(cluster: Cluster, spac
     await cluster.create(within(space, config("after"), ours="yes"))
     await cluster.delete(kinds.CONFIG_MAP, "before", namespace=space)
     told = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for event in cluster.watch(
             kinds.CONFIG_MAP, namespace=space, labels="ours=yes", resource_version=version
         ):

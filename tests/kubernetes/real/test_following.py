@@ -13,6 +13,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.informers import Informer
 from modelyard.backends.kubernetes.leases import Leadership, Terms
 from tests.cluster.manifests import config
+from tests.support.patience import PATIENCE
 
 TERMS = Terms(lease_seconds=6, renew_seconds=4, retry_seconds=0.2)
 SECRET = {"apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="}}
@@ -37,7 +38,7 @@ async def informed(
     )
     task = asyncio.create_task(informer.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await informer.until_synced()
         yield informer, told
     finally:
@@ -46,7 +47,7 @@ async def informed(
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():
             await asyncio.sleep(0.02)
 

@@ -19,6 +19,7 @@ from tests.gateway.test_gateway_api import a_site, an_offer, served, some
 from tests.kubernetes.render.cases import CASES
 from tests.support.apiserver.reached import Reached
 from tests.support.cluster import crds, customs
+from tests.support.patience import PATIENCE
 
 KEPT = sorted(Path(__file__).parents[1].glob("**/golden/*.yaml"))
 
@@ -36,7 +37,7 @@ async def serve_customs(cluster: Cluster, apiserver: Reached, home: Path) -> Non
     if wanted:
         code, said = await kubectl(apiserver.kubeconfig, "apply", "--server-side", "-f", str(path))
         assert code == 0, said
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not {f"{r.api_version}/{r.plural}" for r, _ in wanted} <= await cluster.resources():
             await asyncio.sleep(0.1)
 
