@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import uv
 
@@ -48,7 +47,7 @@ def trained(platform: Running, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.mark.timeout(1200)
 def test_a_fitted_pipeline_is_published_tested_deployed_and_answers_as_spark_does(
-    client: Client, trained: dict[str, Any]
+    platform: Running, client: Client, trained: dict[str, Any]
 ) -> None:
     assert trained["inputs"] == {"age": "FP64", "income": "FP64", "city": "BYTES"}
     assert any(each.startswith("pyspark==") for each in trained["requirements"])
@@ -71,7 +70,7 @@ def test_a_fitted_pipeline_is_published_tested_deployed_and_answers_as_spark_doe
         service.predict_json([{**rows[0], "age": "old"}])
     with pytest.raises(Invalid, match='missing column "city"'):
         service.predict_json([{"age": 1.0, "income": 1.0, "town": "Delft"}])
-    assert not [each for each in psutil.process_iter(["name"]) if each.info["name"] == "java"]
+    assert "java" not in {each.name() for each in platform.processes()}
     client.undeploy("buyers")
 
 
