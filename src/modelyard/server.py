@@ -19,7 +19,7 @@ from modelyard import settings
 from modelyard.api import app as api
 from modelyard.api.following import Following
 from modelyard.api.measure import Measure
-from modelyard.composing import choosing, doors, leading, listening, requiring, rooms
+from modelyard.composing import announcing, choosing, doors, leading, listening, requiring, rooms
 from modelyard.composing.rooms import Given, World
 from modelyard.control import certificates, installation, shutdown
 from modelyard.control.certificate_files import CA_FILE
@@ -32,7 +32,7 @@ from modelyard.store import Database
 log = logging.getLogger(__name__)
 
 Ready = Callable[[str, str], None]
-"""Called with the URL of the front door and a one-time login link."""
+"""Called with the URL of the front door and a one-time login link; an empty one where others read it."""
 _STOP_GRACE_SECONDS = 35.0
 _READY_SECONDS = 60.0
 
@@ -96,10 +96,10 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
     with listening.sockets(given.api_socket, cluster.api_host, cluster.api_port) as sockets:
         controlling = asyncio.create_task(_control(world, platform, measure, ending))
         serving = asyncio.create_task(server.serve(sockets=sockets))
-        announcing = asyncio.create_task(_announce(given, world, platform, token, on_ready))
-        trouble = await _trouble(stop, serving, controlling, announcing)
+        said = asyncio.create_task(_announce(given, world, platform, token, on_ready))
+        trouble = await _trouble(stop, serving, controlling, said)
         log.info("stopping", extra={"because": str(trouble or "asked to")})
-        announcing.cancel()
+        said.cancel()
         ending.set()
         await asyncio.wait([controlling], timeout=_STOP_GRACE_SECONDS)
         await platform.shells.close()
@@ -108,7 +108,7 @@ async def _run(given: Given, world: World, platform: Platform, measure: Measure,
         else:
             await shutdown.stop_all(platform, grace_seconds=_STOP_GRACE_SECONDS, hurry=_signals())
         server.should_exit = True
-        await asyncio.gather(serving, controlling, announcing, return_exceptions=True)
+        await asyncio.gather(serving, controlling, said, return_exceptions=True)
         if followed is not None:
             await followed.close()
     if trouble is not None:
@@ -172,7 +172,8 @@ async def _announce(given: Given, world: World, platform: Platform, token: str, 
         socket=given.api_socket,
         authority=platform.tls.directory / CA_FILE if platform.tls else None,
     )
-    on_ready(platform.public_url, await installation.login_link(platform, token))
+    kept = announcing.is_kept(given.chosen, given.environ)
+    on_ready(platform.public_url, "" if kept else await installation.login_link(platform, token))
 
 
 async def _trouble(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> BaseException | None:

@@ -135,6 +135,15 @@ async def test_a_platform_outside_of_the_cluster_isolates_only_when_it_says_wher
         assert words in (await started.get("/api/v1/projects/default/network"))["enforcement"]
 
 
+@pytest.mark.parametrize(("pod", "is_shown"), [("", True), ("modelyard-1", False)])
+async def test_no_pods_log_lets_anybody_in(server: Running, tmp_path: Path, pod: str, is_shown: bool) -> None:
+    async with up(tmp_path / "home", server, POD_NAME=pod) as started:
+        assert started.process.stderr is not None
+        said = await asyncio.wait_for(started.process.stderr.readline(), PATIENCE)
+    assert (b"console (this link logs you in once): http" in said) is is_shown, said
+    assert (b"kubectl exec modelyard-1 -- modelyard login --link" in said) is not is_shown, said
+
+
 async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, said = await refused(tmp_path / "home", {"MODELYARD_KUBERNETES__KUBECONFIG": "/nowhere/config"})
     assert (code, "/nowhere/config" in said) == (2, True)

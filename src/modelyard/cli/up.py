@@ -69,6 +69,17 @@ class _Shown:
         notes.print(
             f"Modelyard answers at {url} after {time.monotonic() - self._started:.1f} s", markup=False
         )
-        notes.print(f"console (this link logs you in once): {login_link}", markup=False)
+        if login_link:
+            notes.print(f"console (this link logs you in once): {login_link}", markup=False, soft_wrap=True)
+        else:
+            notes.print(
+                f"console: `{_login()}` prints a link that logs you in once", markup=False, soft_wrap=True
+            )
         if self._demonstration is not None:
             self._demonstration.begin(url)
+
+
+def _login() -> str:
+    """What makes a link where this runs."""
+    pod = os.environ.get("POD_NAME", "")
+    return f"kubectl exec {pod} -- modelyard login --link" if pod else "modelyard login --link"
