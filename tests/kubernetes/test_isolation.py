@@ -208,7 +208,7 @@ def test_every_version_of_kubernetes_knows_every_field(version: str) -> None:
     _, platform, allowed, _ = policy["spec"]["ingress"][0]["from"]
     names = [each["namespaceSelector"]["matchExpressions"][0]["values"] for each in (platform, allowed)]
     # A project called `system` does not live where the platform does.
-    assert names == [["modelyard-system"], ["modelyard-b", "modelyard-system-project", "monitoring"]]
+    assert names == [["modelyard-system"], ["modelyard--system", "modelyard-b", "monitoring"]]
 
 
 def test_a_project_that_is_open_has_no_such_policy() -> None:

@@ -50,4 +50,26 @@ def test_labels_say_which_deployment_it_is(key: Key, number: int) -> None:
 
 def test_no_project_lives_in_the_namespace_of_the_platform() -> None:
     assert names.namespace("vision", prefix="modelyard", system="modelyard-system") == "modelyard-vision"
-    assert names.namespace("system", prefix="modelyard", system="modelyard-system") != "modelyard-system"
+    assert names.namespace("system", prefix="modelyard", system="modelyard-system") == "modelyard--system"
+    one = names.namespace("system-project", prefix="modelyard", system="modelyard-system")
+    assert one == "modelyard-system-project", "as it ever was"
+
+
+@given(
+    st.lists(NAMES, min_size=1, max_size=4, unique=True),
+    st.sampled_from(["modelyard", "ml", "a-b", "m" * 63, "1st"]),
+    st.booleans(),
+)
+def test_projects_share_no_namespace_with_one_another_or_the_platform(
+    projects: list[str], prefix: str, plain: bool
+) -> None:
+    first = projects[0]
+    system = f"{prefix}-{first}" if plain else names.k8s_name(prefix, first)
+    beside = [f"{first}-project", f"project-{first}", f"system-{first}"]
+    everyone = {*projects, *(each for each in beside if len(each) <= 63)}
+    found = {each: names.namespace(each, prefix=prefix, system=system) for each in everyone}
+    assert len(set(found.values())) == len(found)
+    assert system not in found.values()
+    assert all(DNS_1035.fullmatch(name) and len(name) <= 63 for name in found.values())
+    same = {each: name for each, name in found.items() if names.k8s_name(prefix, each) != system}
+    assert all(name == names.k8s_name(prefix, each) for each, name in same.items())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from modelyard.domain.deployment import Key, Stage
 
@@ -82,9 +83,13 @@ def k8s_name(*parts: str, limit: int = _LIMIT) -> str:
 
 
 def namespace(project: str, *, prefix: str, system: str) -> str:
-    """Where a project's objects live: `modelyard-vision`; never the platform's own namespace."""
+    """Where a project's objects live: `modelyard-vision`; never the platform's own namespace.
+
+    A project that would have that one gets `modelyard--system`: no project's name begins with a hyphen, so
+    that no other one can have it too.
+    """
     name = k8s_name(prefix, project)
-    return k8s_name(prefix, project, "project") if name == system else name
+    return k8s_name(prefix, "", project) if name == system else name
 
 
 def deployment_label(key: Key) -> str:
@@ -128,6 +133,17 @@ def key_of(found: Mapping[str, str]) -> Key | None:
     if found.get(MANAGED_BY) != MANAGER or not project or not name or stage not in tuple(Stage):
         return None
     return Key(project, name, Stage(stage))
+
+
+def owner_of(manifest: Mapping[str, Any], home: Callable[[str], str]) -> Key | None:
+    """The deployment that an object is of; None when it is not ours, whatever its labels say.
+
+    `home` says where a project lives. What lies elsewhere is of another installation in the same cluster, or
+    somebody copied labels: to take it for ours would end it, as nothing here asks for it.
+    """
+    metadata = manifest["metadata"]
+    key = key_of(metadata.get("labels") or {})
+    return key if key is not None and metadata.get("namespace") == home(key.project) else None
 
 
 def revision_of(found: Mapping[str, str]) -> int:
