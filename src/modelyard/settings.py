@@ -52,8 +52,8 @@ class Gateway:
 
     second_port: int = 0
     """Port at which services' second ports answer, by host and path; 0 opens none."""
-    port_base: int = 30_000
-    """Services' own ports begin here: a service of number 7 gets this and 70, while nobody has it."""
+    port_base: int = 0
+    """Services' own ports begin here: number 7 gets this and 70 if free; 0 is 30000, or of node ports."""
     port_count: int = 10_000
     """How many ports from there on may be given."""
     refused_ports: str = "10250"

@@ -155,6 +155,16 @@ def test_ports_are_given_from_what_nodes_open() -> None:
     assert (found.base, found.count) == (31_000, 100)
     found = doors.port_range(in_pods(node_ports="20000-40000", port_base=38_080))
     assert (found.base, found.count) == (38_080, 1_921)
+    assert doors.port_range(in_pods(node_ports="20000-40000")).base == 30_000
+
+
+@pytest.mark.parametrize(
+    ("node_ports", "base", "count"),
+    [("38000-39000", 38_000, 1001), ("60000-65535", 60_000, 5_536), ("80-9000", 1_024, 7_977)],
+)
+def test_where_they_begin_follows_a_range_of_another_place(node_ports: str, base: int, count: int) -> None:
+    found = doors.port_range(in_pods(node_ports=node_ports))
+    assert (found.base, found.count) == (base, count)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +174,7 @@ def test_ports_are_given_from_what_nodes_open() -> None:
             in_pods(port_base=38_080),
             r"port_base: 38080 is not in .*30000-32767.*kubernetes.node_ports",
         ),
+        (in_pods(node_ports="80-90"), r"port_base: 1024 is not in .*80-90.*kubernetes.node_ports"),
         (in_pods(node_ports="all"), r"kubernetes.node_ports must be FIRST-LAST"),
         (in_pods(node_ports="32767-30000"), r"kubernetes.node_ports must be FIRST-LAST"),
     ],

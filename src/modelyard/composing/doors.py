@@ -15,6 +15,8 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door
 
+_BASE, _LEAST = 30_000, 1024
+"""Where services' own ports begin unless settings say, and the least where they can."""
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -89,25 +91,26 @@ def node_ports(wanted: settings.Kubernetes) -> range:
 
 def port_range(chosen: settings.Settings) -> Range:
     """Which ports services may get: in a cluster, of those that nodes open. Raises Invalid."""
-    found = _range(chosen.gateway)
+    gateway, refused = chosen.gateway, _refused(chosen.gateway)
     if not in_pods(chosen):
-        return found
+        return Range(base=gateway.port_base or _BASE, count=gateway.port_count, refused=refused)
     nodes = node_ports(chosen.kubernetes)
-    if found.base not in nodes:
+    # Where nodes open the usual ports, services have always got theirs from the same one on.
+    base = gateway.port_base or (_BASE if _BASE in nodes else max(nodes.start, _LEAST))
+    if base not in nodes:
         raise Invalid(
-            f"gateway.port_base: {found.base} is not in the cluster's range of node ports, "
+            f"gateway.port_base: {base} is not in the cluster's range of node ports, "
             f"{chosen.kubernetes.node_ports}: choose one of it, or say the cluster's own range in "
             "kubernetes.node_ports"
         )
-    return replace(found, count=min(found.count, nodes.stop - found.base))
+    return Range(base=base, count=min(gateway.port_count, nodes.stop - base), refused=refused)
 
 
-def _range(gateway: settings.Gateway) -> Range:
+def _refused(gateway: settings.Gateway) -> frozenset[int]:
     parts = [part.strip() for part in gateway.refused_ports.split(",") if part.strip()]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise Invalid(f"gateway.refused_ports must be ports with commas, got {gateway.refused_ports[:70]!r}")
-    refused = frozenset(map(int, parts))
-    return Range(base=gateway.port_base, count=gateway.port_count, refused=refused)
+    return frozenset(map(int, parts))
 
 
 def public_url(server: settings.Server, *, outside: Door | None = None, machine: str = "") -> str:

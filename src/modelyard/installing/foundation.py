@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.backends.kubernetes import priorities
 from modelyard.backends.kubernetes.priorities import Rung
-from modelyard.installing.tree import NAMESPACE, Base64, Equals, Given, Tree, Value, When
+from modelyard.installing.tree import NAMESPACE, Base64, Equals, Given, Other, Tree, Value, When
 
 NAME = "modelyard"
 """What the platform's own objects are called."""
@@ -17,6 +17,8 @@ TOKEN = "modelyard-router"  # noqa: S105 - the name of a Secret
 """What the platform and routers prove themselves to one another with; it makes that too."""
 HTTP, HTTPS, SECOND, API, FACE, HEALTH = 8080, 8443, 8082, 8081, 8079, 8078
 """Ports of pods: the front door, the same over TLS, services' second ports, the API; a router's own two."""
+NODE_PORTS = "30000-32767"
+"""What clusters open on their nodes unless they were told otherwise."""
 
 INSTALLER = "modelyard-install"
 """What the label `app.kubernetes.io/managed-by` says of all that an installation brings."""
@@ -191,6 +193,8 @@ def network_policy() -> Tree:
     ports: list[Tree] = [{"protocol": "TCP", "port": port} for port in (HTTP, HTTPS, SECOND, API)]
     # Services' own ports, wherever the cluster's nodes have theirs; nothing else listens up there.
     ports.append({"protocol": "TCP", "port": SECOND + 1, "endPort": 65_535})
+    lower: Tree = {"protocol": "TCP", "port": 1024, "endPort": HEALTH - 1}
+    ports.append(When(Other("bind.node_ports", NODE_PORTS), lower))
     own: Tree = {"matchLabels": OURS}
     inside: Tree = {"from": [{"podSelector": own}], "ports": [{"protocol": "TCP", "port": FACE}]}
     return {

@@ -269,6 +269,14 @@ def test_a_wider_range_of_node_ports_may_be_said() -> None:
     assert found["Service", "modelyard-door"]["spec"]["ports"][0]["nodePort"] == 38080
 
 
+def test_a_range_of_node_ports_elsewhere_reaches_the_platform_and_the_routers() -> None:
+    found = rendered({"bind": {"http_port": 2080, "node_ports": "2000-9000"}})
+    ports = found["NetworkPolicy", "modelyard"]["spec"]["ingress"][0]["ports"]
+    let_in = {n for each in ports for n in range(each["port"], each.get("endPort", each["port"]) + 1)}
+    assert {2000, 8077, 8083, 9000} <= let_in
+    assert {8078, 8079}.isdisjoint(let_in), "what is a router's own stays so"
+
+
 def test_values_come_from_files_and_words_and_the_last_one_counts(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("domain: a.test\nbind: {https_port: 30443, redirect: true}\n")
     (tmp_path / "b.yaml").write_text("domain: b.test\n")
