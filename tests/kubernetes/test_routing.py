@@ -188,6 +188,25 @@ async def test_what_is_not_wanted_any_more_goes_and_other_peoples_objects_stay()
         assert services == {ROUTER.name}
 
 
+async def test_a_second_installation_beside_it_leaves_its_gateway_routes_and_grants() -> None:
+    async with a_world("envoy") as world:
+        await world.gateway().publish([EVERYTHING])
+        world.create("Namespace", "ml-system")
+        ours = RoutingObjects(world.client, SYSTEM)
+        before = {(e["kind"], e["metadata"]["name"]) for e in await ours.ours()}
+        assert {kind for kind, _ in before} >= {"Gateway", "HTTPRoute", "ReferenceGrant"}
+
+        async def site() -> Site:
+            return replace(await world.site(), namespace="ml-system", namespace_of=lambda name: f"ml-{name}")
+
+        theirs = RoutingObjects(world.client, "ml-system")
+        beside = GatewayApi(site=site, applier=theirs, router=MemoryGateway(), clock=world.clock)
+        await beside.publish([])
+        assert {(e["kind"], e["metadata"]["name"]) for e in await ours.ours()} == before
+        await world.gateway().publish([EVERYTHING])
+        assert {e["metadata"]["namespace"] for e in await theirs.ours()} == {"ml-system"}, "nor the first its"
+
+
 OLD, NEW = f"{OWN}#7-7-0", f"{OWN}#8-8-0"
 BEFORE, AFTER = served(OWN, some(f"{OWN}#7", 7, 1)), served(OWN, some(f"{OWN}#8", 8, 1))
 PAUSE = 3.5

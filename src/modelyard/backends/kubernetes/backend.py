@@ -101,7 +101,9 @@ class KubernetesBackend:
     ) -> None:
         self._cluster = cluster
         self._options = options
-        self._view = View(cluster, changed=changed, has_slices=options.capabilities.has_dra)
+        self._view = View(
+            cluster, home=options.settings.namespace, changed=changed, has_slices=options.capabilities.has_dra
+        )
         self._fronts = Fronts(options.token, clock=clock)
         self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._upkeep = Upkeep(

@@ -135,15 +135,16 @@ def key_of(found: Mapping[str, str]) -> Key | None:
     return Key(project, name, Stage(stage))
 
 
-def owner_of(manifest: Mapping[str, Any], home: Callable[[str], str]) -> Key | None:
-    """The deployment that an object is of; None when it is not ours, whatever its labels say.
+def is_ours(manifest: Mapping[str, Any], home: Callable[[str], str]) -> bool:
+    """Whether an object of a project's is this installation's; `home` says where a project lives.
 
-    `home` says where a project lives. What lies elsewhere is of another installation in the same cluster, or
-    somebody copied labels: to take it for ours would end it, as nothing here asks for it.
+    What lies elsewhere is of another installation in the same cluster, or somebody copied labels. To take it
+    for ours would end it, as nothing here asks for it.
     """
     metadata = manifest["metadata"]
-    key = key_of(metadata.get("labels") or {})
-    return key if key is not None and metadata.get("namespace") == home(key.project) else None
+    found = metadata.get("labels") or {}
+    project = found.get(PROJECT, "")
+    return found.get(MANAGED_BY) == MANAGER and bool(project) and metadata.get("namespace") == home(project)
 
 
 def revision_of(found: Mapping[str, str]) -> int:

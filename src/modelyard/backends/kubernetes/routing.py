@@ -59,7 +59,10 @@ class RoutingObjects:
         await self._cluster.delete(of(manifest), name, namespace=namespace)
 
     async def ours(self) -> Sequence[Manifest]:
-        """All that were rendered for routing, as they are now, with their status."""
+        """All that were rendered for routing, as they are now, with their status.
+
+        What another installation in the same cluster rendered is left out: whoever asks prunes.
+        """
         found: list[Manifest] = []
         for kind in KINDS:
             found += await self._listed(kind)
@@ -103,12 +106,19 @@ class RoutingObjects:
 
     async def _listed(self, kind: Kind) -> list[Manifest]:
         labels = names.selector({names.MANAGED_BY: names.MANAGER, ROUTING: "true"})
+        # Grants are where projects live, and all else is where the platform does.
+        namespace = "" if kind is REFERENCE_GRANT else self._namespace
         try:
-            listing = await self._cluster.list(kind, labels=labels)
+            listing = await self._cluster.list(kind, namespace=namespace, labels=labels)
         except NotFound:
             return []
         # A list's items do not say what they are.
-        return [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in listing.items]
+        found = [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in listing.items]
+        return [each for each in found if kind is not REFERENCE_GRANT or self._is_of_ours(each)]
+
+    def _is_of_ours(self, grant: Manifest) -> bool:
+        """Whether a grant is for routes of this installation: it names the namespace that they are in."""
+        return {each.get("namespace") for each in grant["spec"]["from"]} == {self._namespace}
 
 
 def _ready(endpoint_slice: Manifest) -> frozenset[str]:

@@ -175,7 +175,8 @@ class Upkeep:
         for kind in (*served, *_KINDS):
             bare = kind in (SECRET, CONFIG_MAP)  # their metadata say who owns which field
             listing = await self._cluster.listing(Selection(kind=kind, labels=labels, metadata_only=bare))
-            live |= {_name(each): _bare(each) if bare else each for each in listing.items}
+            ours = filter(self._view.is_ours, listing.items)
+            live |= {_name(each): _bare(each) if bare else each for each in ours}
         wanted: set[Name] = set()
         unsure: set[tuple[Key, int]] = set()
         self._broken &= live.keys()
@@ -273,14 +274,15 @@ class Upkeep:
         kinds_left = (SECRET, *((RESOURCE_CLAIM_TEMPLATE,) if self._claims() else ()))
         wanted = [Selection(kind=kind, labels=labels, metadata_only=True) for kind in kinds_left]
         listings = [(each.kind, await self._cluster.listing(each)) for each in wanted]
-        for kind, each in ((kind, each) for kind, listing in listings for each in listing.items):
+        found = [(kind, each) for kind, listing in listings for each in listing.items]
+        for kind, each in (pair for pair in found if self._view.is_ours(pair[1])):
             metadata = each["metadata"]
             if not metadata.get("ownerReferences") and self._clock() - _made(each) > _YOUNG_SECONDS:
                 namespace, name = place(each)
                 await self._cluster.delete(kind, name, namespace=namespace, uid=metadata["uid"])
 
         for each in (await self._cluster.listing(Selection(kind=JOB, labels=labels))).items:
-            if is_forgotten(each, now=self._clock()):
+            if self._view.is_ours(each) and is_forgotten(each, now=self._clock()):
                 namespace, name = place(each)
                 await self._cluster.delete(JOB, name, namespace=namespace, uid=each["metadata"]["uid"])
 

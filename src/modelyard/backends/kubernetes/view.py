@@ -39,10 +39,12 @@ class View:
         self,
         cluster: Cluster,
         *,
+        home: Callable[[str], str],
         changed: Callable[[Key], None] = lambda key: None,
         has_slices: bool = False,
     ) -> None:
-        """`has_slices` says whether the cluster serves slices of devices."""
+        """`home` says where a project lives, `has_slices` whether the cluster serves slices of devices."""
+        self._home = home
         self._changed = changed
         self._informers = {
             DEPLOYMENT: Informer(cluster, DEPLOYMENT, labels=_OURS, changed=self._noted(DEPLOYMENT)),
@@ -127,6 +129,10 @@ class View:
         known = (DEPLOYMENT, POD, CONFIG_MAP)
         return frozenset(key for kind in known for key in tuple(self._index[kind]) if self.of(kind, key))
 
+    def is_ours(self, manifest: Manifest) -> bool:
+        """Whether an object is of a project of this installation, and not of another one beside it."""
+        return names.is_ours(manifest, self._home)
+
     def wrote(self, kind: Kind, manifest: Manifest) -> None:
         """An answer of the API server to a write of ours; one that comes late brings nothing back."""
         self._informers[kind].put(manifest)
@@ -159,7 +165,9 @@ class View:
     def _keep(self, kind: Kind, place: Place, manifest: Manifest | None) -> Key | None:
         """Remember whose object it is, or that it is gone; whom that concerns."""
         known = self._owners[kind].get(place)
-        key = names.key_of(manifest["metadata"].get("labels") or {}) if manifest is not None else None
+        key = None
+        if manifest is not None and self.is_ours(manifest):
+            key = names.key_of(manifest["metadata"]["labels"])
         if known is not None and known != key:
             self._index[kind][known].discard(place)
             del self._owners[kind][place]
