@@ -175,8 +175,8 @@ def test_where_they_begin_follows_a_range_of_another_place(node_ports: str, base
             r"port_base: 38080 is not in .*30000-32767.*kubernetes.node_ports",
         ),
         (in_pods(node_ports="80-90"), r"port_base: 1024 is not in .*80-90.*kubernetes.node_ports"),
-        (in_pods(node_ports="all"), r"kubernetes.node_ports must be FIRST-LAST"),
-        (in_pods(node_ports="32767-30000"), r"kubernetes.node_ports must be FIRST-LAST"),
+        (in_pods(node_ports="all"), r"kubernetes.node_ports: must be FIRST-LAST"),
+        (in_pods(node_ports="32767-30000"), r"kubernetes.node_ports: must be FIRST-LAST"),
     ],
 )
 def test_a_range_that_no_node_opens_is_refused(chosen: Settings, said: str) -> None:

@@ -6,12 +6,14 @@ import ipaddress
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
 
 from modelyard import settings
 from modelyard.control.platform import Tls
 from modelyard.domain import hosts
 from modelyard.domain.address import Site, require_external
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.ports import Range
 from modelyard.gateway.base import Door
 
@@ -83,9 +85,8 @@ def node_ports(wanted: settings.Kubernetes) -> range:
     first, _, last = wanted.node_ports.partition("-")
     numbers = [int(each) for each in (first, last) if each.isascii() and each.isdigit()]
     if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] <= 65_535:
-        raise Invalid(
-            f"kubernetes.node_ports must be FIRST-LAST, such as 30000-32767, got {wanted.node_ports[:40]!r}"
-        )
+        said = f"must be FIRST-LAST, such as 30000-32767, got {wanted.node_ports[:40]!r}"
+        _refuse("kubernetes.node_ports", said)
     return range(numbers[0], numbers[1] + 1)
 
 
@@ -98,10 +99,10 @@ def port_range(chosen: settings.Settings) -> Range:
     # Where nodes open the usual ports, services have always got theirs from the same one on.
     base = gateway.port_base or (_BASE if _BASE in nodes else max(nodes.start, _LEAST))
     if base not in nodes:
-        raise Invalid(
-            f"gateway.port_base: {base} is not in the cluster's range of node ports, "
-            f"{chosen.kubernetes.node_ports}: choose one of it, or say the cluster's own range in "
-            "kubernetes.node_ports"
+        _refuse(
+            "gateway.port_base",
+            f"{base} is not in the cluster's range of node ports, {chosen.kubernetes.node_ports}: "
+            "choose one of it, or say the cluster's own range in kubernetes.node_ports",
         )
     return Range(base=base, count=min(gateway.port_count, nodes.stop - base), refused=refused)
 
@@ -109,18 +110,15 @@ def port_range(chosen: settings.Settings) -> Range:
 def _refused(gateway: settings.Gateway) -> frozenset[int]:
     parts = [part.strip() for part in gateway.refused_ports.split(",") if part.strip()]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise Invalid(f"gateway.refused_ports must be ports with commas, got {gateway.refused_ports[:70]!r}")
+        said = f"must be ports with commas, got {gateway.refused_ports[:70]!r}"
+        _refuse("gateway.refused_ports", said)
     return frozenset(map(int, parts))
 
 
 def public_url(server: settings.Server, *, outside: Door | None = None, machine: str = "") -> str:
     """Address of the front door for browsers, without a slash at its end. Raises Invalid."""
     if server.public_url:
-        if not server.public_url.startswith(("http://", "https://")):
-            raise Invalid(
-                f"server.public_url must begin with http:// or https://, got {server.public_url[:70]!r}"
-            )
-        return server.public_url.rstrip("/")
+        return _require_web(server.public_url, "server.public_url").rstrip("/")
     host = machine if outside and machine else server.host
     if server.redirect_to_https:
         return url("https", host, outside.https_port if outside else server.https_port)
@@ -131,6 +129,26 @@ def url(scheme: str, host: str, port: int) -> str:
     """An address of this machine."""
     reached = "127.0.0.1" if host in _EVERYWHERE else host
     return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
+
+
+def _require_web(text: str, path: str) -> str:
+    """The URL itself, if a browser can open it."""
+    if "@" in text:
+        _refuse(path, "carries a user or password; leave them out, as everybody can read it")
+    if not text.startswith(("http://", "https://")):
+        _refuse(path, f"must begin with http:// or https://, got {text[:70]!r}")
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, text))
+    except ValueError:
+        usable = False
+    if not usable:
+        _refuse(path, f"names no host with a port from 1 to 65535 that can be opened, got {text[:70]!r}")
+    return text
+
+
+def _refuse(path: str, message: str) -> NoReturn:
+    raise Invalid(f"{path}: {message}", errors=(FieldError(path, message),))
 
 
 def is_loopback(host: str) -> bool:

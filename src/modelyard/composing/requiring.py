@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from modelyard.artifacts import bucket
+from modelyard.composing import doors
 from modelyard.control import hours
-from modelyard.domain import naming, quantity
+from modelyard.domain import hosts, naming, quantity
+from modelyard.domain.address import require_external
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.settings import Settings
 
@@ -30,6 +32,10 @@ def require(chosen: Settings) -> None:
 def _checks(chosen: Settings) -> Iterator[Callable[[], object]]:
     """Each raises Invalid."""
     limits, cluster, store = chosen.limits, chosen.kubernetes, chosen.artifacts
+    yield lambda: hosts.require_domain(chosen.server.domain, "server.domain")
+    yield lambda: require_external(chosen.gateway.external_ip, "gateway.external_ip")
+    yield lambda: doors.public_url(chosen.server)
+    yield lambda: doors.port_range(chosen)
     yield lambda: quantity.parse_memory(limits.upload, "limits.upload")
     yield lambda: quantity.parse_memory(limits.request, "limits.request")
     yield lambda: _seconds(limits.test_timeout_seconds, "limits.test_timeout_seconds", _TEST_SECONDS)

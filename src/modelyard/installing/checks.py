@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from modelyard.composing import requiring
+from modelyard import settings
+from modelyard.composing import doors, requiring
 from modelyard.domain.errors import FieldError, Invalid
-from modelyard.installing import control_plane, settled
+from modelyard.installing import cluster_checks, control_plane
 from modelyard.installing import values as documents
 from modelyard.installing.values import Bind, Database, Values
 
+_NOWHERE = Path("/dev/null/modelyard")
+"""A data directory with no file of settings in it."""
 _FOREIGN = ("", "default", "kube-system", "kube-public", "kube-node-lease")
 
 _MOST_ROUTERS = 100
@@ -34,6 +37,7 @@ def require(values: Values, taken: frozenset[str] = frozenset()) -> None:
         *_index(values),
         *_wheels(values),
         *_bucket(values),
+        *cluster_checks.wrong(values),
     ]
     if wrong:
         errors = [FieldError(path, message) for path, message in wrong]
@@ -41,10 +45,10 @@ def require(values: Values, taken: frozenset[str] = frozenset()) -> None:
 
 
 def _ports(bind: Bind) -> Wrong:
-    known = _range(bind.node_ports)
-    if known is None:
-        yield "bind.node_ports", f"must be FIRST-LAST, such as 30000-32767, got {bind.node_ports[:40]!r}"
-        return
+    try:
+        known = doors.node_ports(settings.Kubernetes(node_ports=bind.node_ports))
+    except Invalid:
+        return  # the platform's own words are among those of its settings
     asked = (
         ("http_port", bind.http_port, 1), ("https_port", bind.https_port, 0),
         ("second_http_port", bind.second_http_port, 0),
@@ -98,21 +102,36 @@ def _several(values: Values) -> Wrong:
 
 
 def _settings(values: Values) -> Wrong:
-    """What the platform itself would say of its settings when it starts."""
+    """What the platform itself would say of its settings when it starts, by the names of values."""
+    environ = control_plane.told(documents.plain(values))
     try:
-        requiring.require(settled.settings(documents.plain(values)))
+        requiring.require(settings.load(_NOWHERE, environ, {}).settings)
     except Invalid as error:
-        yield from ((each.path, each.message) for each in error.errors)
+        names = control_plane.values_of_settings()
+        for each in error.errors:
+            message = each.message
+            for setting, name in names.items():
+                message = message.replace(setting, name)
+            yield names.get(each.path, each.path), message
 
 
 def _index(values: Values) -> Wrong:
     """Whoever reads Deployments would read its password."""
-    if "@" in urlsplit(values.runtimes.index_url).netloc:
+    path, url = "runtimes.index_url", values.runtimes.index_url
+    try:
+        host = urlsplit(url).netloc and urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if "@" in url:
         yield (
-            "runtimes.index_url",
+            path,
             "must hold no name or password; give it as MODELYARD_RUNTIMES__INDEX_URL with valueFrom "
             "and a secretKeyRef in control_plane.env",
         )
+    elif url and not url.startswith(("http://", "https://")):
+        yield path, f"must begin with http:// or https://, got {url[:70]!r}"
+    elif url and not host:
+        yield path, f"names no host, got {url[:70]!r}"
 
 
 def _wheels(values: Values) -> Wrong:
@@ -151,14 +170,5 @@ def _platform(values: Values, taken: frozenset[str]) -> Wrong:
         yield "gateway_class", "must name the GatewayClass that routing=gateway is to use"
     for entry in values.control_plane.env:
         name = str(entry.get("name") or "")
-        if not name:
-            yield "control_plane.env", "every entry needs a `name`, and a `value` or `valueFrom`"
-        elif name in taken:
+        if name in taken:
             yield "control_plane.env", f"{name} follows from other values, and cannot be set beside them"
-
-
-def _range(text: str) -> range | None:
-    first, _, last = text.partition("-")
-    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-        return None
-    return range(int(first), int(last) + 1)

@@ -43,6 +43,7 @@ from modelyard.installing.tree import (
     Tree,
     Value,
     When,
+    filled,
     holds,
     plain,
 )
@@ -174,6 +175,23 @@ def settings_written(values: Mapping[str, Any]) -> frozenset[str]:
     said = [each.then for each in (*_settled(), *_keys()) if holds(each.condition, values)]
     entries = [entry.then if isinstance(entry, When) else entry for entry in _fixed()]
     return frozenset(str(entry["name"]) for entry in (*entries, *said) if isinstance(entry, Mapping))
+
+
+def told(values: Mapping[str, Any]) -> dict[str, str]:
+    """What the platform finds in its environment, but for what only a cluster can fill in."""
+    entries = filled(_environment(), values)
+    return {
+        each["name"]: each["value"]
+        for each in entries
+        if isinstance(each.get("name"), str) and isinstance(each.get("value"), str)
+    }
+
+
+def values_of_settings() -> dict[str, str]:
+    """Which value a setting follows from that has another name."""
+    entries = [entry.then if isinstance(entry, When) else entry for entry in _fixed()]
+    pairs = ((each["name"], each.get("value")) for each in entries if isinstance(each, Mapping))
+    return {settled.name(str(name)): value.name for name, value in pairs if isinstance(value, Value)}
 
 
 def _pod() -> Tree:

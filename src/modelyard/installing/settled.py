@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from modelyard.settings import Settings
+from modelyard.settings import PREFIX, Settings
 
 _STRICT: dict[str, object] = {"extra": "forbid", "defer_build": True}
 
@@ -132,12 +132,6 @@ def variable(name: str) -> str:
     return name.upper().replace(".", "__")
 
 
-def settings(values: dict[str, Any]) -> Settings:
-    """The settings that a document of values asks for; all others are as they are by default."""
-    default = Settings()
-    said: dict[str, dict[str, Any]] = {}
-    for name in names():
-        section, _, key = name.partition(".")
-        said.setdefault(section, {})[key] = values[section][key]
-    made = {section: dataclasses.replace(getattr(default, section), **keys) for section, keys in said.items()}
-    return dataclasses.replace(default, **made)
+def name(variable: str) -> str:
+    """Which setting the platform reads from a variable of the environment."""
+    return variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
