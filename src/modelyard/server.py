@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -49,11 +50,11 @@ def run(environ: Mapping[str, str], flags: Mapping[str, Any], *, on_ready: Ready
     with installation.locked(home):
         installation.log_to(home)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(_given(home, loaded.settings, environ), on_ready))
+            runner.run(_serve(home, loaded.settings, environ, on_ready))
     return 0
 
 
-def _given(home: Path, chosen: settings.Settings, environ: Mapping[str, str]) -> Given:
+def _given(home: Path, chosen: settings.Settings, environ: Mapping[str, str], installed: str) -> Given:
     return Given(
         home=home,
         chosen=chosen,
@@ -61,18 +62,22 @@ def _given(home: Path, chosen: settings.Settings, environ: Mapping[str, str]) ->
         clock=time.time,
         api_socket=installation.socket_directory(home) / "api.sock",
         identity=environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}",
+        installation=installed,
     )
 
 
-async def _serve(given: Given, on_ready: Ready) -> None:
-    measure, chosen = Measure(), given.chosen
-    async with choosing.world(given, measure) as world:
-        database = await Database.open(chosen.store.url or f"sqlite:///{given.home / 'modelyard.db'}")
-        try:
+async def _serve(home: Path, chosen: settings.Settings, environ: Mapping[str, str], on_ready: Ready) -> None:
+    measure = Measure()
+    # The database comes first: it knows which installation this is, and a cluster is asked whether it is its.
+    database = await Database.open(chosen.store.url or f"sqlite:///{home / 'modelyard.db'}")
+    try:
+        installed = await installation.identity(database, lambda: uuid.uuid4().hex)
+        given = _given(home, chosen, environ, installed)
+        async with choosing.world(given, measure) as world:
             await _run(given, world, rooms.platform(given, world, database), measure, on_ready)
-        finally:
-            await database.close()
-    (given.home / installation.SERVER_FILE).unlink(missing_ok=True)
+    finally:
+        await database.close()
+    (home / installation.SERVER_FILE).unlink(missing_ok=True)
 
 
 async def _run(given: Given, world: World, platform: Platform, measure: Measure, on_ready: Ready) -> None:

@@ -23,7 +23,8 @@ from modelyard.domain.deployment import Replica
 from tests.support import changes
 from tests.support.cluster.nodes import OFF
 from tests.support.load import Load
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 ROOT = Path(__file__).parents[2]
@@ -214,6 +215,9 @@ class InCluster(Engine):
     def stop(self) -> None:
         self.platform.stop()
         if self.process is None:
+            # The next run has other records, and so is another installation.
+            where = ("--namespace", "modelyard-system", "--ignore-not-found")
+            self.kubectl("delete", "configmap", "modelyard-installation", *where, code=None)
             return
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -34,6 +33,7 @@ from modelyard.domain.errors import BackendError, Forbidden, Invalid, NotFound, 
 from modelyard.installing import foundation
 from tests.support.cluster.running import Running, running
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 SYSTEM = "modelyard-system"
 
@@ -53,11 +53,6 @@ class Started:
             answer = await client.get(f"{self.url}{path}", headers={"authorization": f"Bearer {token}"})
         answer.raise_for_status()
         return answer.json()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 async def begun(home: Path, environ: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -278,6 +273,29 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         choosing._cluster()
 
 
+async def test_a_second_installation_is_refused_before_it_writes_anything(
+    server: Running, tmp_path: Path
+) -> None:
+    async with up(tmp_path / "home", server):
+        pass
+    async with up(tmp_path / "home", server):
+        pass  # the same one
+    before = everything(server)
+    (tmp_path / "second").mkdir()
+    environ = {"KUBECONFIG": str(server.kubeconfig(tmp_path / "second"))}
+    code, said = await refused(tmp_path / "second", environ)
+    assert code != 0
+    assert "the namespace modelyard-system of the cluster at" in said
+    assert "kubectl --context test delete configmap modelyard-installation" in said
+    assert everything(server) == before
+
+
+def everything(server: Running) -> list[dict[str, Any]]:
+    """What the cluster has."""
+    store = server.cluster.store
+    return [each for kind in server.cluster.resources for each in store.list(kind)]
+
+
 async def test_every_control_plane_has_the_same_keys(server: Running, tmp_path: Path) -> None:
     cluster = client(server, tmp_path)
     homes = [tmp_path / name for name in ("one", "two", "three")]
@@ -323,7 +341,10 @@ async def test_of_two_control_planes_one_leads_and_the_other_takes_over(
 ) -> None:
     cluster = client(server, tmp_path)
     await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    lease = {"MODELYARD_KUBERNETES__LEASE": "true"}
+    lease = {
+        "MODELYARD_KUBERNETES__LEASE": "true",
+        "MODELYARD_STORE__URL": f"sqlite:///{tmp_path / 'shared.db'}",
+    }
     async with (
         up(tmp_path / "one", server, **lease, POD_NAME="one") as first,
         up(tmp_path / "two", server, **lease, POD_NAME="two") as second,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from modelyard.control import installation
 from modelyard.domain.errors import Conflict, Unavailable
+from modelyard.store import Database
 
 
 def test_only_one_control_plane_may_have_a_data_directory(tmp_path: Path) -> None:
@@ -24,6 +26,25 @@ def test_the_master_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> N
     assert len(key) == 32
     assert installation.master_key(tmp_path) == key
     assert stat.S_IMODE((tmp_path / "master-key").stat().st_mode) == 0o600
+
+
+async def test_an_installation_has_one_identity_in_its_database_and_in_every_copy_of_it(
+    tmp_path: Path,
+) -> None:
+    ids = iter(("first", "second", "third"))
+    url = f"sqlite:///{tmp_path / 'one.db'}"
+    for _ in range(2):
+        database = await Database.open(url)
+        assert await installation.identity(database, lambda: next(ids)) == "first"
+        await database.close()
+    one, other = await Database.open(url), await Database.open(f"sqlite:///{tmp_path / 'two.db'}")
+    assert await installation.identity(one, lambda: next(ids)) == "first"
+    assert await installation.identity(other, lambda: next(ids)) == "second"
+    shutil.copy(tmp_path / "one.db", tmp_path / "restored.db")
+    restored = await Database.open(f"sqlite:///{tmp_path / 'restored.db'}")
+    assert await installation.identity(restored, lambda: next(ids)) == "first"
+    for each in (one, other, restored):
+        await each.close()
 
 
 def test_sockets_go_where_their_paths_are_short_enough(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from modelyard.backends.kubernetes.kinds import NODE
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.probe import probe
 from modelyard.backends.kubernetes.render.desired import Cache, Images, Settings
-from modelyard.composing import doors, keys, local, requiring, routing
+from modelyard.composing import doors, identity, keys, local, requiring, routing
 from modelyard.composing.channel import Channel, Installation
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
@@ -126,6 +127,7 @@ async def _entered(given: Given, observer: Observer) -> tuple[Tenancy, Capabilit
     cluster = connect(given, observer)
     try:
         capabilities = await capabilities_of(cluster, gateway_class=wanted.gateway_class)
+        await identity.require(cluster, _claim(given))
         await cluster.enter_all()
         if wanted.lease:
             await keys.bring(cluster, wanted.system_namespace, given.home)
@@ -133,6 +135,18 @@ async def _entered(given: Given, observer: Observer) -> tuple[Tenancy, Capabilit
         await cluster.close()
         raise
     return cluster, capabilities
+
+
+def _claim(given: Given) -> identity.Claim:
+    """The namespaces that settings give this installation."""
+    wanted = given.chosen.kubernetes
+    return identity.Claim(
+        id=given.installation,
+        namespace=wanted.system_namespace,
+        prefix=wanted.namespace_prefix,
+        since=datetime.fromtimestamp(given.clock(), UTC).isoformat(timespec="seconds"),
+        by=given.identity,
+    )
 
 
 def _channel(given: Given, cluster: Cluster, *, may_write: Callable[[], bool]) -> Channel:

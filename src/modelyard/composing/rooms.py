@@ -33,6 +33,8 @@ class Given:
     api_socket: Path
     identity: str
     """Of this control plane, another one for each that was ever started."""
+    installation: str
+    """Of all control planes that share a database, for ever."""
 
     @property
     def master_key(self) -> bytes:

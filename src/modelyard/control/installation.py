@@ -12,7 +12,7 @@ import logging.handlers
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,12 +20,14 @@ from modelyard.control import login, tokens, users
 from modelyard.control.platform import Platform
 from modelyard.domain.access import Actor
 from modelyard.domain.errors import Conflict, Unauthenticated, Unavailable
+from modelyard.store import Database, meta
 from modelyard.store import users as user_store
 
 SERVER_FILE = "server.json"
 TOKEN_FILE = "admin-token"  # noqa: S105 - the name of a file, not a secret
 ADMINISTRATOR = "admin"
 _KEY_FILE = "master-key"
+_IDENTITY = "installation"
 _LONGEST_SOCKET_DIRECTORY = 50
 _SHORTER = "set XDG_RUNTIME_DIR or a shorter --data-dir"
 _LOG_BYTES = 16 * 1024 * 1024
@@ -110,6 +112,16 @@ def master_key(home: Path) -> bytes:
     if not path.exists():
         _write_private(path, secrets.token_hex(32))
     return bytes.fromhex(path.read_text().strip())
+
+
+async def identity(database: Database, new_id: Callable[[], str]) -> str:
+    """Which installation this is: an id that its database has from the first start on, and its copies."""
+    async with database.begin() as tx:
+        known = await meta.get(tx, _IDENTITY)
+        if known is None:
+            known = new_id()
+            await meta.set(tx, _IDENTITY, known)
+    return known
 
 
 def keys(home: Path) -> dict[str, str]:

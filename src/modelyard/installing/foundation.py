@@ -12,6 +12,8 @@ TENANT_ROLE = "modelyard-tenant-manager"
 """ClusterRole that the platform binds itself to in each project's namespace."""
 KEYS = "modelyard-keys"
 """Secret with the master key and the administrator's token; the platform makes it at its first start."""
+INSTALLATION = "modelyard-installation"
+"""ConfigMap that says which installation this is; the platform makes that too, at its first start."""
 DATABASE = "modelyard-database"
 TOKEN = "modelyard-router"  # noqa: S105 - the name of a Secret
 """What the platform and routers prove themselves to one another with; it makes that too."""
@@ -122,12 +124,14 @@ def reader_binding() -> Tree:
 
 
 def own_role() -> Tree:
-    """What the platform may do in its own namespace: keep its keys and its lease, and publish a gateway."""
+    """What the platform may do in its own namespace: say that it is its, keep keys and lease, and route."""
     rules = [
         _rule("", ["secrets"], ["create"]),
         # All, and not its keys alone: the registry's credentials are copied to projects by name.
         _rule("", ["secrets"], ["get"]),
         _rule("", ["secrets"], ["update", "patch"], names=[KEYS, TOKEN, *_CERTIFICATES, *_ROUTES]),
+        _rule("", ["configmaps"], ["create"]),
+        _rule("", ["configmaps"], ["patch"], names=[INSTALLATION]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
         _rule("", ["services"], _WRITE),
         _rule("gateway.networking.k8s.io", ["gateways", *_GATEWAY_ROUTES], _WRITE),

@@ -200,7 +200,8 @@ async def present(cluster: Cluster, namespace: str = "") -> Present:
         raise NotFound(f"there is nothing of Modelyard in the cluster at {cluster.access.server}")
     return Present(
         namespace=namespace if system else "",
-        made=system is not None and _label(system, names.MANAGED_BY) == INSTALLER,
+        # A platform outside of the cluster makes it itself, to say in it that it is its.
+        made=system is not None and _label(system, names.MANAGED_BY) in (INSTALLER, names.MANAGER),
         platform=tuple(platform),
         projects=projects,
         lent=lent,

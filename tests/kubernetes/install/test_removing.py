@@ -18,6 +18,8 @@ from modelyard.backends.kubernetes import kinds, names
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Manifest
+from modelyard.composing import identity
+from modelyard.composing.identity import Claim
 from modelyard.domain.errors import Conflict, NotFound, TimedOut
 from modelyard.installing import applying, removing, rendering, values
 from modelyard.installing.removing import Scope
@@ -72,6 +74,8 @@ async def installed(tmp_path: Path) -> AsyncIterator[Installed]:
         await applying.install(cluster, manifests, say=lambda _: None, timeout_seconds=20)
         for name in ("modelyard-keys", "modelyard-router", "modelyard-routes-0"):
             await cluster.create(secret(name, labels=OURS))
+        claim = Claim(id="aaaa", namespace=SYSTEM, prefix="modelyard", since="now", by="modelyard-0")
+        await identity.require(cluster, claim)
         lease = {"metadata": {"name": "modelyard", "namespace": SYSTEM}, "spec": {}}
         await cluster.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease})
         ports = {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 30010, "nodePort": 30010}]}
@@ -120,6 +124,14 @@ async def test_nothing_of_ours_is_left_and_everything_of_others(installed: Insta
     assert set(wanted.namespaces) == {SYSTEM, PROJECT}
     with pytest.raises(NotFound, match="nothing of Modelyard"):
         await installed.uninstall(_EVERYTHING)
+
+
+async def test_a_namespace_that_a_platform_outside_of_the_cluster_made_goes_too(installed: Installed) -> None:
+    patch: dict[str, object] = {"metadata": {"labels": OURS}}
+    await installed.cluster.patch(kinds.NAMESPACE, SYSTEM, patch)
+    wanted = await installed.uninstall(_EVERYTHING)
+    assert set(wanted.namespaces) == {SYSTEM, PROJECT}
+    assert installed.left() == {"Secret default/theirs"}
 
 
 async def test_namespaces_stay_for_what_others_have_in_them(installed: Installed) -> None:
