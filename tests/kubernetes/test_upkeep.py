@@ -16,9 +16,11 @@ import pytest
 from modelyard.backends.kubernetes import names, upkeep
 from modelyard.backends.kubernetes.client.cluster import Listing, Selection
 from modelyard.backends.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, Kind
+from modelyard.domain.deployment import Key
 from tests.backends.things import KEY
 from tests.kubernetes.worlds import World, world
 from tests.support.cluster import verbs
+from tests.support.cluster.faults import Status
 from tests.support.cluster.verbs import Options as How
 from tests.support.patience import PATIENCE
 
@@ -232,6 +234,33 @@ async def test_leftovers_of_a_revision_that_is_no_more_go_when_they_are_old(here
     assert [s["metadata"]["name"] for s in here.objects("Service")] == ["churn-r2"]
     assert not [c for c in here.objects("ConfigMap") if c["metadata"]["name"] == "churn-r1-config-x"]
     await here.until_ready("a")
+
+
+async def test_a_namespace_that_lets_nobody_in_is_named_and_the_others_are_looked_after(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Key("text", "churn")
+    await here.backend.start(here.launch("a"))
+    await here.backend.start(here.launch("b", key=other))
+    labels = {names.MANAGED_BY: names.MANAGER, names.TASK: "t-1"}
+    cluster, spaces = here.there.cluster, (SPACE, "modelyard-text")
+    for space, project in zip(spaces, ("default", "text"), strict=True):
+        cluster.delete(cluster.kind("Service"), (space, "churn-r2"), How(manager="kubectl"))
+        for name, more in (("t-1", labels), ("churn-r1-env", names.labels(Key(project, "churn"), 1))):
+            made = {"metadata": {"name": name, "labels": {**more, names.PROJECT: project}}}
+            cluster.create(cluster.kind("Secret"), space, made, How(manager="modelyard"))
+    here.there.server.faults.add(
+        Status(403), times=50, where=lambda how, path: f"/{SPACE}/" in path and how in ("PATCH", "DELETE")
+    )
+    clock = here.backend._upkeep._clock
+    here.backend._upkeep._clock = lambda: clock() + 1000
+    await here.backend._upkeep.sweep()
+    left = [{each["metadata"]["name"] for each in here.objects("Secret", space)} for space in spaces]
+    assert [each & {"t-1", "churn-r1-env"} for each in left] == [{"t-1", "churn-r1-env"}, set()]
+    assert [len(here.objects("Service", space)) for space in spaces] == [0, 1]
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert any(SPACE in each for each in told)
+    assert not any("modelyard-text" in each for each in told)
 
 
 def test_secrets_are_remembered_by_name_only() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from modelyard import __version__
 from modelyard.artifacts import Artifacts
 from modelyard.artifacts.wheels import Wheels, WithWheels
+from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.backend import KubernetesBackend, Options
 from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client import config
@@ -57,6 +58,9 @@ def connect(given: Given, observer: Observer) -> Tenancy:
     cluster = Tenancy(access, clock=given.clock, observer=observer)
     if wanted.account:
         cluster.account = wanted.system_namespace, wanted.account
+        cluster.home = partial(
+            names.namespace, prefix=wanted.namespace_prefix, system=wanted.system_namespace
+        )
     return cluster
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import gzip
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modelyard.backends.kubernetes import drift, forms, inflating, kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster, Selection
+from modelyard.backends.kubernetes.client.refusals import Terminating
 from modelyard.backends.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -29,7 +32,9 @@ from modelyard.backends.kubernetes.kinds import (
 from modelyard.backends.kubernetes.render.scaler import autoscaler_name, scaled_by
 from modelyard.backends.kubernetes.view import View
 from modelyard.domain.deployment import Key
-from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
+
+log = logging.getLogger(__name__)
 
 CORRECTED = "DriftCorrected"
 """Reason of the event that says that somebody else's change was put back."""
@@ -190,7 +195,7 @@ class Upkeep:
             if not found.manifests:
                 self._broken.add(_name(each))
             if self._differs(found.manifests, live):
-                await self._look_closely(whose[0], each)
+                await _unless_refused(self._look_closely(whose[0], each), each)
         await self._prune([live[n] for n in live if n[0] != DEPLOYMENT and n not in wanted], unsure)
         await self._prune_tasks()
         # What was written since then is not in the lists, and good all the same.
@@ -252,14 +257,16 @@ class Upkeep:
             whose = _whose(each)
             if whose is None or whose in unsure or self._clock() - _made(each) < _YOUNG_SECONDS:
                 continue
-            kind, namespace, name = _name(each)
             async with self._turn(whose[0]):
                 if _name(each) in self._wanted_now(whose[0]):
                     continue  # its revision was started again since it was listed
-                try:
-                    await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
-                except Conflict:
-                    continue  # another of that name was made meanwhile
+                await _unless_refused(self._delete(each), each)
+
+    async def _delete(self, each: Manifest) -> None:
+        """Remove an object, and no other of its name that was made meanwhile."""
+        kind, namespace, name = _name(each)
+        with contextlib.suppress(Conflict):
+            await self._cluster.delete(kind, name, namespace=namespace, uid=each["metadata"]["uid"])
 
     def _wanted_now(self, key: Key) -> set[Name]:
         """What the revisions of a deployment want, as far as was heard and as we have written."""
@@ -273,24 +280,28 @@ class Upkeep:
         labels = f"{names.MANAGED_BY}={names.MANAGER},{names.TASK}"
         kinds_left = (SECRET, *((RESOURCE_CLAIM_TEMPLATE,) if self._claims() else ()))
         wanted = [Selection(kind=kind, labels=labels, metadata_only=True) for kind in kinds_left]
-        listings = [(each.kind, await self._cluster.listing(each)) for each in wanted]
-        found = [(kind, each) for kind, listing in listings for each in listing.items]
-        for kind, each in (pair for pair in found if self._view.is_ours(pair[1])):
-            metadata = each["metadata"]
-            if not metadata.get("ownerReferences") and self._clock() - _made(each) > _YOUNG_SECONDS:
-                namespace, name = place(each)
-                await self._cluster.delete(kind, name, namespace=namespace, uid=metadata["uid"])
-
+        for each in [item for one in wanted for item in (await self._cluster.listing(one)).items]:
+            old = self._clock() - _made(each) > _YOUNG_SECONDS
+            if self._view.is_ours(each) and not each["metadata"].get("ownerReferences") and old:
+                await _unless_refused(self._delete(each), each)
         for each in (await self._cluster.listing(Selection(kind=JOB, labels=labels))).items:
             if self._view.is_ours(each) and is_forgotten(each, now=self._clock()):
-                namespace, name = place(each)
-                await self._cluster.delete(JOB, name, namespace=namespace, uid=each["metadata"]["uid"])
+                await _unless_refused(self._delete(each), each)
 
     async def _read(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         try:
             return await self._cluster.get(kind, name, namespace=namespace)
         except NotFound:
             return None
+
+
+async def _unless_refused(work: Awaitable[None], about: Manifest) -> None:
+    """Do something for one object; where that is refused, it is said, and the others have their turns."""
+    try:
+        await work
+    except (Forbidden, Invalid, NotFound, Terminating) as error:
+        kind, namespace, name = _name(about)
+        log.warning("%s %s/%s cannot be looked after: %s", kind.name, namespace, name, error.message)
 
 
 def is_forgotten(job: Manifest, *, now: float) -> bool:
