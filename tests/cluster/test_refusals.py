@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.manifests import config, deployment, pod_spec
-from tests.support.cluster import schemas
+from tests.support.cluster import schemas, verbs
 from tests.support.cluster.refusals import Refusal
 from tests.support.cluster.verbs import Cluster, Options
 
@@ -52,6 +52,37 @@ def test_mistakes_are_named(there: Cluster, value: dict[str, Any], code: int, wo
         create(there, value)
     assert told.value.code == code
     assert words in told.value.message
+
+
+TWICE = 'spec.containers[name="main"].'
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "1"}]}, 'env: … [name="A"]'),
+        (
+            {"volumeMounts": [{"name": name, "mountPath": "/x"} for name in "ab"]},
+            'volumeMounts: … [mountPath="/x"]',
+        ),
+        (
+            {"ports": [{"containerPort": 1}, {"containerPort": 1, "protocol": "TCP"}]},
+            'ports: … [containerPort=1,protocol="TCP"]',
+        ),
+    ],
+)
+def test_an_apply_has_no_item_of_a_keyed_list_twice(
+    there: Cluster, container: dict[str, Any], words: str
+) -> None:
+    value = pod(**container)
+    with pytest.raises(Refusal) as told:
+        there.patch(there.kind("Pod"), ("default", "p"), verbs.APPLY, value, Options(manager="test"))
+    assert told.value.code == 500
+    assert told.value.message == (
+        "failed to create typed patch object (default/p; /v1, Kind=Pod): ."
+        + TWICE
+        + words.replace("…", "duplicate entries for key")
+    )
 
 
 def test_a_selector_never_changes(there: Cluster) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.support.cluster import fieldsets
 from tests.support.cluster.schemas import Node, Resource, Schemas, list_type
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -35,16 +36,42 @@ def unknown_fields(schemas: Schemas, node: Node, value: Any, path: str = "") -> 
             yield from unknown_fields(schemas, schemas.items(node), each, f"{path}[{index}]")
 
 
-def undeclared(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> str:
+def untyped(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> str:
     """Why an object is no applied configuration of its kind; empty when it is one."""
-    unknown = next(unknown_fields(schemas, schemas.of(resource), value), "")
-    if not unknown:
+    node = schemas.of(resource)
+    unknown = next(unknown_fields(schemas, node, value), "")
+    field = unknown.removeprefix('unknown field "').removesuffix('"')
+    wrong = [f".{field}: field not declared in schema"] if unknown else [*_doubled(schemas, node, value, "")]
+    if not wrong:
         return ""
-    metadata, field = value["metadata"], unknown.removeprefix('unknown field "').removesuffix('"')
+    metadata = value["metadata"]
     place = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
     kind = f"{resource.group}/{resource.version}, Kind={resource.kind}"
     where = f"failed to create typed patch object ({place}; {kind})"
-    return f"{where}: .{field}: field not declared in schema"
+    return f"{where}: {wrong[0] if len(wrong) == 1 else _listed(wrong)}"
+
+
+def _listed(wrong: list[str]) -> str:
+    return "errors:\n" + "".join(f"  {each}\n" for each in wrong)
+
+
+def _doubled(schemas: Schemas, node: Node, value: Any, path: str) -> Iterator[str]:
+    """Items of keyed lists and of sets that occur twice: an apply may not have any."""
+    node = schemas.resolved(node)
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _doubled(schemas, schemas.child(node, key) or {}, each, f"{path}.{key}")
+    elif isinstance(value, list):
+        kind, keys = list_type(node)
+        seen: set[str] = set()
+        for index, each in enumerate(value):
+            name = f"[{index}]"
+            if kind != "atomic":
+                name = fieldsets.dotted((element := fieldsets.element(kind, keys, each),))
+                if element in seen:
+                    yield f"{path}: duplicate entries for key {name}"
+                seen.add(element)
+            yield from _doubled(schemas, schemas.items(node), each, path + name)
 
 
 def invalid_values(schemas: Schemas, node: Node, value: Any, path: str = "") -> Iterator[str]:

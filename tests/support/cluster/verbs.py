@@ -137,7 +137,7 @@ class Cluster:
         read = replace(options, validation="Ignore")
         applied = _without_nothing(self._received(resource, name[0], patch, read))
         applied["metadata"].setdefault("name", name[1])
-        if wrong := validation.undeclared(self.schemas, resource, applied):
+        if wrong := validation.untyped(self.schemas, resource, applied):
             raise Refusal(500, wrong)
         wanted = applied["metadata"].pop("resourceVersion", None)
         if wanted and (before is None or before["metadata"]["resourceVersion"] != wanted):
