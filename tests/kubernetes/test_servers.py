@@ -140,6 +140,19 @@ async def test_a_server_that_never_answers_says_why(
     assert words in failed.failure.message
 
 
+ASKED = "import urllib.request as r; r.urlopen('http://{{MODELYARD_HOST}}:{{MODELYARD_PORT}}/ok')"
+
+
+@pytest.mark.parametrize("command", [f'exec python -S -c "{ASKED}"', ("python", "-S", "-c", ASKED)])
+async def test_a_probe_that_runs_a_command_may_name_the_address_of_its_pod(
+    here: World, command: str | tuple[str, ...]
+) -> None:
+    asked = Probe(command=command, period_seconds=1.0, timeout_seconds=10.0)
+    await here.backend.start(launch(here, spec(health=Health(readiness=asked, liveness=asked))))
+    ready = await until(here, lambda r: r.phase is Phase.READY)
+    assert ready.failure is None
+
+
 async def test_a_server_that_does_not_get_ready_says_what_its_probe_finds(here: World) -> None:
     await here.backend.start(launch(here, spec(f"touch unready; {SERVE}")))
     waits = await until(here, lambda r: r.failure is not None)

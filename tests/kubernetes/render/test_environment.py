@@ -53,6 +53,27 @@ def test_files_name_ports_and_what_only_a_pod_knows_stays_as_it_is() -> None:
     assert told(server_of(manifests))["MODELYARD_METRICS_PORT"] == "9001"
 
 
+def test_what_is_only_usual_is_as_the_user_has_it() -> None:
+    """As on one machine: one who says how many threads there are gets as many."""
+    given = {"OMP_NUM_THREADS": "3", "LANG": "de_DE.UTF-8", "K8S_POD_IP": "no", "PYTHONSAFEPATH": "no"}
+    container = server_of(objects(desired(DeploymentSpec(model="churn@3", env=given))))
+    users = {each["name"] for each in container["env"] if "secretKeyRef" in each.get("valueFrom", {})}
+    assert users == {"OMP_NUM_THREADS", "LANG"}
+    assert len(container["env"]) == len({each["name"] for each in container["env"]})
+
+
+@pytest.mark.parametrize("value", ["9000", "{{MODELYARD_PORT}}0"])
+def test_a_port_of_ones_own_takes_the_place_of_the_usual_one(value: str) -> None:
+    """As on one machine: the platform's own names cannot be taken, and this one is nobody's."""
+    server = Server(kind=ServerKind.SERVING, command="serve {{PORT}}", ports=(8080,))
+    container = server_of(objects(desired(DeploymentSpec(server=server, env={"PORT": value}))))
+    (port,) = (each for each in container["env"] if each["name"] == "PORT")
+    assert port.get("value") == (None if value == "9000" else "80800")
+    assert ("valueFrom" in port) is (value == "9000")
+    assert told(container)["MODELYARD_PORT"] == "8080"
+    assert container["command"][-1] == f"serve {'9000' if value == '9000' else '80800'}"
+
+
 def test_mounts_are_told_by_name_and_are_where_they_are_told() -> None:
     server = Server(kind=ServerKind.SERVING, command="serve --keys {{MODELYARD_MOUNT_KEYS}}/a", ports=(9000,))
     spec = DeploymentSpec(

@@ -20,15 +20,21 @@ from modelyard.domain.server import Server, ServerKind
 from modelyard.settings import Kubernetes
 from tests.cluster.test_clients import kubectl
 from tests.kubernetes.render.cases import CASES, NEWEST, OWN, as_yaml, desired, objects
-from tests.support.cluster import schemas, semantics, validation
+from tests.support.cluster import schemas, semantics, validation, verbs
 from tests.support.cluster.running import running
-from tests.support.cluster.verbs import Cluster
+from tests.support.cluster.verbs import Cluster, Options
 
 MARK = "hunter2-\u00fc-$(K8S_POD_IP)"
 _names = st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 _letters = st.characters(codec="utf-8", exclude_characters="\x00")
 _texts = st.text(_letters, max_size=30)
-_variables = st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
+_variables = (
+    st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
+    | st.sampled_from(
+        ["PORT", "HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "K8S_POD_IP", "RESOURCE_CPU", "KUBEFLOW_AREA"]
+    )
+    | st.sampled_from(["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "creator"])
+)
 _files = st.from_regex(r"[a-z]{1,8}\.conf", fullmatch=True)
 _mounts = st.sampled_from(
     [
@@ -69,6 +75,15 @@ def test_every_object_is_valid_and_means_something(wish: Desired, version: str) 
         assert not list(validation.unknown_fields(known, known.of(kind), each))
         assert not list(validation.invalid_values(known, known.of(kind), each))
         assert not list(semantics.problems(kind, each, None))
+
+
+@settings(deadline=None, max_examples=40)
+@given(wishes())
+def test_a_cluster_takes_whatever_is_wished_for(wish: Desired) -> None:
+    there = Cluster(schemas.load(schemas.VERSIONS[-1]), clock=lambda: 0.0)
+    for each in objects(wish):
+        place = (each["metadata"].get("namespace", ""), each["metadata"]["name"])
+        there.patch(there.kind(each["kind"]), place, verbs.APPLY, each, Options(manager="modelyard"))
 
 
 @settings(deadline=None, max_examples=40)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.backends.kubernetes import names as pod_names
+from modelyard.backends.kubernetes.render import references
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.domain import gpu as cards
 from modelyard.domain import health, texts
@@ -28,6 +29,8 @@ _THREADS = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+_USUAL = ("HOME", "TMPDIR", "LANG", "PYTHONUNBUFFERED", "PYTHONNOUSERSITE", *_THREADS)
+"""What is so unless the user has it otherwise, as on one machine."""
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - within the pod's own network
 _FIELDS = {
     "K8S_POD_NAME": "metadata.name",
@@ -37,9 +40,6 @@ _FIELDS = {
     "K8S_NODE_NAME": "spec.nodeName",
 }
 """What only the cluster knows, by the variables that tell it."""
-
-_OURS = "\0"
-"""Stands for a `$` of a reference while those of the user are told apart; no variable can hold it."""
 
 Variable = dict[str, Any]
 
@@ -52,12 +52,13 @@ def variables(
     `names` are more of the platform's own, such as ports. The user's values are in the Secret `secret`, but
     for those with names to fill in; values of the project's secrets in `secrets`, by the names of those.
     """
-    own = {**_platform(desired), **names}
-    known = {**own, **{name: f"$({name})" for name in _FIELDS}, "creator": desired.launch.creator}
+    allowed = _allowed(desired)
+    own = {n: value for n, value in {**_platform(desired), **names}.items() if n not in allowed}
+    known = {**own, **_fields(), "creator": desired.launch.creator}
     cluster = [
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FIELDS.items()
     ]
-    mine = [{"name": name, "value": value} for name, value in own.items()]
+    mine = [{"name": name, "value": references.expanded(value)} for name, value in own.items()]
     given = _Given(known, secret, secrets, _pieces(desired))
     return [*cluster, *mine, *given.pieces_apart(), *_of_user(desired, given)]
 
@@ -68,11 +69,12 @@ def secrets(desired: Desired) -> dict[str, str]:
 
 
 def names_for(desired: Desired, more: Mapping[str, str]) -> dict[str, str]:
-    """What templates in commands and files may name."""
-    fields = {name: f"$({name})" for name in _FIELDS}
-    allowed = _allowed(desired)
-    shown = {name: value for name, value in allowed.items() if name not in confidential.hidden(allowed)}
-    return {**_platform(desired), **more, **fields, **shown, "creator": desired.launch.creator}
+    """What templates in commands and files may name; values have `references` in them."""
+    allowed, hidden = _allowed(desired), confidential.hidden(_allowed(desired))
+    creator = {"creator": desired.launch.creator}
+    known = {**_platform(desired), **more, **_fields(), **creator}
+    shown = {name: texts.fill(value, known) for name, value in allowed.items() if name not in hidden}
+    return {**known, **shown, **creator}
 
 
 def names_for_files(desired: Desired) -> dict[str, str]:
@@ -81,7 +83,7 @@ def names_for_files(desired: Desired) -> dict[str, str]:
     A server that listens at the address from a file listens at all addresses of its pod.
     """
     known = {**names_for(desired, told(desired)), "MODELYARD_HOST": _EVERYWHERE}
-    return {name: value for name, value in known.items() if "$(K8S_" not in value}
+    return references.without(known)
 
 
 def told(desired: Desired) -> dict[str, str]:
@@ -128,12 +130,13 @@ class _Given:
 
     def composed(self, text: str) -> str:
         """A value of several pieces: none of a secret stands in it."""
-        return "".join(
-            f"$({_piece(self.pieces.index(piece))})"
+        pieces = (
+            references.of(_piece(self.pieces.index(piece)))
             if isinstance(piece, tuple)
-            else _filled(piece, self.known)
+            else texts.fill(piece, self.known)
             for piece in confidential.split(text)
         )
+        return references.expanded("".join(pieces))
 
 
 def _of_user(desired: Desired, given: _Given) -> Iterator[Variable]:
@@ -158,10 +161,8 @@ def _piece(number: int) -> str:
     return f"MODELYARD_SECRET_{number + 1}"
 
 
-def _filled(value: str, known: Mapping[str, str]) -> str:
-    """A template's value. What is a reference for Kubernetes and was text for the user stays text."""
-    marked = {name: each.replace("$", _OURS) for name, each in known.items()}
-    return texts.fill(value, marked).replace("$", "$$").replace(_OURS, "$")
+def _fields() -> dict[str, str]:
+    return {name: references.of(name) for name in _FIELDS}
 
 
 def _is_template(value: str) -> bool:
@@ -169,10 +170,10 @@ def _is_template(value: str) -> bool:
 
 
 def _allowed(desired: Desired) -> dict[str, str]:
-    """The user's variables, without those that the platform sets."""
+    """The user's variables, without those that the platform sets whatever they say."""
     launch = desired.launch
     found = {**launch.guest.env, **(launch.program.env if launch.program else launch.spec.env)}
-    reserved = {*_FIELDS, *_platform(desired)}
+    reserved = {*_FIELDS, *_platform(desired)} - {*_USUAL}
     return {
         name: value
         for name, value in found.items()
@@ -192,14 +193,14 @@ def _platform(desired: Desired) -> dict[str, str]:
         "MODELYARD_MODEL_VERSION": launch.version,
         "MODELYARD_MODEL_PATH": model,
         "MODELYARD_REVISION": str(launch.revision),
-        "MODELYARD_REPLICA": "$(K8S_POD_NAME)",
+        "MODELYARD_REPLICA": references.of("K8S_POD_NAME"),
         "MODELYARD_CONFIG_DIR": CONFIG,
         "MODELYARD_WORK_DIR": WORK,
         "MODELYARD_RUN_DIR": RUN,
         "MODELYARD_PLATFORM_DIR": PLATFORM,
         "MODELYARD_MOUNT_DIR": "/",
         **{mount.variable: mount.path for mount in launch.spec.mounts},
-        "MODELYARD_HOST": "$(K8S_POD_IP)",
+        "MODELYARD_HOST": references.of("K8S_POD_IP"),
         "KUBEFLOW_ENV": launch.key.stage.value,
         "KUBEFLOW_MODEL_PATH": model,
         "KUBEFLOW_MODEL_VERSION": launch.version,

@@ -11,7 +11,7 @@ from typing import Any
 
 from modelyard.backends.kubernetes import names, priorities
 from modelyard.backends.kubernetes.capabilities import Capabilities
-from modelyard.backends.kubernetes.render import delivery, environment, mounts, probes, runtime
+from modelyard.backends.kubernetes.render import delivery, environment, mounts, probes, references, runtime
 from modelyard.backends.kubernetes.render.desired import Desired
 from modelyard.domain import quantity, texts
 from modelyard.domain.deployment import Stage
@@ -178,12 +178,13 @@ def _run(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
     if server is None:
         return {
             "command": [*_OWN],
-            "args": _front(),
+            "args": list(map(references.expanded, _front())),
             "workingDir": environment.WORK,
         }
     known = environment.names_for(desired, extra)
-    command = [_word(word, known) for word in texts.argv(server.command)] if server.command else []
-    where = texts.fill(server.working_directory, known)
+    words = texts.argv(texts.fill_command(server.command, known)) if server.command else ()
+    command = list(map(references.expanded, words))
+    where = texts.fill(server.working_directory, references.without(known))
     found: dict[str, Any] = {"command": command} if command else {}
     if where or command:
         found["workingDir"] = where if where.startswith("/") else f"{environment.WORK}/{where}".rstrip("/")
@@ -196,22 +197,18 @@ def _by_hand(desired: Desired, extra: dict[str, str]) -> dict[str, str]:
     if server is None:
         return {"MODELYARD_START_COMMAND": shlex.join(_OWN) + " " + " ".join(_front())}
     known = environment.names_for(desired, extra)
-    command = server.command if isinstance(server.command, str) else shlex.join(server.command)
-    return {"MODELYARD_START_COMMAND": _word(command, known)} if command else {}
+    filled = texts.fill_command(server.command, known)
+    command = filled if isinstance(filled, str) else shlex.join(filled)
+    return {"MODELYARD_START_COMMAND": command} if command else {}
 
 
 def _front() -> list[str]:
     return [
         "--config", f"{environment.PLATFORM}/replica/replica.json",
-        "--listen", f"$(K8S_POD_IP):{names.PORT}",
-        "--replica", "$(K8S_POD_NAME)",
+        "--listen", f"{references.of('K8S_POD_IP')}:{names.PORT}",
+        "--replica", references.of("K8S_POD_NAME"),
         "--last-words", "/dev/termination-log",
     ]  # fmt: skip
-
-
-def _word(word: str, known: dict[str, str]) -> str:
-    """A word of the user's command: what Kubernetes would take for a reference stays text."""
-    return texts.fill(word.replace("$(", "$$("), known)
 
 
 def _probes(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
@@ -219,11 +216,10 @@ def _probes(desired: Desired, extra: dict[str, str]) -> dict[str, Any]:
     wanted = server.health if server else spec.health
     if server is None and not wanted.asks:
         return probes.own(port=names.PORT, start_seconds=spec.start_timeout_seconds)
-    known = environment.names_for(desired, extra)
     return probes.asked(
         wanted,
         port_of=lambda port: _port(server, port),
-        fill=lambda text: texts.fill(text, known),
+        names=environment.names_for(desired, extra),
         start_seconds=spec.start_timeout_seconds,
     )
 

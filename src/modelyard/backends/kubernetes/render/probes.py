@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelyard.backends.kubernetes.render import references
 from modelyard.domain import health, texts
 from modelyard.domain.health import Health, Probe
 
 PortOf = Callable[[int], int]
 """The container's port for one that a probe names; 0 stands for the first."""
-Fill = Callable[[str], str]
+Names = Mapping[str, str]
+"""What questions may name; values have `references` in them."""
 
 START_PERIOD_SECONDS = 1
 GRACE_SECONDS = 10
@@ -31,9 +33,9 @@ def own(*, port: int, start_seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def asked(wanted: Health, *, port_of: PortOf, fill: Fill, start_seconds: float) -> dict[str, Any]:
+def asked(wanted: Health, *, port_of: PortOf, names: Names, start_seconds: float) -> dict[str, Any]:
     """Of any server; without a readiness probe it is ready when it listens on its first port."""
-    readiness = _question(wanted.readiness, port_of, fill) or {"tcpSocket": {"port": port_of(0)}}
+    readiness = _question(wanted.readiness, port_of, names) or {"tcpSocket": {"port": port_of(0)}}
     pace = _pace(wanted.readiness) if wanted.readiness else {"periodSeconds": 2, "failureThreshold": 2}
     found = {
         "startupProbe": {
@@ -43,7 +45,7 @@ def asked(wanted: Health, *, port_of: PortOf, fill: Fill, start_seconds: float) 
         },
         "readinessProbe": {**readiness, **pace},
     }
-    liveness = _question(wanted.liveness, port_of, fill)
+    liveness = _question(wanted.liveness, port_of, names)
     if liveness and wanted.liveness:
         found["livenessProbe"] = {**liveness, **_pace(wanted.liveness)}
     return found
@@ -64,13 +66,15 @@ def _pace(probe: Probe) -> dict[str, Any]:
     }
 
 
-def _question(probe: Probe | None, port_of: PortOf, fill: Fill) -> dict[str, Any] | None:
+def _question(probe: Probe | None, port_of: PortOf, names: Names) -> dict[str, Any] | None:
+    """What the kubelet asks: it fills in nothing, and an address is known before there is a pod."""
     if probe is None:
         return None
     if probe.command:
-        words = texts.argv(probe.command if isinstance(probe.command, str) else tuple(probe.command))
-        return {"exec": {"command": [fill(word) for word in words]}}
-    port, path = health.target(fill(probe.http))
+        command = probe.command if isinstance(probe.command, str) else tuple(probe.command)
+        words = texts.argv(texts.fill_command(command, names))
+        return {"exec": {"command": references.asked_inside(words)}}
+    port, path = health.target(texts.fill(probe.http, references.without(names)))
     return _http(port_of(port), path)
 
 

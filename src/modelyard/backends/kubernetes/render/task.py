@@ -16,7 +16,15 @@ from modelyard.backends.kubernetes.forms import coded
 from modelyard.backends.kubernetes.gpus.fragment import Fragment
 from modelyard.backends.kubernetes.gpus.merging import with_gpus
 from modelyard.backends.kubernetes.kinds import JOB, RESOURCE_CLAIM_TEMPLATE, SECRET, Kind, Manifest
-from modelyard.backends.kubernetes.render import delivery, environment, networks, pod, queueing, runtime
+from modelyard.backends.kubernetes.render import (
+    delivery,
+    environment,
+    networks,
+    pod,
+    queueing,
+    references,
+    runtime,
+)
 from modelyard.backends.kubernetes.render.desired import Settings
 from modelyard.domain.model import File
 from modelyard.domain.variant import Optimize
@@ -314,7 +322,7 @@ def _worker(task: Task) -> dict[str, Any]:
 
 def _variables(errand: Errand) -> dict[str, str]:
     task = errand.task
-    guest = {n: v for n, v in task.guest.env.items() if n != "MODELYARD_MODEL_PATH"}
+    guest = {n: references.expanded(v) for n, v in task.guest.env.items() if n != "MODELYARD_MODEL_PATH"}
     hidden = {} if task.wanted.count else {"NVIDIA_VISIBLE_DEVICES": "none", "CUDA_VISIBLE_DEVICES": ""}
     return {
         **guest,
