@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from modelyard.backends.kubernetes.kinds import CONFIG_MAP
+from modelyard.backends.kubernetes.names import ANCHOR
 from modelyard.backends.kubernetes.render.desired import Images, Settings
 from modelyard.domain.errors import BackendError
 from tests.kubernetes.worlds import World, world
 from tests.support.cluster.verbs import Options as How
+from tests.support.patience import PATIENCE
 
 REGISTRY = Settings(images=Images(pull_secret="registry"))
 TYPE = "kubernetes.io/dockerconfigjson"
@@ -74,3 +78,29 @@ async def test_a_node_may_be_emptied_one_pod_at_a_time(here: World) -> None:
     await here.until_ready("a", "b")
     (budget,) = here.objects("PodDisruptionBudget")
     assert (budget["status"]["expectedPods"], budget["status"]["disruptionsAllowed"]) == (2, 1)
+
+
+async def test_a_namespace_that_is_deleted_before_that_is_heard_of_is_made_again_at_the_next_try(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(here, "x")
+    await here.backend.start(here.launch("a"))
+    await here.until_ready("a")
+    view, cluster, space = here.backend._view, here.there.cluster, "modelyard-default"
+    before = here.objects("ConfigMap")
+    known = {(kind, each["metadata"]["name"]): each for kind in (CONFIG_MAP,) for each in before}
+    monkeypatch.setattr(view, "get", lambda kind, namespace, name: known.get((kind, name)))
+    cluster.delete(cluster.kind("Namespace"), ("", space), How(manager="kubectl"))
+    async with asyncio.timeout(PATIENCE):
+        while any(each["metadata"]["name"] == space for each in here.objects("Namespace", "")):
+            await asyncio.sleep(0.02)
+    with pytest.raises(BackendError, match=f"the namespace {space} .*made again") as refused:
+        await here.backend.start(here.launch("b"))
+    assert refused.value.retryable
+    await here.backend.start(here.launch("b"))
+    monkeypatch.undo()
+    await here.until_ready("b")
+    (anchor,) = [each for each in here.objects("ConfigMap") if ANCHOR in each["metadata"]["labels"]]
+    assert anchor["metadata"]["uid"] not in {each["metadata"]["uid"] for each in before}
+    owned = [each["metadata"].get("ownerReferences", []) for each in here.objects("Deployment")]
+    assert [[each["uid"] for each in owners] for owners in owned] == [[anchor["metadata"]["uid"]]]

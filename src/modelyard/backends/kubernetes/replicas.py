@@ -79,6 +79,8 @@ class Replicas:
         self._capabilities = capabilities
         self._clock = clock
         self._complaints = Complaints(cluster, clock=clock)
+        self._doubted: set[str] = set()
+        """Namespaces that may be gone, whatever was heard of what is in them."""
 
     async def start(self, desired: Desired) -> None:
         """Want one more replica; nothing when it is wanted already. Raises BackendError."""
@@ -95,6 +97,13 @@ class Replicas:
             raise BackendError(failure.message, retryable=False, reason=failure.reason) from error
         except (Unavailable, Conflict) as error:
             raise BackendError(error.message, retryable=True) from error
+        except NotFound as error:
+            # Somebody deletes the namespace, and news of its objects come later than that it is gone.
+            self._doubted.add(desired.namespace)
+            message = (
+                f"the namespace {desired.namespace} lacks what was there ({error.message}); it is made again"
+            )
+            raise BackendError(message, retryable=True) from error
 
     async def observe(self, key: Key, *, settle: bool = True) -> tuple[Replica, ...]:
         """Every replica of a deployment; if it may `settle`, revisions that nothing is left of go."""
@@ -204,10 +213,12 @@ class Replicas:
         """The revision's Deployment, made or brought up to date with all that belongs to it."""
         namespace, key = desired.namespace, desired.launch.key
         anchored = self._view.get(CONFIG_MAP, namespace, names.anchor_name(key))
-        if anchored is None or "deletionTimestamp" in anchored["metadata"]:
+        is_doubted = namespace in self._doubted
+        if anchored is None or is_doubted or "deletionTimestamp" in anchored["metadata"]:
             await projects.prepare(self._cluster, self._settings, key.project)
             anchored = await self._cluster.apply(anchor(desired))
             self._view.wrote(CONFIG_MAP, anchored)
+            self._doubted.discard(namespace)
         await projects.lend_credentials(self._cluster, self._settings, key.project)
         await projects.share_cache(self._cluster, self._settings, key.project)
         await mountable.require(self._cluster, desired)
