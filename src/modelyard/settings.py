@@ -198,6 +198,8 @@ class Kubernetes:
     """The same for HTTPS; 0 means `server.https_port`."""
     shown_second_port: int = 0
     """The same for services' second ports; 0 means `gateway.second_port`."""
+    shown_host: str = ""
+    """Address by which clients outside reach the front door; empty means its load balancer's or a node's."""
     artifact_url: str = ""
     """Where pods reach the platform for models' files, such as `http://modelyard.modelyard-system:8081`."""
     api_port: int = 0

@@ -25,11 +25,10 @@ from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.client.observing import Observer
 from modelyard.backends.kubernetes.images import FETCH, SERVING, reference
-from modelyard.backends.kubernetes.kinds import NODE
 from modelyard.backends.kubernetes.leases import Leadership
 from modelyard.backends.kubernetes.probe import probe
 from modelyard.backends.kubernetes.render.desired import Cache, Images, Settings
-from modelyard.composing import doors, identity, keys, local, requiring, routing
+from modelyard.composing import doors, identity, keys, local, outside, requiring, routing
 from modelyard.composing.channel import Channel, Installation
 from modelyard.composing.reached import Reached
 from modelyard.composing.rooms import Given, World
@@ -37,7 +36,7 @@ from modelyard.composing.tenancy import Tenancy
 from modelyard.control import deliveries, kinds
 from modelyard.control.platform import Hints, News
 from modelyard.domain import quantity
-from modelyard.domain.errors import BackendError, Forbidden, Invalid, ModelyardError, Unavailable
+from modelyard.domain.errors import BackendError, Forbidden, Invalid, Unavailable
 from modelyard.settings import Kubernetes
 
 log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ async def world(given: Given, observer: Observer) -> AsyncIterator[World]:
             news=news,
             outlives=True,
             has_door=not wanted.routers,
-            machine=await _machine(cluster) if wanted.shown_port else "",
+            outside=await outside.look(cluster, given.chosen),
             keep_keys=partial(_keep_keys, given, cluster, leadership),
             leadership=leadership,
             describe=lambda: {**reached.describe(), **routing.described(gateway)},
@@ -161,20 +160,6 @@ def _channel(given: Given, cluster: Cluster, *, may_write: Callable[[], bool]) -
         token=platform_token(given.master_key),
     )
     return Channel(cluster, about, clock=given.clock, may_write=may_write)
-
-
-async def _machine(cluster: Cluster) -> str:
-    """Address of some node, where each answers for all: an outer one if there is one; empty for none."""
-    try:
-        found = (await cluster.list(NODE)).items
-    except ModelyardError as error:
-        log.warning("nodes cannot be listed; addresses of services are shown without theirs: %s", error)
-        return ""
-    known = [
-        (each["type"], each["address"]) for node in found for each in node["status"].get("addresses", ())
-    ]
-    ranked = [address for kind in ("ExternalIP", "InternalIP") for of, address in known if of == kind]
-    return str(ranked[0]) if ranked else ""
 
 
 async def _keep_keys(given: Given, cluster: Cluster, leadership: Leadership | None) -> None:

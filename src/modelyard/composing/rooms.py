@@ -15,6 +15,7 @@ from modelyard.artifacts import Artifacts
 from modelyard.artifacts.sources import BucketSources
 from modelyard.backends.base import Backend, Environments
 from modelyard.composing import doors
+from modelyard.composing.outside import Outside
 from modelyard.control import installation
 from modelyard.control.platform import Hints, News, Platform
 from modelyard.control.sites import Sites
@@ -78,8 +79,8 @@ class World:
     """Whether replicas go on when the platform stops."""
     has_door: bool = True
     """Whether the front door is of this control plane, and not of routers elsewhere."""
-    machine: str = ""
-    """What clients outside reach it by, unless settings say."""
+    outside: Outside = field(default_factory=Outside)
+    """What clients outside reach it by."""
     keep_keys: Callable[[], Awaitable[None]] = _nothing
     """Called once the administrator's token is known."""
     leadership: Leadership | None = None
@@ -94,7 +95,7 @@ class World:
 
 def platform(given: Given, world: World, database: Database) -> Platform:
     """The rooms together."""
-    chosen, outside = given.chosen, doors.shown(given.chosen)
+    chosen, shown = given.chosen, doors.shown(given.chosen)
     return Platform(
         database=database,
         artifacts=world.artifacts,
@@ -107,10 +108,10 @@ def platform(given: Given, world: World, database: Database) -> Platform:
         random_token=lambda: secrets.token_urlsafe(32),
         master_key=given.master_key,
         domain=chosen.server.domain,
-        public_url=doors.public_url(chosen.server, outside=outside, machine=world.machine),
+        public_url=doors.public_url(chosen.server, outside=shown, machine=world.outside.door),
         door=doors.door(chosen),
-        shown=outside,
-        sites=Sites(doors.site(chosen, machine=world.machine)),
+        shown=shown,
+        sites=Sites(doors.site(chosen, machine=world.outside.node)),
         tls=doors.tls(given.home, chosen),
         port_range=doors.port_range(chosen),
         version=__version__,

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from modelyard.backends.kubernetes import kinds
 from modelyard.backends.kubernetes.client.cluster import Cluster, Selection
 from modelyard.backends.kubernetes.kinds import Kind, Manifest
+from modelyard.composing import outside
 from modelyard.domain.errors import Invalid, TimedOut, Unavailable
 from modelyard.installing.foundation import LABELS, NAME, OURS
+from modelyard.settings import PREFIX
 
 MANAGER = "modelyard-install"
 """Field manager of the platform's own objects."""
@@ -59,22 +61,30 @@ async def install(
         say(f"{gone} is no longer wanted and was deleted")
     names = [each["metadata"]["name"] for each in manifests if each["kind"] == "Deployment"]
     await _until_available(cluster, namespace, names, say=say, timeout_seconds=timeout_seconds)
-    return Installed(version=version, addresses=await addresses(cluster, namespace))
+    return Installed(version=version, addresses=await addresses(cluster, namespace, _told(manifests)))
 
 
-async def addresses(cluster: Cluster, namespace: str) -> tuple[str, ...]:
-    """Where the front door answers outside the cluster."""
-    door = await cluster.get(kinds.SERVICE, f"{NAME}-door", namespace=namespace)
+async def addresses(cluster: Cluster, namespace: str, told: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the front door answers outside; `told` is what the platform has in its environment."""
+    public = told.get(f"{PREFIX}SERVER__PUBLIC_URL", "").rstrip("/")
+    found = await _found(cluster, namespace, told)
+    return tuple(dict.fromkeys([*([public] if public else ()), *found]))
+
+
+async def _found(cluster: Cluster, namespace: str, told: Mapping[str, str]) -> tuple[str, ...]:
+    door = await cluster.get(kinds.SERVICE, outside.DOOR, namespace=namespace)
+    host = outside.said(
+        told.get(f"{PREFIX}KUBERNETES__SHOWN_HOST", ""), told.get(f"{PREFIX}GATEWAY__EXTERNAL_IP", "")
+    )
     if door["spec"].get("type") == "ClusterIP":
         pods = await cluster.list(kinds.POD, namespace=namespace, labels=_selector(OURS))
-        return tuple(url for pod in pods.items for url in _of_host_ports(pod))
+        return tuple(url for pod in pods.items for url in _of_host_ports(pod, host))
     if door["spec"].get("type") == "LoadBalancer":
-        given = ((door.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-        hosts = [str(each.get("ip") or each.get("hostname")) for each in given]
+        hosts = [host] if host else list(outside.balanced(door))
         ports = [(each["name"], each["port"]) for each in door["spec"]["ports"]]
     else:
-        nodes = await cluster.list(kinds.NODE)
-        hosts = [host for node in nodes.items for host in _node_addresses(node)]
+        nodes = [] if host else (await cluster.list(kinds.NODE)).items
+        hosts = [host] if host else [each for each in map(outside.node_address, nodes) if each]
         ports = [(each["name"], each.get("nodePort")) for each in door["spec"]["ports"]]
     return tuple(
         _url(scheme, host, port) for host in hosts for scheme, port in ports if port and scheme in _SCHEMES
@@ -149,22 +159,13 @@ def _reasons(pod: Manifest) -> Iterator[str]:
             yield f"pod {name}: {waiting['reason']}" + (f": {words}" if words else "")
 
 
-def _of_host_ports(pod: Manifest) -> Iterator[str]:
+def _of_host_ports(pod: Manifest, said: str) -> Iterator[str]:
     on = str((pod.get("status") or {}).get("hostIP") or "")
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
-            host = str(port.get("hostIP") or on)
+            host = said or on
             if port.get("hostPort") and host and port["name"] in _SCHEMES:
                 yield _url(port["name"], host, port["hostPort"])
-
-
-def _node_addresses(node: Manifest) -> Iterator[str]:
-    """A node's address for clients: the outer one if it has one, else that of the cluster."""
-    found = {each["type"]: each["address"] for each in (node.get("status") or {}).get("addresses") or ()}
-    for kind in ("ExternalIP", "InternalIP"):
-        if kind in found:
-            yield found[kind]
-            return
 
 
 def _url(scheme: str, host: str, port: int) -> str:
@@ -173,6 +174,17 @@ def _url(scheme: str, host: str, port: int) -> str:
 
 def _namespace(manifests: Sequence[Manifest]) -> str:
     return next(str(each["metadata"]["name"]) for each in manifests if each["kind"] == "Namespace")
+
+
+def _told(manifests: Sequence[Manifest]) -> dict[str, str]:
+    """What the platform's own pod has in its environment."""
+    return {
+        str(entry["name"]): str(entry.get("value") or "")
+        for each in manifests
+        if (each["kind"], each["metadata"]["name"]) == ("Deployment", NAME)
+        for container in each["spec"]["template"]["spec"]["containers"]
+        for entry in container["env"]
+    }
 
 
 def _selector(labels: Mapping[str, object]) -> str:

@@ -311,6 +311,7 @@ def _fixed() -> list[Tree]:
             All((_ELSEWHERE, _SECOND)),
             setting("KUBERNETES__SHOWN_SECOND_PORT", Text("{bind.second_http_port}")),
         ),
+        When(Given("bind.ip"), setting("KUBERNETES__SHOWN_HOST", Value("bind.ip"))),
         When(Given("bind.redirect"), setting("SERVER__REDIRECT_TO_HTTPS", "true")),
         setting("SERVER__DOMAIN", Value("domain")),
         setting("SERVER__PUBLIC_URL", Value("public_url")),
