@@ -29,6 +29,10 @@ class Claim:
     by: str
     """Which that was."""
 
+    def has(self, project: str, namespace: str) -> bool:
+        """Whether it is where this installation's project of that name lives."""
+        return names.namespace(project, prefix=self.prefix, system=self.namespace) == namespace
+
     def __str__(self) -> str:
         """As people are told: `installation 1f6e… since 2026-03-01T08:00:00+00:00, first started as …`."""
         since, by = self.since or "an unknown time", self.by or "somebody unknown"
@@ -57,6 +61,12 @@ async def require(cluster: Cluster, wanted: Claim) -> None:
         ) from None
     if found.id != wanted.id:
         _refuse_namespace(cluster, found)
+
+
+async def everywhere(cluster: Cluster) -> tuple[Claim, ...]:
+    """Every installation that says that it has namespaces of the cluster."""
+    found = await cluster.list(kinds.CONFIG_MAP, fields=f"metadata.name={NAME}")
+    return tuple(map(_claim, found.items))
 
 
 def config_map(claim: Claim) -> kinds.Manifest:
@@ -107,8 +117,7 @@ async def _require_prefix(cluster: Cluster, wanted: Claim) -> None:
     It is looked for only before the namespaces are this one's: whoever may write a ConfigMap somewhere could
     keep a platform from starting again otherwise.
     """
-    everywhere = await cluster.list(kinds.CONFIG_MAP, fields=f"metadata.name={NAME}")
-    for other in map(_claim, everywhere.items):
+    for other in await everywhere(cluster):
         if other.id != wanted.id and other.prefix == wanted.prefix:
             raise Conflict(
                 f"kubernetes.namespace_prefix: the namespaces {wanted.prefix}-PROJECT of the cluster at "

@@ -11,6 +11,8 @@ from modelyard.backends.kubernetes import kinds, names
 from modelyard.backends.kubernetes.client.cluster import Cluster, Selection
 from modelyard.backends.kubernetes.kinds import Kind, Manifest
 from modelyard.backends.kubernetes.nodes import class_labels
+from modelyard.composing import identity
+from modelyard.composing.identity import Claim
 from modelyard.domain.errors import Conflict, NotFound, TimedOut
 from modelyard.installing import foreign
 from modelyard.installing.applying import Say
@@ -86,6 +88,8 @@ class Present:
     """By namespace: objects of others."""
     release: str = ""
     """Of Helm, that brought the platform."""
+    beside: tuple[str, ...] = ()
+    """Namespaces of other installations in the same cluster, which need what all share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +123,14 @@ def plan(present: Present, scope: Scope) -> Plan:
             goes += things
             if namespace != present.namespace and namespace not in present.foreign:
                 namespaces.append(namespace)
-    if not keep_services:
+    if not keep_services and not present.beside:
         goes += present.priorities
     if scope.data and _may_go(present, scope):
         namespaces.append(present.namespace)
     return Plan(
         first=tuple(each for each in goes if _writes(each, present)),
         then=tuple(each for each in goes if not _writes(each, present)),
-        nodes=present.nodes if scope.services else (),
+        nodes=present.nodes if scope.services and not present.beside else (),
         namespaces=tuple(namespaces),
         stays=tuple(_stays(present, scope, keep_services=keep_services)),
     )
@@ -151,6 +155,11 @@ def _stays(present: Present, scope: Scope, *, keep_services: bool) -> Iterator[s
     yield from () if scope.services else _going_on(present)
     if keep_services and present.priorities:
         yield "the priority classes of running services, without which no new pod of them starts; --all"
+    for each in present.beside:
+        yield (
+            f"another Modelyard, in the namespace {each}, with its projects, and what all share: priority "
+            "classes and the classes of nodes"
+        )
     gone = {*(present.projects if scope.services else ()), *([present.namespace] if scope.data else ())}
     for namespace in sorted(gone & present.foreign.keys()):
         others = present.foreign[namespace]
@@ -191,7 +200,8 @@ async def present(cluster: Cluster, namespace: str = "") -> Present:
     for kind in _OF_THE_CLUSTER:
         found = await _list(cluster, kind, installed)
         platform += [_thing(kind, each) for each in found if not each["metadata"].get("deletionTimestamp")]
-    projects, lent = await _projects(cluster)
+    beside = tuple(each for each in await identity.everywhere(cluster) if each.namespace != namespace)
+    projects, lent = await _projects(cluster, beside)
     if own:
         projects[namespace] = tuple(own)
     classes = [_thing(kinds.PRIORITY_CLASS, e) for e in await _list(cluster, kinds.PRIORITY_CLASS, installed)]
@@ -209,6 +219,7 @@ async def present(cluster: Cluster, namespace: str = "") -> Present:
         nodes=tuple(nodes),
         foreign=await foreign.within(cluster, {*projects, *([namespace] if system else ())}),
         release=release,
+        beside=tuple(each.namespace for each in beside),
     )
 
 
@@ -245,11 +256,16 @@ async def _where(cluster: Cluster, said: str) -> str:
     return known or said or "modelyard-system"
 
 
-async def _projects(cluster: Cluster) -> tuple[dict[str, tuple[Thing, ...]], tuple[Thing, ...]]:
-    """Projects' namespaces with what is in them, and what lets the platform in."""
+async def _projects(
+    cluster: Cluster, beside: Iterable[Claim]
+) -> tuple[dict[str, tuple[Thing, ...]], tuple[Thing, ...]]:
+    """Projects' namespaces with what is in them, and what lets the platform in; not those of others."""
     labels = f"{names.MANAGED_BY}={names.MANAGER}"
-    spaces = await _list(cluster, kinds.NAMESPACE, f"{labels},{names.PROJECT}")
-    known = {str(e["metadata"]["name"]): e for e in spaces if not e["metadata"].get("deletionTimestamp")}
+    known: list[str] = []
+    for each in await _list(cluster, kinds.NAMESPACE, f"{labels},{names.PROJECT}"):
+        name, project = str(each["metadata"]["name"]), _label(each, names.PROJECT)
+        if not each["metadata"].get("deletionTimestamp") and not any(o.has(project, name) for o in beside):
+            known.append(name)
     found: dict[str, list[Thing]] = {name: [] for name in sorted(known)}
     lent: list[Thing] = []
     for kind in (*_SERVICES, kinds.REFERENCE_GRANT):

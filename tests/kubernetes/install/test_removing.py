@@ -18,6 +18,7 @@ from modelyard.backends.kubernetes import kinds, names
 from modelyard.backends.kubernetes.client import config
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.kinds import Manifest
+from modelyard.backends.kubernetes.render.revision import namespace_of
 from modelyard.composing import identity
 from modelyard.composing.identity import Claim
 from modelyard.domain.errors import Conflict, NotFound, TimedOut
@@ -132,6 +133,23 @@ async def test_a_namespace_that_a_platform_outside_of_the_cluster_made_goes_too(
     wanted = await installed.uninstall(_EVERYTHING)
     assert set(wanted.namespaces) == {SYSTEM, PROJECT}
     assert installed.left() == {"Secret default/theirs"}
+
+
+async def test_what_another_installation_has_in_the_same_cluster_stays(installed: Installed) -> None:
+    beside = Claim(id="bbbb", namespace="ml-system", prefix="ml", since="now", by="laptop-4711")
+    await identity.require(installed.cluster, beside)
+    await installed.cluster.apply(namespace_of("vision", "ml-vision"))
+    labels = {**OURS, names.PROJECT: "vision"}
+    await installed.cluster.create(secret("of-a-service", "ml-vision", labels))
+    wanted = await installed.uninstall(_EVERYTHING)
+    assert set(wanted.namespaces) == {SYSTEM, PROJECT}
+    stays = {each for each in installed.left() if "PriorityClass" not in each}
+    assert stays == {
+        "Namespace /ml-system", "ConfigMap ml-system/modelyard-installation", "Namespace /ml-vision",
+        "Secret ml-vision/of-a-service", "Secret default/theirs",
+    }  # fmt: skip
+    assert await installed.cluster.get(kinds.PRIORITY_CLASS, "modelyard-serving-normal")
+    assert "another Modelyard, in the namespace ml-system" in "\n".join(wanted.stays)
 
 
 async def test_namespaces_stay_for_what_others_have_in_them(installed: Installed) -> None:
