@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from modelyard.api.following import Following
 from tests.support.patience import PATIENCE
-from tests.support.platform import free_port
+from tests.support.ports import free_port
 
 
 class Plane:

@@ -20,7 +20,8 @@ from modelyard.domain.deployment import DeploymentSpec
 from tests.support.command import modelyard as command
 from tests.support.command import until
 from tests.support.load import Load
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 HOST = "churn.example.com"
 RATE = 60

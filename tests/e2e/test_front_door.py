@@ -15,7 +15,8 @@ from modelyard import Client
 from modelyard.domain.explain import Finding
 from tests.support.command import modelyard as command
 from tests.support.command import until
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 
 def test_a_start_on_a_port_that_is_taken_says_by_whom_and_ends(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.namespaces import needed
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 _PATIENCE_SECONDS = 120
 pytestmark = needed("unshare", "nsenter", "ip")

@@ -23,7 +23,8 @@ from skl2onnx import to_onnx
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 SECONDS = 60
 

@@ -19,7 +19,8 @@ from modelyard.domain.errors import ModelyardError
 from tests.support import models
 from tests.support.load import Load
 from tests.support.namespaces import needed
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 SYSTEMD = Path("/lib/systemd/systemd")
 pytestmark = [

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 
 def up(home: Path, *flags: str) -> tuple[int, str]:

@@ -17,7 +17,8 @@ from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from modelyard.gateway.remote.gateway import RemoteGateway
 from tests.gateway.routers import Routers
-from tests.gateway.support import Upstream, free_port
+from tests.gateway.support import Upstream
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from modelyard.gateway.remote.copy import DirectoryCopy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from modelyard.gateway.remote.link import Router
 from modelyard.gateway.remote.proof import Proof, Shown
-from tests.gateway.support import free_port
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 TOKEN = "a-token-between-them"
 SECRET = b"what every control plane of the installation knows"

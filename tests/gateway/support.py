@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +18,6 @@ from modelyard.domain.endpoint import AccessKey, Route, Share, Target
 from modelyard.gateway.routes import addresses
 
 TOKEN = "mys_a-token-that-opens-the-service"
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def access(token: str = TOKEN, *, subject: str = "ann", expires_at: int = 0) -> AccessKey:

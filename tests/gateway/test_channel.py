@@ -24,8 +24,9 @@ from modelyard.gateway.remote.proof import Proof
 from modelyard.router import face, options, running
 from tests.gateway.conftest import StartUpstream
 from tests.gateway.routers import TOKEN, RouterProcess, Routers, issuer, lay, of_router, shown
-from tests.gateway.support import free_port, route
+from tests.gateway.support import route
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 _OTHERS = b"what another installation knows"
 _LONG_AGO = 100 * 86_400

@@ -14,8 +14,9 @@ import httpx2
 from modelyard.domain.endpoint import Route, Share, Target
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
-from tests.gateway.support import TOKEN, Upstream, free_port, route
+from tests.gateway.support import TOKEN, Upstream, route
 from tests.gateway.test_changes import steady_load
+from tests.support.ports import free_port
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 

@@ -20,7 +20,8 @@ from modelyard.gateway.envoy import process as envoys
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from modelyard.gateway.envoy.lifecycle import Tuning
 from tests.gateway.conftest import Place, StartUpstream
-from tests.gateway.support import free_port, route
+from tests.gateway.support import route
+from tests.support.ports import free_port
 
 _URL = "/services/default/churn/"
 

@@ -21,9 +21,10 @@ from modelyard.gateway.remote.copy import DirectoryCopy
 from modelyard.gateway.remote.gateway import RemoteGateway
 from tests.gateway.conftest import StartUpstream
 from tests.gateway.routers import TOKEN, RouterProcess, Routers, shown
-from tests.gateway.support import free_port, route
+from tests.gateway.support import route
 from tests.gateway.test_changes import steady_load
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 _PATH = "/services/default/churn/v2"
 

@@ -19,8 +19,9 @@ from modelyard.gateway import authority
 from modelyard.gateway.base import Certificate
 from modelyard.gateway.envoy.gateway import EnvoyGateway
 from tests.gateway.conftest import Place, StartUpstream
-from tests.gateway.support import free_port, route
+from tests.gateway.support import route
 from tests.gateway.test_changes import steady_load
+from tests.support.ports import free_port
 
 NOW = time.time()
 AUTHORITY = authority.make_authority("test", now=NOW)

@@ -17,6 +17,7 @@ from modelyard.domain.deployment import Phase, Replica
 from modelyard.domain.model import Artifact, Datatype, File, Format, Serialization, Signature, TensorSpec
 from tests.backends.things import KEY
 from tests.kubernetes.worlds import TOKEN, World, world
+from tests.support.patience import PATIENCE
 
 DOUBLES = "def predict(inputs):\n    return {'double': inputs['x'] * 2}\n"
 FORGETS = "import no_such_package\n" + DOUBLES
@@ -62,7 +63,9 @@ async def test_a_model_is_fetched_served_and_drained(
         await here.backend.start(here.launch(name, guest=model))
     seen = await here.until_ready("a", "b")
     assert seen["a"].address != seen["b"].address
-    assert seen["a"].loaded_bytes > 0, "its front told its state"
+    async with asyncio.timeout(PATIENCE):  # it is ready before its front is asked how it is
+        while not (await here.seen())["a"].loaded_bytes:
+            await asyncio.sleep(0.05)
     async with httpx2.AsyncClient(trust_env=False) as client:
         assert [await doubled(client, seen[name], 1.5) for name in ("a", "b")] == [3.0, 3.0]
         # Whoever has no token learns nothing.

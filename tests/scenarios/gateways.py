@@ -15,7 +15,8 @@ from modelyard.installing import rendering, values
 from tests.scenarios.engines import DRAIN_WAIT_SECONDS, InCluster, Way, until
 from tests.support import changes
 from tests.support.cluster.dataplane import reading
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 SYSTEM = "modelyard-system"
 _COUNT = 2

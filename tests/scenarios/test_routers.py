@@ -17,7 +17,8 @@ from modelyard.installing import rendering, values
 from tests.scenarios.engines import DRAIN_WAIT_SECONDS, InCluster, until
 from tests.scenarios.things import ROW, publish_iris
 from tests.support.apiserver.reached import GIVEN
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 SYSTEM = "modelyard-system"
 PATH = "/services/default/iris/v2/models/iris/infer"

@@ -14,6 +14,7 @@ from modelyard.domain.endpoint import Route
 from modelyard.domain.errors import BackendError
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.mounts import Mount
 from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.quota import Quota
@@ -87,6 +88,10 @@ class FaultyBackend:
     def refuses_model_files(self, wanted: ModelFiles) -> str:
         """As the backend says."""
         return self.world.refuses_model_files(wanted)
+
+    def refuses_mount(self, wanted: Mount) -> str:
+        """As the backend says."""
+        return self.world.refuses_mount(wanted)
 
     def refuses_images(self) -> str:
         """As the backend says."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 KEYS = {"AWS_ACCESS_KEY_ID": "modelyard-test", "AWS_SECRET_ACCESS_KEY": "not-a-secret-at-all"}
 
@@ -30,13 +30,6 @@ class BucketServer:
     def bucket(self, name: str) -> None:
         """Make a bucket: a directory of the server's."""
         (self.data / name).mkdir(parents=True, exist_ok=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(data: Path, port: int) -> BucketServer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 
 from modelyard import Client
+from tests.support.ports import free_port
 
 _START_SECONDS = 60
 
@@ -118,10 +118,3 @@ class Running:
         from modelyard.control import installation
 
         return str(installation.socket_directory(self.home)) if self.home.exists() else ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from modelyard.gateway.remote.gateway import RemoteGateway
 from tests.gateway.conftest import StartUpstream
-from tests.gateway.support import free_port, route
+from tests.gateway.support import route
 from tests.gateway.test_own_ports import *  # noqa: F403
 from tests.gateway.test_own_ports import ask
+from tests.support.ports import free_port
 
 # A router tries again by itself, a little later than one that is asked to.
 del test_a_port_that_another_program_holds_is_left_out_named_and_opened_once_it_is_free  # noqa: F821

@@ -23,7 +23,8 @@ from modelyard.installing import applying, examining, rendering, values
 from modelyard.installing.running import Target
 from tests.kubernetes.real.conftest import connected
 from tests.support.apiserver.reached import Reached
-from tests.support.platform import Running, free_port
+from tests.support.platform import Running
+from tests.support.ports import free_port
 
 SYSTEM, PROJECT = "modelyard-system", "modelyard-default"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:modelyard"
