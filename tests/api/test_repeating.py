@@ -46,6 +46,18 @@ async def test_every_resource_that_can_be_replaced_keeps_generations(admin: http
         assert isinstance(problem["generation"], int), path
 
 
+async def test_what_is_gone_or_the_same_has_a_generation_to_ask_for_too(admin: httpx2.AsyncClient) -> None:
+    runtime, stale = f"{PROJECTS}/default/runtimes/small", {"if-match": '"3"'}
+    body = {"packages": ["numpy==2.0.0"]}
+    problem = require_problem(await admin.put(runtime, json=body, headers=stale), 409)
+    assert (problem["generation"], "does not exist" in problem["detail"]) == (0, True)
+    made = (await admin.put(runtime, json=body, headers={"if-match": '"0"'})).json()
+    require_problem(await admin.put(runtime, json=body, headers=stale), 409)
+    again = await admin.put(runtime, json=body, headers={"if-match": f'"{made["generation"]}"'})
+    assert again.status_code == 200
+    require_problem(await admin.put(f"{PROJECTS}/fraud", json={}, headers=stale), 409)
+
+
 async def test_of_two_that_create_the_same_one_is_told_so(admin: httpx2.AsyncClient) -> None:
     calls = [admin.post(PROJECTS, json={"name": "fraud"}) for _ in range(5)]
     assert sorted(r.status_code for r in await asyncio.gather(*calls)) == [201, 409, 409, 409, 409]

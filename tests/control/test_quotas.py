@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,12 +15,12 @@ from modelyard.control import applying, deployments, operations, projects, quota
 from modelyard.domain import quota
 from modelyard.domain.access import Role
 from modelyard.domain.autoscaling import Autoscaling
-from modelyard.domain.deployment import DeploymentSpec, Key, Resources
-from modelyard.domain.errors import Forbidden, Refused
+from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Resources
+from modelyard.domain.errors import Conflict, Forbidden, Refused
 from modelyard.domain.planning import Plan
 from modelyard.domain.project import ProjectSpec
 from modelyard.domain.views import State
-from modelyard.store import events
+from modelyard.store import Transaction, events
 from tests.control.test_scaling import busy
 from tests.control.world import ADMIN, CHURN, World, member, running
 from tests.support.virtual import on_virtual_time
@@ -162,6 +165,70 @@ async def test_a_service_that_the_quota_leaves_nothing_waits_and_says_so() -> No
         assert await replicas(world, CHURN) == 0
         await operations.delete(world.platform, ADMIN, OTHER)
         await world.until_running()
+
+
+@on_virtual_time
+async def test_going_back_to_what_asked_for_more_needs_room_too() -> None:
+    async with running(pace=QUICK) as world:
+        await world.deploy(resources=Resources(cpu="3"), replicas=1)
+        await world.until_running()
+        await world.deploy(resources=CORE, replicas=1)
+        await world.until_running()
+        await limit(world, "cpu=2")
+        with pytest.raises(Refused, match="quota of project default is 2 cpu"):
+            await operations.roll_back(world.platform, ADMIN, CHURN, to=1)
+        await limit(world, "cpu=3")
+        await operations.roll_back(world.platform, ADMIN, CHURN, to=1)
+        await world.until_running()
+
+
+@on_virtual_time
+async def test_what_runs_counts_and_not_what_failed() -> None:
+    async with running(pace=QUICK) as world:
+        bad = Failure(reason="ModelLoadFailed", message="cannot read the file")
+        world.backend.load = lambda launch: bad if launch.version == "2" else None
+        await limit(world, "cpu=3")
+        await world.deploy(resources=Resources(cpu="2"), replicas=1)
+        await world.until_running()
+        await world.deploy(model="churn@2", resources=CORE, replicas=1)
+
+        async def fell_back() -> bool:
+            found = await world.deployment()
+            return (found.status.failed_revision, found.wanted_revision) == (2, 1)
+
+        await world.until(fell_back, seconds=120)
+        with pytest.raises(Refused, match="2 in use, 2 more needed"):
+            await world.deploy(key=OTHER, resources=Resources(cpu="2"), replicas=1)
+        with pytest.raises(Refused, match="quota of project default is 3 cpu"):
+            await operations.scale(world.platform, ADMIN, CHURN, 2)
+        await world.deploy(resources=Resources(cpu="1"), replicas=1)
+        await world.until_running()
+        await world.deploy(key=OTHER, resources=Resources(cpu="2"), replicas=1)
+        await world.until_running(OTHER)
+
+
+@on_virtual_time
+async def test_nobody_undoes_what_an_administrator_changes_meanwhile() -> None:
+    async with running(pace=QUICK) as world:
+        owner = member("ana", Role.OWNER)
+        large = ProjectSpec(quota=quota.parse("cpu=64"))
+        before = await projects.apply(world.platform, ADMIN, "default", large)
+
+        @contextlib.asynccontextmanager
+        async def begin_late() -> AsyncIterator[Transaction]:
+            await limit(world, "cpu=2")  # between what the owner's change was judged by and the change
+            async with world.database.begin() as tx:
+                yield tx
+
+        late = SimpleNamespace(read=world.database.read, begin=begin_late)
+        platform = replace(world.platform, database=late)  # type: ignore[arg-type]
+        for later in (None, 0, 1):
+            expected = None if later is None else before.generation + later
+            with pytest.raises(Conflict):
+                await projects.apply(platform, owner, "default", large, expected=expected)
+            found = await projects.get(world.platform, ADMIN, "default")
+            assert found.spec.quota == (large.quota if later == 1 else quota.parse("cpu=2"))
+            before = await projects.apply(world.platform, ADMIN, "default", large)
 
 
 @on_virtual_time

@@ -60,7 +60,8 @@ async def _once(request: Request, key: str, answer: Callable[[Request], Awaitabl
     platform, actor = platform_of(request), await actor_of(request)
     if not actor.name:
         return await answer(request)
-    fingerprint = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body())
+    place = f"{request.method} {request.url.path}?{request.url.query}\n"
+    fingerprint = hashlib.sha256(place.encode() + await request.body())
     turns: Turns = request.app.state.turns
     async with turns.of(actor.name, key):
         known = await system.answered(platform, actor, key, fingerprint=fingerprint.hexdigest())

@@ -22,6 +22,7 @@ from modelyard.control import (
 )
 from modelyard.control.deployments import allowed
 from modelyard.control.platform import Platform
+from modelyard.control.preconditions import require_generation
 from modelyard.domain import access, naming, scaling, takeover
 from modelyard.domain import planning as plans
 from modelyard.domain import revisions as rules
@@ -96,7 +97,7 @@ async def apply(
     host = await platform.environments.host()
     async with platform.database.begin() as tx:
         draft = await _draft(platform, tx, key, spec, host)
-        _require_generation(draft.before, condition.expected)
+        require_generation("the deployment", draft.before, condition.expected)
         planning.require_compatible(key.service, draft.breaking, allow_breaking=condition.allow_breaking)
         await addressing.require_host(platform, tx, actor, key, draft.spec)
         await quotas.require(tx, draft.before, _meant(platform, actor, key, draft))
@@ -132,7 +133,7 @@ async def preview(
         await addressing.require_host(platform, tx, actor, key, draft.spec)
         meant = _meant(platform, actor, key, draft)
         await quotas.require(tx, draft.before, meant)
-    _require_generation(draft.before, expected)
+    require_generation("the deployment", draft.before, expected)
     before = draft.before or replace(meant, generation=0, revision=0)
     after = replace(
         before,
@@ -239,7 +240,7 @@ async def _draft(
 def _meant(platform: Platform, actor: Actor, key: Key, draft: _Draft) -> Deployment:
     """The deployment with its new spec, as it is or as it would be made."""
     if draft.before is not None:
-        return replace(draft.before, spec=draft.spec)
+        return replace(draft.before, spec=draft.spec, revision=draft.before.revision + draft.reruns)
     return Deployment(
         project=key.project,
         name=key.name,
@@ -289,10 +290,3 @@ def _steps(draft: _Draft, after: Deployment) -> Iterator[str]:
     if draft.build is not None:
         yield f"builds runtime {draft.build.name}"
     yield from (f"warning: {warning}" for warning in draft.warnings)
-
-
-def _require_generation(before: Deployment | None, expected: int | None) -> None:
-    generation = before.generation if before else 0
-    if expected is not None and expected != generation:
-        what = f"is at generation {generation}" if before else "does not exist"
-        raise Conflict(f"the deployment {what}, not at {expected}; read it again", generation=generation)

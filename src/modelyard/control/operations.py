@@ -73,6 +73,7 @@ async def restart(platform: Platform, actor: Actor, key: Key) -> DeploymentView:
     async with platform.database.begin() as tx:
         before = await changeable(tx, key)
         current = await revision(tx, key, before.revision)
+        await quotas.require(tx, before, replace(before, revision=before.revision + 1))
         after = await renew(platform, tx, actor, before, current, reason="restart")
     platform.hint(kinds.DEPLOYMENT, str(key))
     return views.view(platform, after)
@@ -113,6 +114,7 @@ async def roll_back(platform: Platform, actor: Actor, key: Key, *, to: int | Non
         spec = rules.rolled_back(before, target)
         await usable.require(tx, key.project, spec)
         wanted = replace(before, spec=spec)
+        await quotas.require(tx, before, replace(wanted, revision=before.revision + 1))
         after = await rerun(
             platform, tx, actor, wanted, spec, reason=f"rollback to {target.number}", plain=True
         )

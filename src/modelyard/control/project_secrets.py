@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from modelyard.control import authorise, division, kinds, missing, operations, sealing
 from modelyard.control.platform import Platform
+from modelyard.control.preconditions import require_generation
 from modelyard.domain import naming
 from modelyard.domain import secret as rules
 from modelyard.domain.access import Actor, Verb
@@ -76,7 +77,7 @@ async def set(
             raise missing.project(project)
         found = await store.get(tx, project, name)
         before = found[0] if found else None
-        _require_generation(before, expected)
+        require_generation("the secret", before, expected)
         old = {} if found is None else _opened(platform, found[1], project, name, change)
         values = {} if change.replace else {k: v for k, v in old.items() if k not in change.remove}
         values |= change.values
@@ -133,13 +134,6 @@ def _opened(platform: Platform, sealed: bytes, project: str, name: str, change: 
         if change.replace:
             return {}
         raise
-
-
-def _require_generation(before: Secret | None, expected: int | None) -> None:
-    generation = before.generation if before else 0
-    if expected is not None and expected != generation:
-        what = f"is at generation {generation}" if before else "does not exist"
-        raise Conflict(f"the secret {what}, not at {expected}; read it again", generation=generation)
 
 
 def _require_sound(values: Mapping[str, bytes]) -> None:

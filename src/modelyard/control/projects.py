@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from modelyard.control import authorise, division, kinds, missing, reach
 from modelyard.control.platform import Platform
+from modelyard.control.preconditions import require_generation
 from modelyard.domain import network, quota
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Conflict
@@ -60,13 +61,13 @@ async def apply(
         before = await store.get(tx, name)
     if before is None or _is_for_administrators(before.spec, spec):
         await authorise.administrator(platform, actor, kind=KIND, name=name)
+    require_generation("the project", before, expected)
     async with platform.database.begin() as tx:
         await reach.require_known(tx, actor, name, before=before.spec if before else None, after=spec)
         if before is None:
             return await _insert(platform, tx, actor, Project(name=name, spec=spec, created_at=platform.at()))
-        changed = await store.update(
-            tx, replace(before, spec=spec), expected=before.generation if expected is None else expected
-        )
+        # What the actor may change was judged by what it was: what somebody else made of it meanwhile stays.
+        changed = await store.update(tx, replace(before, spec=spec), expected=before.generation)
         message = _changed(before.spec, spec)
         await authorise.note(
             platform, tx, actor, project=name, kind=KIND, name=name, reason="Changed", message=message

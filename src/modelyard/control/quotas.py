@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.control import authorise, division, missing
+from modelyard.control import authorise, division, missing, requests
 from modelyard.control.platform import Platform
 from modelyard.domain import quota, scaling
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.allotment import Demand
 from modelyard.domain.autoscaling import ScalingStatus
-from modelyard.domain.deployment import Deployment, Phase
+from modelyard.domain.deployment import Deployment, Key, Phase
 from modelyard.domain.errors import FieldError, Refused
 from modelyard.domain.placement import Request
 from modelyard.domain.quota import Quota, Share, Use
@@ -26,8 +26,8 @@ async def uses(platform: Platform, actor: Actor, project: str) -> tuple[Use, ...
         found = await projects.get(tx, project)
         if found is None:
             raise missing.project(project)
-        around = await division.present(tx, project)
-    return quota.used(found.spec.quota, [demand(each) for each in around])
+        around = await _demands(tx, project)
+    return quota.used(found.spec.quota, list(around.values()))
 
 
 async def decided(tx: Snapshot, deployment: Deployment) -> ScalingStatus:
@@ -35,7 +35,7 @@ async def decided(tx: Snapshot, deployment: Deployment) -> ScalingStatus:
     before, limits = deployment.status.scaling, await _of(tx, deployment.project)
     if not limits.bounds() or deployment.deleting:
         return replace(before, allowed=-1, quota="")
-    around = [demand(each) for each in await division.present(tx, deployment.project)]
+    around = list((await _demands(tx, deployment.project)).values())
     share = quota.shares(limits, around, project=deployment.project).get(str(deployment.key), Share(0))
     return replace(before, allowed=share.replicas if share.why else -1, quota=share.why)
 
@@ -44,15 +44,20 @@ async def refusal(tx: Snapshot, before: Deployment | None, after: Deployment) ->
     """Why the project's quota has no room for what a deployment is to be; None when it has.
 
     One that asks for no more than it did before is never refused, though the quota may have become smaller.
+    `after` has the next revision's number when something else is to run.
     """
     limits = await _of(tx, after.project)
     if not limits.bounds():
         return None
-    around = [demand(each) for each in await division.present(tx, after.project) if each.key != after.key]
-    wish = demand(after)
-    if before is not None and quota.is_within(wish, demand(before)):
-        return None
-    return quota.refusal(limits, wish, around, project=after.project)
+    around = await _demands(tx, after.project)
+    has = around.pop(after.key, None)
+    wish = demand(after, Request.of(after.spec.resources))
+    if before is not None and has is not None:
+        if after.revision == before.revision:
+            wish = replace(wish, request=has.request)  # it goes on with what it fell back to
+        if quota.is_within(wish, has):
+            return None
+    return quota.refusal(limits, wish, list(around.values()), project=after.project)
 
 
 async def require(tx: Snapshot, before: Deployment | None, after: Deployment) -> None:
@@ -67,7 +72,13 @@ async def require(tx: Snapshot, before: Deployment | None, after: Deployment) ->
     raise Refused(f"{found.why}; {remedy}", errors=[FieldError(quota.field_of(found.lacking), found.why)])
 
 
-def demand(deployment: Deployment) -> Demand:
+async def _demands(tx: Snapshot, project: str) -> dict[Key, Demand]:
+    present = await division.present(tx, project)
+    asked = await requests.of(tx, present)
+    return {each.key: demand(each, asked[each.key]) for each in present}
+
+
+def demand(deployment: Deployment, request: Request) -> Demand:
     """What a deployment wants of its project; surge and what drains beside count for nothing."""
     running = sum(r.phase in _STAYING for r in deployment.status.replicas)
     return Demand(
@@ -77,7 +88,7 @@ def demand(deployment: Deployment) -> Demand:
         wanted=scaling.asked(deployment),
         guaranteed=scaling.guaranteed(deployment),
         running=min(running, scaling.wanted(deployment)),
-        request=Request.of(deployment.spec.resources),
+        request=request,
     )
 
 

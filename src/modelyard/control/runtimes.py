@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from modelyard.control import authorise, kinds, missing
 from modelyard.control.platform import Platform
+from modelyard.control.preconditions import require_generation
 from modelyard.domain import naming
 from modelyard.domain.access import Actor, Verb
 from modelyard.domain.errors import Conflict, FieldError, Invalid
@@ -64,6 +65,7 @@ async def apply(
         if await projects.get(tx, project) is None:
             raise missing.project(project)
         before = await store.get(tx, project, name)
+        require_generation("the runtime", before, expected)
         if before is None:
             after = Runtime(project=project, name=name, spec=spec, created_at=platform.at())
             await store.insert(tx, after)
@@ -71,9 +73,7 @@ async def apply(
             return before
         else:
             changed = replace(before, spec=spec, deleting=False)
-            after = await store.update(
-                tx, changed, expected=before.generation if expected is None else expected
-            )
+            after = await store.update(tx, changed, expected=before.generation)
         reason = "Changed" if before else "Created"
         message = (spec.interpreter or ", ".join(filter(None, (spec.image, *spec.packages))))[:500]
         await _announce(platform, tx, actor, after, reason=reason, message=message)

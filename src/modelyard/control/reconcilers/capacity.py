@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from modelyard.control import authorise, kinds
+from modelyard.control import authorise, kinds, requests
 from modelyard.control.deployments import KIND
 from modelyard.control.loop import Again
 from modelyard.control.platform import Platform
 from modelyard.domain import allotment, progress, rollout_shares, scaling
 from modelyard.domain.allotment import Demand
-from modelyard.domain.deployment import Deployment, Phase
+from modelyard.domain.deployment import Deployment, Key, Phase
 from modelyard.domain.placement import Request
 from modelyard.store import Transaction, deployments, work
 
@@ -26,7 +26,8 @@ async def reconcile(platform: Platform, _: str) -> Again | None:
     nodes = await platform.backend.nodes()
     async with platform.database.read() as tx:
         known = await deployments.all(tx)
-    demands = tuple(_demands(known))
+        asked = await requests.of(tx, known)
+    demands = tuple(_demands(known, asked))
     limits = allotment.limits(demands, allotment.allot(demands, nodes))
     changed = [d for d in known if d.status.scaling.granted != limits.get(str(d.key), -1)]
     if changed:
@@ -38,10 +39,10 @@ async def reconcile(platform: Platform, _: str) -> Again | None:
     return _LOOK if limits else None
 
 
-def _demands(known: Sequence[Deployment]) -> Iterator[Demand]:
+def _demands(known: Sequence[Deployment], requested: Mapping[Key, Request]) -> Iterator[Demand]:
     """What each wants; one that could not start if there were room wants what it has."""
     for deployment in known:
-        request, asked = Request.of(deployment.spec.resources), scaling.permitted(deployment)
+        asked = scaling.permitted(deployment)
         running = [r for r in deployment.status.replicas if r.phase in _STAYING]
         stale = any(r.revision != deployment.wanted_revision for r in running)
         ready = any(c.type == "RuntimeReady" and c.ok for c in deployment.status.conditions)
@@ -53,7 +54,7 @@ def _demands(known: Sequence[Deployment]) -> Iterator[Demand]:
             wanted=asked + _beside(deployment, stale=stale) if able else min(asked, len(running)),
             guaranteed=scaling.guaranteed(deployment),
             running=len(running),
-            request=request,
+            request=requested[deployment.key],
         )
 
 
