@@ -1,28 +1,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelyard.artifacts import LocalArtifacts
 from modelyard.backends.base import Answer, Task, TaskKind
 from modelyard.backends.memory import ManualClock
-from modelyard.control import applying, downloads, models, projects, publishing, samples, trials, versions
-from modelyard.control import validation as validating
-from modelyard.control.controller import prepare
-from modelyard.control.publishing import Part, Published
-from modelyard.control.reconcilers import retention, runtimes, validation
+from modelyard.control import (
+    applying,
+    downloads,
+    models,
+    projects,
+    samples,
+    trials,
+    versions,
+)
+from modelyard.control.reconcilers import retention
 from modelyard.domain.deployment import DeploymentSpec, Failure
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Refused, TimedOut, Unavailable
+from modelyard.domain.footprint import Footprint
 from modelyard.domain.model import (
     Datatype,
     Format,
     Function,
-    PublishSpec,
     Requirements,
     Signature,
     TensorSpec,
@@ -33,24 +36,11 @@ from modelyard.domain.node import Gpu, Node, NodeClass
 from modelyard.domain.project import ProjectSpec, Trust
 from modelyard.domain.runtime import RuntimeState
 from modelyard.store import runtimes as runtime_store
-from tests.control.world import ADMIN, CHURN, World, build
-from tests.support.inline import InlineDatabase
+from modelyard.store import versions as version_store
+from tests.control.published import CODE, FOUND, empty, publish
+from tests.control.world import ADMIN, CHURN, World
 
-CODE = b"""
-class Model:
-    def predict(self, inputs):
-        return inputs
-"""
 OTHER_CODE = CODE + b"# changed\n"
-FOUND: dict[str, Any] = {
-    "signature": {
-        "inputs": [{"name": "input", "datatype": "FP64", "shape": [-1, 2], "columns": ["a", "b"]}],
-        "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
-    },
-    "framework_version": "1",
-    "algorithm": "Model",
-    "function": "classification",
-}
 
 
 @pytest.fixture
@@ -60,25 +50,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def world(tmp_path: Path, clock: ManualClock) -> World:
-    made = build(InlineDatabase(), now=clock)
-    made.backend.answer = lambda task: Answer(result=FOUND)
-    await prepare(made.platform)
-    return replace(made, platform=replace(made.platform, artifacts=LocalArtifacts(tmp_path / "artifacts")))
-
-
-async def chunks(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
-async def parts(files: dict[str, bytes]) -> AsyncIterator[Part]:
-    for path, content in files.items():
-        yield Part(path, chunks(content))
-
-
-async def publish(world: World, files: dict[str, bytes] | None = None, **fields: Any) -> Published:
-    spec = PublishSpec(**{"name": "churn", **fields})
-    given = parts({"model.py": CODE} if files is None else files)
-    return await publishing.publish(world.platform, ADMIN, "default", spec, given)
+    return await empty(tmp_path, clock)
 
 
 async def test_a_file_becomes_a_version_with_what_its_own_library_says(world: World) -> None:
@@ -139,6 +111,16 @@ async def test_the_same_run_may_bring_new_files_until_a_deployment_uses_them(wor
         await publish(world, source_run="run-1")
     same = await publish(world, {"model.py": OTHER_CODE}, source_run="run-1", description="still mine")
     assert same.version.description == "still mine"
+
+
+async def test_other_files_have_no_memory_of_those_before_them(world: World) -> None:
+    first = (await publish(world, source_run="run-1")).version
+    seen = Footprint(loaded_bytes=8 << 30, peak_bytes=9 << 30, variant="original")
+    async with world.database.begin() as tx:
+        await version_store.record(tx, replace(first, memory=seen))
+    again = await publish(world, source_run="run-1", description="the same files")
+    assert again.version.memory == seen
+    assert (await publish(world, {"model.py": OTHER_CODE}, source_run="run-1")).version.memory == Footprint()
 
 
 async def test_a_label_means_one_version(world: World) -> None:
@@ -233,52 +215,6 @@ async def test_source_code_needs_a_project_that_trusts(world: World) -> None:
     await projects.apply(world.platform, ADMIN, "default", ProjectSpec(trust=Trust.NEVER))
     with pytest.raises(Refused, match="UnsafeContent"):
         await publish(world)
-
-
-async def test_a_version_whose_runtime_is_not_built_is_validated_later(
-    world: World, clock: ManualClock
-) -> None:
-    needs = Requirements(python="3.11", packages=("catboost==1.2.8",))
-    version = (await publish(world, requirements=needs)).version
-    assert version.validation is Validation.DEFERRED
-    async with world.database.read() as tx:
-        [runtime] = (await runtime_store.list(tx, "default")).items
-    assert runtime.automatic
-    key = f"default/{runtime.name}"
-    await runtimes.reconcile(world.platform, key)
-    assert await validation.reconcile(world.platform, "default/churn@1") is not None
-    clock.advance(10)
-    await runtimes.reconcile(world.platform, key)
-    assert await validation.reconcile(world.platform, "default/churn@1") is None
-    found = await versions.get(world.platform, ADMIN, "default", "churn")
-    assert found.validation is Validation.PASSED
-    assert not any("not validated" in warning for warning in found.warnings)
-
-
-async def test_a_later_validation_that_fails_is_said_on_the_version(world: World, clock: ManualClock) -> None:
-    await publish(world, requirements=Requirements(python="3.11", packages=("catboost==1.2.8",)))
-    async with world.database.read() as tx:
-        [runtime] = (await runtime_store.list(tx, "default")).items
-    await runtimes.reconcile(world.platform, f"default/{runtime.name}")
-    clock.advance(10)
-    await runtimes.reconcile(world.platform, f"default/{runtime.name}")
-    failure = Failure(reason="VersionMismatch", message="made with 1.3.2")
-    world.backend.answer = lambda task: Answer(result=None, failure=failure)
-    assert await validation.reconcile(world.platform, "default/churn@1") is None
-    found = await versions.get(world.platform, ADMIN, "default", "churn")
-    assert any(warning.startswith("validation failed: VersionMismatch") for warning in found.warnings)
-
-
-async def test_validating_again_notices_a_file_that_was_changed(world: World, tmp_path: Path) -> None:
-    version = (await publish(world)).version
-    await validating.validate(world.platform, ADMIN, "default", ModelRef("churn"))
-    sha256 = version.artifacts[0].files[0].sha256
-    for path in (tmp_path / "artifacts").rglob("*"):
-        if path.is_file() and path.read_bytes() == CODE:
-            path.chmod(0o600)
-            path.write_bytes(CODE[:-1] + b"#")
-    with pytest.raises(Refused, match=sha256[:12]):
-        await validating.validate(world.platform, ADMIN, "default", ModelRef("churn"))
 
 
 async def test_files_of_deleted_versions_are_swept_and_others_stay(world: World, clock: ManualClock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from dataclasses import replace
 
@@ -78,46 +77,22 @@ async def test_files_are_in_use_as_long_as_some_version_needs_them(planted: Data
         assert await versions.all_files(tx) == {"dd"}
 
 
-async def test_memory_on_record_and_a_change_of_the_version_do_not_touch_each_other(
+async def test_what_is_seen_of_a_version_is_kept_with_its_files_and_does_not_count_as_a_change(
     planted: Database,
 ) -> None:
-    before = samples.version(1)
-    seen = Footprint(loaded_bytes=300 << 20, peak_bytes=320 << 20, variant="original")
+    before = samples.version(1, files=("aa",))
     await _keep(planted, before)
+    memory = Footprint(loaded_bytes=300 << 20, peak_bytes=320 << 20, variant="original")
+    seen = replace(samples.version(1, files=("aa", "bb")), memory=memory)
     async with planted.begin() as tx:
-        await versions.record_memory(tx, before, seen)
-    async with planted.begin() as tx:  # what was read before it was measured may still be changed
-        after = await versions.update(tx, replace(before, description="checked"), expected=before.generation)
-    assert (after.memory, after.generation) == (seen, before.generation + 1)
-    more = replace(seen, peak_bytes=700 << 20)
+        await versions.record(tx, seen)
+        assert await versions.all_files(tx) == {"aa", "bb"}
+    async with planted.begin() as tx:  # what was read before may be changed all the same
+        after = await versions.update(tx, replace(seen, description="ours"), expected=before.generation)
+    assert (after.memory, after.generation) == (memory, before.generation + 1)
     async with planted.begin() as tx:
-        await versions.record_memory(tx, before, more)
-        await versions.record_memory(tx, samples.version(2), more)
-    async with planted.read() as tx:
-        assert await versions.get(tx, "default", "churn", "1") == replace(after, memory=more)
+        await versions.record(tx, samples.version(2))
         assert await versions.get(tx, "default", "churn", "2") is None
-
-
-async def test_memory_is_recorded_between_the_steps_of_a_change(planted: Database) -> None:
-    before = samples.version(1)
-    seen = Footprint(loaded_bytes=300 << 20, peak_bytes=320 << 20, variant="original")
-    await _keep(planted, before)
-
-    async def change() -> None:
-        async with planted.begin() as tx:
-            await versions.update(tx, replace(before, description="checked"), expected=before.generation)
-            await asyncio.sleep(0.1)
-
-    async def record() -> None:
-        await asyncio.sleep(0.03)
-        async with planted.begin() as tx:
-            await versions.record_memory(tx, before, seen)
-
-    await asyncio.gather(change(), record())
-    async with planted.read() as tx:
-        found = await versions.get(tx, "default", "churn", "1")
-    assert found is not None
-    assert (found.description, found.memory) == ("checked", seen)
 
 
 async def test_a_version_without_files_is_kept(planted: Database) -> None:

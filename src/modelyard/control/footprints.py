@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from modelyard.control import models
 from modelyard.control.platform import Platform
 from modelyard.domain import naming
-from modelyard.domain.deployment import Replica, Revision
+from modelyard.domain.deployment import Key, Replica, Revision
 from modelyard.domain.errors import NotFound
 from modelyard.domain.footprint import Footprint, learned
 from modelyard.store import versions
+
+_KEPT = 10_000
+_Run = tuple[Key, int, datetime]
+"""One revision, and no later one of its name, whose model may be another under the name of this one's."""
 
 
 class Footprints:
@@ -18,7 +24,8 @@ class Footprints:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._known: dict[tuple[str, str], Footprint] = {}
+        self._known: dict[_Run, Footprint] = {}
+        """What the records say of what ran last; the oldest are forgotten."""
 
     async def note(self, revisions: Mapping[int, Revision], observed: Sequence[Replica]) -> None:
         """Record what is new of the versions of these replicas; a version that is gone is passed over."""
@@ -29,7 +36,7 @@ class Footprints:
             seen = Footprint(
                 loaded_bytes=replica.loaded_bytes, peak_bytes=replica.peak_bytes, variant=replica.variant
             )
-            if learned(self._known.get(self._key(revision), Footprint()), seen) is not None:
+            if learned(self._known.get(_run(revision), Footprint()), seen) is not None:
                 await self._record(revision, seen)
 
     async def _record(self, revision: Revision, seen: Footprint) -> None:
@@ -39,11 +46,13 @@ class Footprints:
                 version = await models.resolve(tx, revision.project, ref)
                 after = learned(version.memory, seen)
                 if after is not None:
-                    await versions.record_memory(tx, version, after)
+                    await versions.record(tx, replace(version, memory=after))
         except NotFound:
             return
-        self._known[self._key(revision)] = after or version.memory
+        self._known[_run(revision)] = after or version.memory
+        while len(self._known) > _KEPT:
+            self._known.pop(next(iter(self._known)))
 
-    @staticmethod
-    def _key(revision: Revision) -> tuple[str, str]:
-        return revision.project, revision.spec.model
+
+def _run(revision: Revision) -> _Run:
+    return Key(revision.project, revision.name, revision.stage), revision.number, revision.created_at

@@ -112,8 +112,7 @@ async def _insert(platform: Platform, tx: Transaction, checked: ModelVersion) ->
 
 
 async def _update(tx: Transaction, before: ModelVersion, checked: ModelVersion) -> tuple[ModelVersion, str]:
-    # Files elsewhere are other files to whoever mounts them, though they are equal.
-    same = _contents(before) == _contents(checked) and before.location == checked.location
+    same = before.has_files_of(checked)
     if not same:
         await require_unused(tx, before.project, before.model, before.version)
     if checked.label:
@@ -124,15 +123,12 @@ async def _update(tx: Transaction, before: ModelVersion, checked: ModelVersion) 
         label=checked.label or before.label,
         description=checked.description or before.description,
         metrics=checked.metrics or before.metrics,
+        memory=before.memory if same else checked.memory,
         created_at=before.created_at,
         created_by=before.created_by,
     )
     after = await versions.update(tx, after, expected=before.generation)
     return after, "Updated" if same else "Replaced"
-
-
-def _contents(version: ModelVersion) -> dict[str, frozenset[tuple[str, str]]]:
-    return {a.name: frozenset((f.path, f.sha256) for f in a.files) for a in version.artifacts}
 
 
 def _whole(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:

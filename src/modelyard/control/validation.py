@@ -13,6 +13,7 @@ from modelyard.backends.base import Guest, Task, TaskKind
 from modelyard.control import (
     authorise,
     environments,
+    kinds,
     missing,
     models,
     pipelines,
@@ -26,18 +27,23 @@ from modelyard.control.line import NoTurn
 from modelyard.control.platform import Platform
 from modelyard.domain import environment, naming
 from modelyard.domain.access import Actor, Verb
-from modelyard.domain.errors import Refused
+from modelyard.domain.errors import Conflict, Refused
 from modelyard.domain.model import Artifact, Function, ModelTask, ModelVersion, Signature, Validation
 from modelyard.domain.priority import Level
 from modelyard.domain.project import Trust
 from modelyard.domain.runtime import AUTO, HOST, RuntimeState, RuntimeStatus
-from modelyard.store import projects, runtimes
+from modelyard.store import Transaction, projects, runtimes, work
 from modelyard.store import versions as store
 
 KIND = "version"
 _SIGNATURE = TypeAdapter(Signature)
 _NO_TURN = "not validated yet: {}; the version is loaded when its turn comes"
-_PENDING = "not validated yet: runtime {} is being built; the version is loaded once it is ready"
+_BEING_BUILT = "is being built; the version is loaded once it is ready"
+_PENDING = f"not validated yet: runtime {{}} {_BEING_BUILT}"
+_UNBUILT = (
+    "not validated yet: runtime {0} cannot be built ({1}); mend that and have it built again "
+    "(`modelyard runtime build {0}`), and the version is loaded then"
+)
 
 
 async def validate(platform: Platform, actor: Actor, project: str, ref: naming.ModelRef) -> ModelVersion:
@@ -83,7 +89,7 @@ async def check(platform: Platform, version: ModelVersion, *, level: Level = Lev
         artifact = pipelines.completed(each, {known.name: known for known in checked})
         name, runtime, notes = await _runtime(platform, version, artifact)
         warnings += [note for note in notes if note not in warnings]
-        if runtime is not None:
+        if runtime.state is RuntimeState.READY:
             guest = await trials.guest_of(platform, version, artifact, name, runtime)
             inspected = _inspected(platform, version, artifact, guest, level, goes_on=bool(checked))
             try:
@@ -93,6 +99,8 @@ async def check(platform: Platform, version: ModelVersion, *, level: Level = Lev
                 if version.version:
                     raise
                 pending = _NO_TURN.format(error.message)  # its files are there, and must not be sent again
+        elif runtime.state is RuntimeState.FAILED:
+            pending = _UNBUILT.format(name, runtime.reason)
         else:
             pending = _PENDING.format(name)
         state = Validation.DEFERRED
@@ -104,34 +112,64 @@ async def check(platform: Platform, version: ModelVersion, *, level: Level = Lev
 async def keep(
     platform: Platform, actor: Actor | None, before: ModelVersion, checked: ModelVersion
 ) -> ModelVersion:
-    """Store what a check found, unless the version was changed meanwhile: then raises Conflict."""
+    """Store what a check found beside what was changed meanwhile; what is not loaded yet is loaded later.
+
+    Raises Conflict when that was the files or what is said of them, NotFound when the version is gone.
+    """
     async with platform.database.begin() as tx:
-        after = await store.update(tx, checked, expected=before.generation)
+        after = await seen(tx, before, checked)
         await authorise.note(
             platform, tx, actor, project=before.project, kind=KIND, name=before.ref, reason="Validated",
             message=checked.validation.value,
         )  # fmt: skip
+        key = kinds.version_key(after.project, after.model, after.version)
+        if after.validation is Validation.DEFERRED:
+            await work.put(tx, kinds.VALIDATION, key, due_at=platform.clock())
+    if after.validation is Validation.DEFERRED:
+        platform.hint(kinds.VALIDATION, key)
     return after
+
+
+async def seen(tx: Transaction, before: ModelVersion, checked: ModelVersion) -> ModelVersion:
+    """The version as it is now, with what a check of it as it was found; raises Conflict, NotFound."""
+    now = await store.get(tx, before.project, before.model, before.version)
+    if now is None:
+        raise missing.version(before.project, before.ref)
+    published = now.generation != before.generation and now.artifacts != before.artifacts
+    if published or not now.has_files_of(before):
+        raise Conflict(f"version {before.ref} was published anew while it was checked; validate it again")
+    after = replace(
+        now, artifacts=checked.artifacts, validation=checked.validation, warnings=checked.warnings
+    )
+    if after != now:
+        await store.record(tx, after)
+    return after
+
+
+def is_being_built(checked: ModelVersion) -> bool:
+    """Whether it waits for a runtime that comes by itself."""
+    return any(_BEING_BUILT in warning for warning in checked.warnings)
 
 
 async def _runtime(
     platform: Platform, version: ModelVersion, artifact: Artifact
-) -> tuple[str, RuntimeStatus | None, tuple[str, ...]]:
-    """Name, state and warnings of the runtime to load it in; None while it is not built."""
+) -> tuple[str, RuntimeStatus, tuple[str, ...]]:
+    """Name, state and warnings of the runtime to load it in."""
     host = await platform.environments.host()
     async with platform.database.read() as tx:
         choice = await environments.choose(platform, tx, version, artifact, wanted=AUTO, host=host)
         known = (await runtimes.list(tx, version.project, limit=1000)).items
     if choice.name == HOST:
         return HOST, host, choice.warnings
-    ready = {r.name: r.status for r in known if r.status.state is RuntimeState.READY}
+    states = {r.name: r.status for r in known}
     names = (choice.name, *environment.suitable(version, artifact, known))
-    found = next((name for name in names if name in ready), "")
-    if found:
-        return found, ready[found], choice.warnings
+    for name in names:
+        if name in states and states[name].state is RuntimeState.READY:
+            return name, states[name], choice.warnings
     if choice.build is not None:
         await environments.build(platform, choice.build)
-    return choice.name, None, choice.warnings
+        return choice.name, RuntimeStatus(), choice.warnings
+    return choice.name, states.get(choice.name, RuntimeStatus()), choice.warnings
 
 
 async def _inspected(

@@ -257,6 +257,13 @@ class ModelVersion:
         """The volume that its files have never left; None when the platform keeps them."""
         return model_files.parse(self.source, "source") if model_files.is_volume(self.source) else None
 
+    def has_files_of(self, other: ModelVersion) -> bool:
+        """Whether the same files are at the same place: elsewhere they are others to whoever mounts them."""
+        return self._contents() == other._contents() and self.location == other.location
+
+    def _contents(self) -> dict[str, frozenset[tuple[str, str]]]:
+        return {a.name: frozenset((f.path, f.sha256) for f in a.files) for a in self.artifacts}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:

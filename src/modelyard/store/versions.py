@@ -9,7 +9,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelyard.domain.errors import FieldError, Invalid
-from modelyard.domain.footprint import Footprint
 from modelyard.domain.model import ModelVersion
 from modelyard.store import documents, page
 from modelyard.store.documents import Document
@@ -56,36 +55,26 @@ async def insert(tx: Transaction, version: ModelVersion) -> None:
 async def update(tx: Transaction, version: ModelVersion, *, expected: int) -> ModelVersion:
     """Store it when its generation is still `expected`, and answer it with the next one.
 
-    The memory on record stays what it is: that is for `record_memory`. Raises Conflict with the current
-    generation when somebody else was faster, Conflict when another version has its label, NotFound when it
-    is gone.
+    Raises Conflict with the current generation when somebody else was faster, Conflict when another version
+    has its label, NotFound when it is gone.
     """
-    stored = await _locked(tx, version)
-    memory = version.memory if stored is None else stored.memory
-    changed = replace(version, generation=expected + 1, memory=memory)
+    changed = replace(version, generation=expected + 1)
     where = {"project": version.project, "model": version.model, "version": version.version}
     await documents.compare_and_set(
         tx, versions, where, _values(changed), expected=expected, what=_what(version)
     )
-    files = (
-        version_files.c.project == version.project,
-        version_files.c.model == version.model,
-        version_files.c.version == version.version,
-    )
-    await tx.change(sa.delete(version_files).where(*files))
-    await _insert_files(tx, version)
+    await _replace_files(tx, version)
     return changed
 
 
-async def record_memory(tx: Transaction, version: ModelVersion, memory: Footprint) -> None:
-    """Put what its workers were seen to use on its record; a version that is gone is passed over.
+async def record(tx: Transaction, version: ModelVersion) -> None:
+    """Store what was seen of a version that was read in this transaction; one that is gone is passed over.
 
-    Its generation stays: this is seen, not wanted, and nobody's change is refused because of it.
+    Its generation stays: what is seen is not wanted, and nobody's change of it is refused for that.
     """
-    stored = await _locked(tx, version)
-    if stored is not None:
-        document = _DOCUMENT.dump(replace(stored, memory=memory))
-        await tx.change(sa.update(versions).where(*_here(version)).values(document=document))
+    there = sa.update(versions).where(*_here(versions, version))
+    if await tx.change(there.values(**_values(version))):
+        await _replace_files(tx, version)
 
 
 async def delete(tx: Transaction, project: str, model: str, version: str) -> bool:
@@ -116,18 +105,17 @@ async def _find(tx: Snapshot, project: str, model: str, which: sa.ColumnElement[
     return _load(row) if row else None
 
 
-async def _locked(tx: Transaction, version: ModelVersion) -> ModelVersion | None:
-    """What is stored of it, which nobody else changes before this transaction ends."""
-    row = await tx.row(sa.select(versions).where(*_here(version)).with_for_update())
-    return _load(row) if row else None
-
-
-def _here(version: ModelVersion) -> tuple[sa.ColumnElement[bool], ...]:
+def _here(table: sa.Table, version: ModelVersion) -> tuple[sa.ColumnElement[bool], ...]:
     return (
-        versions.c.project == version.project,
-        versions.c.model == version.model,
-        versions.c.version == version.version,
+        table.c.project == version.project,
+        table.c.model == version.model,
+        table.c.version == version.version,
     )
+
+
+async def _replace_files(tx: Transaction, version: ModelVersion) -> None:
+    await tx.change(sa.delete(version_files).where(*_here(version_files, version)))
+    await _insert_files(tx, version)
 
 
 async def _insert_files(tx: Transaction, version: ModelVersion) -> None:

@@ -14,8 +14,11 @@ from modelyard.domain.naming import parse_model_ref
 from modelyard.domain.priority import Level
 from modelyard.store import versions
 
-WAITING = Again(2.0)
-AGAIN = Again(0.5)
+BUILDING = Again(2.0)
+UNBUILT = Again(30.0)
+"""Somebody has to do something about its runtime."""
+AGAIN = Again(5.0)
+"""More than may wait in the line do; not so soon that each keeps its lease meanwhile."""
 FAILED = "validation failed: "
 
 
@@ -34,24 +37,31 @@ async def reconcile(platform: Platform, text: str) -> Again | None:
     except (Refused, NotFound, Invalid, TimedOut) as error:
         await _failed(platform, version, error)
         return None
-    if checked.validation is Validation.DEFERRED:
-        return WAITING
     try:
+        if checked.validation is Validation.DEFERRED:
+            if checked != version:
+                await _seen(platform, version, checked)
+            return BUILDING if validation.is_being_built(checked) else UNBUILT
         await validation.keep(platform, None, version, checked)
-    except Conflict:
-        # It was edited meanwhile: look at what it is now.
+    except (Conflict, NotFound):
+        # It was published anew or deleted meanwhile: look at what it is now.
         return Again(0.0)
     return None
+
+
+async def _seen(platform: Platform, version: ModelVersion, checked: ModelVersion) -> None:
+    async with platform.database.begin() as tx:
+        await validation.seen(tx, version, checked)
 
 
 async def _failed(platform: Platform, version: ModelVersion, error: ModelyardError) -> None:
     kept = [warning for warning in version.warnings if not warning.startswith(("not validated yet", FAILED))]
     said = replace(version, warnings=(*kept, f"{FAILED}{error.message}"[:2000]))
     async with platform.database.begin() as tx:
-        current = await versions.get(tx, version.project, version.model, version.version)
-        if current is None or current.generation != version.generation:
+        try:
+            await validation.seen(tx, version, said)
+        except (Conflict, NotFound):
             return
-        await versions.update(tx, said, expected=version.generation)
         await authorise.note(
             platform, tx, None, project=version.project, kind=validation.KIND, name=version.ref,
             reason="ValidationFailed", message=error.message[:2000],
