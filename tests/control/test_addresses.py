@@ -18,7 +18,7 @@ from modelyard.domain.address import Address, Site
 from modelyard.domain.autoscaling import Autoscaling
 from modelyard.domain.certificate import Source
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Failure, Key
-from modelyard.domain.errors import Conflict, Invalid, NotFound
+from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from modelyard.domain.naming import ModelRef
 from modelyard.domain.ports import Range
 from modelyard.domain.project import ProjectSpec
@@ -167,6 +167,24 @@ async def test_who_sleeps_when_its_host_is_taken_is_not_woken_any_more() -> None
         await asyncio.sleep(3)
         assert (await world.deployment()).claim.yielded_to == str(NEW)
         assert {r.name: r.waking for r in world.gateway.applied} == {str(CHURN): None, str(NEW): None}
+
+
+@on_virtual_time
+async def test_routers_that_do_not_answer_hold_no_change_up_for_long() -> None:
+    async with running(pace=QUICK, port_range=Range(base=30_000, count=30)) as world:
+
+        async def never() -> frozenset[int]:
+            await asyncio.sleep(1000)
+            return frozenset()
+
+        world.gateway.busy_ports = never  # type: ignore[method-assign]
+        began = clock()
+        with pytest.raises(Unavailable, match="which ports are free was not known"):
+            await world.deploy(address=Address(own_port=True))
+        assert clock() - began < 5
+        with pytest.raises(NotFound):
+            await deployments.get(world.platform, ADMIN, CHURN)
+        await world.deploy()
 
 
 @on_virtual_time

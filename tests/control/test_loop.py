@@ -192,6 +192,30 @@ async def test_the_work_of_a_killed_control_plane_is_taken_over_when_its_lease_e
 
 
 @on_virtual_time
+async def test_what_takes_long_holds_no_stop_up_and_the_next_one_begins_with_it_at_once() -> None:
+    database = InlineDatabase()
+    began: list[float] = []
+
+    async def endless(_: str) -> Again | None:
+        began.append(clock())
+        await asyncio.sleep(100_000)
+        return None
+
+    loop = make(database, endless)
+    await put(database)
+    async with at_work(loop) as task:
+        await asyncio.sleep(1)
+        asked = clock()
+        await loop.stop()
+        await task
+        assert 5 < clock() - asked < 15
+    stopped = clock()
+    async with at_work(make(database, endless)):
+        await asyncio.sleep(1)
+    assert [start - stopped < 0.3 for start in began[1:]] == [True]
+
+
+@on_virtual_time
 async def test_stopping_gives_every_lease_back_so_that_the_next_one_begins_at_once() -> None:
     database, calls = InlineDatabase(), []
 

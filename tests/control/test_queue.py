@@ -246,6 +246,24 @@ async def test_a_card_that_a_service_gives_back_is_noticed() -> None:
 
 
 @on_virtual_time
+async def test_a_service_does_not_get_the_card_of_a_test() -> None:
+    async with running(task_places=4) as world:
+        (node,) = world.backend._nodes
+        world.backend._nodes = (replace(node, gpus=(Gpu(index=0, name="T4", memory_bytes=1),)),)
+        slow = Slow(world)
+        asked = ask(world, gpu="1")
+        await asyncio.sleep(0.1)
+        assert [each.gpus for each in slow.began] == [(0,)]
+        await world.deploy(resources=Resources(gpu="1"))
+        await asyncio.sleep(10)
+        assert await world.ready() == []
+        slow.end(0)
+        await asked
+        await world.until_running()
+        assert [each.gpus for each in await world.ready()] == [(0,)]
+
+
+@on_virtual_time
 async def test_others_are_shown_without_what_they_do() -> None:
     async with running(task_places=1) as world:
         await other(world, "secret")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -10,12 +11,13 @@ from modelyard.control.platform import Platform
 from modelyard.domain import access, hosts, ports, takeover
 from modelyard.domain.access import Actor, Resource, Verb
 from modelyard.domain.deployment import Deployment, DeploymentSpec, Key
-from modelyard.domain.errors import Conflict, FieldError
+from modelyard.domain.errors import Conflict, FieldError, Unavailable
 from modelyard.domain.project import Project
 from modelyard.gateway import routes
 from modelyard.store import Snapshot, Transaction, deployments, projects
 
 _HOST = "spec.address.host"
+_LOOK_SECONDS = 2.0
 
 
 async def require_host(
@@ -80,8 +82,18 @@ async def _with_ports(platform: Platform, tx: Transaction, deployment: Deploymen
     others = [
         port for other in await deployments.all(tx) if other.id != deployment.id for port in other.ports
     ]
-    taken = frozenset(others) | await platform.gateway.busy_ports() | frozenset(platform.door.ports)
+    taken = frozenset(others) | await _busy(platform) | frozenset(platform.door.ports)
     given = ports.allocate(
         deployment.id, count, given=deployment.ports, taken=taken, within=platform.port_range
     )
     return replace(deployment, ports=given)
+
+
+async def _busy(platform: Platform) -> frozenset[int]:
+    """Ports that others than services have; raises Unavailable soon: nobody else writes meanwhile."""
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            return await platform.gateway.busy_ports()
+    except TimeoutError as error:
+        message = f"which ports are free was not known within {_LOOK_SECONDS:g} s; try again"
+        raise Unavailable(message, retry_after_seconds=5.0) from error

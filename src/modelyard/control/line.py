@@ -125,6 +125,11 @@ class Line:
         found = (_shown(each) for each in self._entries.values())
         return tuple(sorted(found, key=lambda each: (each.state is State.WAITING, each.position, each.since)))
 
+    def claims(self) -> tuple[Claim, ...]:
+        """The cards that tasks have now: no replica gets one of them."""
+        found = (each.held.claim for each in self._entries.values() if each.begin is not None)
+        return tuple(claim for claim in found if claim.gpus)
+
     def _enter(self, asked: Asked) -> _Entry:
         entry = _Entry(asked, self._number_of(asked))
         others = self._entries.values()

@@ -48,6 +48,8 @@ class Pace:
     """So much longer, for every key that moves, each waits for its next look."""
     base_seconds: float = 0.5
     cap_seconds: float = 60.0
+    stop_seconds: float = 10.0
+    """How long a stop waits for running reconciles; those that take longer are cut off, which is safe."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +60,9 @@ class _Held:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    cut: bool = False
+    """The loop stops, and waits for it no longer."""
     after: _Held | None = None
     """Who owned it here before and has not ended yet: this process was too slow to keep its own lease."""
 
@@ -99,11 +104,16 @@ class Loop:
             self._wake.set()
 
     async def stop(self) -> None:
-        """Let running reconciles end and give every lease back; answers when `run` has returned."""
+        """Let running reconciles end, a while, and give every lease back; answers when `run` has returned."""
         self._stopping = True
         self._wake.set()
         for held in self._held.values():
             held.wake.set()
+        await _woken(self._ended, self._pace.stop_seconds)
+        for held in self._held.values():
+            if held.task is not None:
+                held.cut = True
+                held.task.cancel()
         await self._ended.wait()
 
     async def run(self) -> None:
@@ -155,25 +165,20 @@ class Loop:
                 former.wake.set()
             held = _Held(lease_until=now + self._pace.lease_seconds, after=former)
             self._held[kind, key] = held
-            self._group.create_task(self._own(kind, key, token, held), name=f"{kind} {key}")
+            held.task = self._group.create_task(self._own(kind, key, token, held), name=f"{kind} {key}")
         return bool(found)
 
     async def _own(self, kind: str, key: str, token: str, held: _Held) -> None:
         """Reconcile one key, again and again while it moves, and give it back when it rests."""
         keeper = asyncio.create_task(self._keep(kind, key, token, held))
         try:
-            if held.after is not None:
-                await held.after.over.wait()
-                held.after = None
-            delay: float | None = 0.0
-            while delay is not None and delay <= HOLD_SECONDS and not (held.lost or self._stopping):
-                # The more keys move at once, the more slowly each is looked at; hints are followed at once.
-                await _woken(held.wake, delay and max(delay, len(self._held) * self._pace.crowd_seconds))
-                held.wake.clear()
-                async with self._slots:
-                    delay = await self._once(kind, key, held)
+            delay = await self._until_it_rests(kind, key, held)
             if delay is not None and self._stopping:
                 delay = 0.0
+        except asyncio.CancelledError:
+            if not held.cut:
+                raise
+            delay = 0.0  # whoever goes on begins with it at once
         finally:
             keeper.cancel()
             held.over.set()
@@ -183,6 +188,20 @@ class Loop:
         if held.wake.is_set() or held.lost:
             # A hint that came while the key was given back, or work of a lost lease that a twin must see.
             self.hint(kind, key)
+
+    async def _until_it_rests(self, kind: str, key: str, held: _Held) -> float | None:
+        """Look again and again while it moves; after how long it wants to be seen once more."""
+        if held.after is not None:
+            await held.after.over.wait()
+            held.after = None
+        delay: float | None = 0.0
+        while delay is not None and delay <= HOLD_SECONDS and not (held.lost or self._stopping):
+            # The more keys move at once, the more slowly each is looked at; hints are followed at once.
+            await _woken(held.wake, delay and max(delay, len(self._held) * self._pace.crowd_seconds))
+            held.wake.clear()
+            async with self._slots:
+                delay = await self._once(kind, key, held)
+        return delay
 
     async def _once(self, kind: str, key: str, held: _Held) -> float | None:
         began, outcome, delay = self._clock(), "ok", None

@@ -134,9 +134,9 @@ async def _model(
 
 
 async def held(platform: Platform) -> tuple[Claim, ...]:
-    """What all running replicas hold, as the backend sees them."""
+    """What all running replicas hold, as the backend sees them, and the cards of tasks."""
     running = [r for key in await platform.backend.keys() for r in await platform.backend.observe(key)]
-    return claims(running)
+    return (*claims(running), *platform.line.claims())
 
 
 def _is_ready(status: RuntimeStatus | None) -> bool:
