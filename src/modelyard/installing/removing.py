@@ -155,9 +155,9 @@ def _stays(present: Present, scope: Scope, *, keep_services: bool) -> Iterator[s
     yield from () if scope.services else _going_on(present)
     if keep_services and present.priorities:
         yield "the priority classes of running services, without which no new pod of them starts; --all"
-    for each in present.beside:
+    for other in present.beside:
         yield (
-            f"another Modelyard, in the namespace {each}, with its projects, and what all share: priority "
+            f"another Modelyard, in the namespace {other}, with its projects, and what all share: priority "
             "classes and the classes of nodes"
         )
     gone = {*(present.projects if scope.services else ()), *([present.namespace] if scope.data else ())}
