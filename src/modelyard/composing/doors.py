@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -55,19 +56,25 @@ def site(chosen: settings.Settings, *, machine: str = "") -> Site:
     return Site(domain=chosen.server.domain, external_ip=chosen.gateway.external_ip or machine)
 
 
-def tls(home: Path, chosen: settings.Settings) -> Tls | None:
-    """How the HTTPS port proves itself; None without one. Raises Invalid for half a certificate."""
+def tls(home: Path, chosen: settings.Settings, *, machines: Iterable[str] = ()) -> Tls | None:
+    """How the HTTPS port proves itself, at these addresses too; None without one.
+
+    Raises Invalid for half a certificate.
+    """
     server, where = chosen.server, site(chosen)
     if bool(server.certificate) != bool(server.key):
         raise Invalid("server.certificate and server.key belong together: give both, or neither")
     if not server.https_port:
         return None
-    machine = os.uname().nodename.lower()
-    own = {server.domain, f"*.service.{server.domain}", "localhost", machine, "127.0.0.1", "::1"}
-    given = {server.host, *where.external_ip.split("|")} - {"", *_EVERYWHERE}
+    # Nobody calls a pod by its name, and the next one has another.
+    machine = "" if in_pods(chosen) else os.uname().nodename.lower()
+    own = {server.domain, f"*.service.{server.domain}", "localhost", "127.0.0.1", "::1"}
+    public = urlsplit(server.public_url).hostname or ""
+    found = {machine, public, server.host, *where.external_ip.split("|"), *machines}
+    given = found - {"", *_EVERYWHERE}
     return Tls(
         directory=home / "tls",
-        name=machine,
+        name=machine or server.domain,
         certificate=server.certificate,
         key=server.key,
         hosts=tuple(sorted(own | given)),

@@ -112,7 +112,7 @@ def platform(given: Given, world: World, database: Database) -> Platform:
         door=doors.door(chosen),
         shown=shown,
         sites=Sites(doors.site(chosen, machine=world.outside.node)),
-        tls=doors.tls(given.home, chosen),
+        tls=doors.tls(given.home, chosen, machines=(world.outside.door, world.outside.node)),
         port_range=doors.port_range(chosen),
         version=__version__,
         identity=given.identity,

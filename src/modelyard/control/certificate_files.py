@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -31,11 +32,14 @@ class Keyring:
         """The platform's own authority; made when there is none that is good for long enough."""
         known = self._read(_AUTHORITY)
         if known is not None and not self._is_old(known, now):
+            self._show(known)
             return known
         made = authority.make_authority(self._name, now=now)
         self._write(_AUTHORITY, json.dumps({"chain": made.chain, "key": made.key}))
-        self._write(CA_FILE, made.chain)
-        return made
+        # Of several control planes that make one at once, the last is everybody's.
+        settled = self._read(_AUTHORITY) or made
+        self._show(settled)
+        return settled
 
     def issued(self, hosts: Collection[str], *, now: float, like: Certificate | None = None) -> Certificate:
         """A certificate of the authority for these hosts: the last one while it still does.
@@ -67,6 +71,15 @@ class Keyring:
         """Keep nothing that an administrator gave."""
         (self._directory / _UPLOADED).unlink(missing_ok=True)
 
+    def _show(self, known: Certificate) -> None:
+        """Have clients of this machine trust this authority."""
+        try:
+            shown = (self._directory / CA_FILE).read_text()
+        except (OSError, ValueError):
+            shown = ""
+        if shown != known.chain:
+            self._write(CA_FILE, known.chain)
+
     def _is_old(self, known: Certificate, now: float, hosts: Collection[str] = ()) -> bool:
         return rules.is_due(authority.view(known, Source.SELF_MADE), hosts, now=now)
 
@@ -78,15 +91,17 @@ class Keyring:
             return None
 
     def _write(self, name: str, text: str) -> None:
-        fresh = self._directory / f".{name}.new"
+        fresh = None
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.unlink(missing_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # A name of its own, as several control planes may write here.
+            descriptor, fresh = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=self._directory)
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self._directory / name)
+            os.replace(fresh, self._directory / name)
         except OSError as error:
+            if fresh is not None:
+                Path(fresh).unlink(missing_ok=True)
             raise Unavailable(f"{self._directory / name} cannot be written: {error.strerror}") from None

@@ -29,9 +29,11 @@ async def describe(platform: Platform, actor: Actor) -> System:
 
 
 def _https_url(platform: Platform) -> str:
-    host = urlsplit(platform.public_url).netloc.rpartition(":")[0]
-    port = platform.outside.https_port
-    return f"https://{host}:{port}" if port else ""
+    """The front door over TLS; empty where it speaks none."""
+    if platform.public_url.startswith("https://"):
+        return platform.public_url
+    host, port = urlsplit(platform.public_url).hostname or "", platform.outside.https_port
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}" if port else ""
 
 
 async def check(platform: Platform) -> None:
