@@ -44,6 +44,7 @@ def gpus(requests: str, limits: str) -> dict[str, Any]:
         (pod(resources=gpus("0.5", "0.5")), 422, "must be an integer"),
         (pod(resources=gpus("1", "2")), 422, "must be equal to nvidia.com/gpu limit"),
         (pod(volumeMounts=[{"name": "no", "mountPath": "/x"}]), 422, 'Not found: "no"'),
+        (pod(volumeMounts=[{"name": "no", "mountPath": "/a:b"}]), 422, "must not contain ':'"),
         (pod(env=[{"name": "A"}, {"name": "A"}]), 422, "Duplicate value"),
     ],
 )

@@ -73,6 +73,18 @@ async def test_how_a_part_of_a_card_is_given_out_is_told(monkeypatch: pytest.Mon
         assert said not in (await world.deploy(resources=Resources(gpu="1"))).status.warnings
 
 
+async def test_a_mount_where_a_pod_has_something_of_the_platforms_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(start=False) as world:
+        wanted = mounts.parse("1Gi(memory):/fast; 1Gi(memory):/models/more")
+        await world.deploy(mounts=wanted)
+        monkeypatch.setattr(world.platform.backend, "refuses_mount", mounts.refused_in_pod)
+        with pytest.raises(Invalid, match=r"spec\.mounts\[1\]\.path: is in /models") as refused:
+            await world.deploy(mounts=wanted, replicas=2)
+        assert [each.path for each in refused.value.errors] == ["spec.mounts[1].path"]
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [

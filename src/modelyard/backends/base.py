@@ -12,6 +12,7 @@ from modelyard.domain.deployment import DeploymentSpec, Failure, Key, Replica
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import Artifact
 from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.mounts import Mount
 from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.program import Program
@@ -245,6 +246,9 @@ class Backend(Protocol):
 
     def refuses_model_files(self, wanted: ModelFiles) -> str:
         """Why pods cannot find a model's files there, and what to do; empty when they can."""
+
+    def refuses_mount(self, wanted: Mount) -> str:
+        """Why replicas cannot have something laid there, and what to do; empty when they can."""
 
     def refuses_images(self) -> str:
         """Why a runtime cannot be an image there, and what to do; empty when it can."""

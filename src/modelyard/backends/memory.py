@@ -24,6 +24,7 @@ from modelyard.domain.deployment import Failure, Key, Phase, Replica
 from modelyard.domain.errors import BackendError, Conflict, NotFound
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.mounts import Mount
 from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.quota import Quota
@@ -126,6 +127,10 @@ class MemoryBackend:
     def refuses_model_files(self, wanted: ModelFiles) -> str:
         """There are no volumes of a cluster here."""
         return model_files.of_cluster_only(wanted)
+
+    def refuses_mount(self, wanted: Mount) -> str:
+        """Records may have anything anywhere."""
+        return ""
 
     def refuses_images(self) -> str:
         """Records may say that they are of any image."""

@@ -143,7 +143,7 @@ def _unenforced(platform: Platform, spec: DeploymentSpec) -> Iterator[str]:
 
 
 def require_possible(platform: Platform, spec: DeploymentSpec) -> None:
-    """Raises Invalid when nothing here can ever give out GPUs, or lay files, as the spec asks for it."""
+    """Raises Invalid when nothing here can ever give out GPUs, or lay files, as the spec asks."""
     own = spec.server.is_own
     configured = programs.files(spec) if own else programs.program(spec, Subject(name="any")).files
     files = model_files.parse(spec.model_files, _FILES)
@@ -156,6 +156,11 @@ def require_possible(platform: Platform, spec: DeploymentSpec) -> None:
         if message
     ]
     wrong += mounts.config_errors(spec.mounts, configured, "spec.mounts")
+    wrong += [
+        FieldError(f"spec.mounts[{number}].path", message)
+        for number, mount in enumerate(spec.mounts)
+        if (message := platform.backend.refuses_mount(mount))
+    ]
     if wrong:
         raise Invalid("; ".join(f"{each.path}: {each.message}" for each in wrong), errors=wrong)
 

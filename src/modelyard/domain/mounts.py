@@ -13,6 +13,8 @@ from modelyard.domain.errors import FieldError, Invalid
 
 _MOUNT = re.compile(r"([^(),;]*)\(([a-z]+)\):(/[^,;]*)")
 _MOST_LISTED = 10
+_OF_PODS = ("/models", "/variant", "/runtime", "/run/modelyard", "/etc/modelyard")
+"""What the platform lays into every pod and reads there itself."""
 _OTHER_NAMES = {"hostpath": "host", "configmap": "config"}
 
 
@@ -47,6 +49,11 @@ class Mount:
     def variable(self) -> str:
         """What tells a replica where to find it: for `/data/in` MODELYARD_MOUNT_DATA_IN."""
         return "MODELYARD_MOUNT_" + re.sub(r"[^A-Za-z0-9]+", "_", self.path).strip("_").upper()
+
+    @property
+    def place(self) -> str:
+        """Its path in one way of writing: `/data/` and `//data` are `/data`."""
+        return "/" + "/".join(part for part in self.path.split("/") if part not in ("", "."))
 
 
 def parse(text: str, path: str = "mounts") -> tuple[Mount, ...]:
@@ -83,6 +90,17 @@ def config_errors(mounts: Sequence[Mount], files: Collection[str], path: str) ->
         for number, mount in enumerate(mounts)
         if mount.kind is MountKind.CONFIG and (mount.source not in files if mount.source else not files)
     ]
+
+
+def refused_in_pod(mount: Mount) -> str:
+    """Why no pod can have it where it is to be, and what to do; empty when one can.
+
+    Nothing is in the way where replicas are processes: there it is told by name where a mount is.
+    """
+    if ":" in mount.path:
+        return "has a `:`, which no path in a pod may have; leave it out"
+    ours = next((each for each in _OF_PODS if f"{mount.place}/".startswith(f"{each}/")), "")
+    return f"is in {ours}, which is the platform's own in a pod; choose another path" if ours else ""
 
 
 def of_host(mounts: Sequence[Mount]) -> frozenset[Mount]:

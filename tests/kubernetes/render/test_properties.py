@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from posixpath import normpath
 
 import hypothesis.strategies as st
 import pytest
@@ -24,6 +25,8 @@ from tests.support.cluster import schemas, semantics, validation, verbs
 from tests.support.cluster.running import running
 from tests.support.cluster.verbs import Cluster, Options
 
+OURS = ("/dev/shm", "/tmp/", "/config", "/home//modelyard")
+"""What a pod has already, and a user may have otherwise."""
 MARK = "hunter2-\u00fc-$(K8S_POD_IP)"
 _names = st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 _letters = st.characters(codec="utf-8", exclude_characters="\x00")
@@ -45,6 +48,8 @@ _mounts = st.sampled_from(
             Mount(kind=MountKind.MEMORY, path="/fast"),
         ),
     ]
+) | st.sets(st.sampled_from(OURS), max_size=3).map(
+    lambda paths: tuple(Mount(kind=MountKind.MEMORY, path=path, size="2Gi") for path in sorted(paths))
 )
 
 
@@ -84,6 +89,19 @@ def test_a_cluster_takes_whatever_is_wished_for(wish: Desired) -> None:
     for each in objects(wish):
         place = (each["metadata"].get("namespace", ""), each["metadata"]["name"])
         there.patch(there.kind(each["kind"]), place, verbs.APPLY, each, Options(manager="modelyard"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(wishes())
+def test_what_a_user_has_laid_somewhere_is_all_that_is_there(wish: Desired) -> None:
+    (deployment,) = (each for each in objects(wish) if each["kind"] == "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    mounts = spec["containers"][0]["volumeMounts"]
+    laid = [normpath(each["mountPath"]) for each in mounts]
+    assert len(laid) == len(set(laid))
+    for number, mount in enumerate(wish.launch.spec.mounts):
+        (found,) = (each["name"] for each in mounts if normpath(each["mountPath"]) == normpath(mount.path))
+        assert found == f"mount-{number}"
 
 
 @settings(deadline=None, max_examples=40)

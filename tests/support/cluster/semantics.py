@@ -106,9 +106,12 @@ def _container(container: Mapping[str, Any], volumes: set[str], path: str) -> It
         yield f'{path}.name: Invalid value: "{name}": a lowercase RFC 1123 label must be used'
     if not container.get("image"):
         yield f"{path}.image: Required value"
-    for mount in container.get("volumeMounts") or ():
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
         if mount.get("name") not in volumes:
             yield f'{path}.volumeMounts: Not found: "{mount.get("name")}"'
+        if ":" in mount.get("mountPath", ""):
+            where = f"{path}.volumeMounts[{index}].mountPath"
+            yield f"{where}: Invalid value: \"{mount['mountPath']}\": must not contain ':'"
     resources = container.get("resources") or {}
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     yield from _amounts(limits, requests, f"{path}.resources")

@@ -48,6 +48,7 @@ from modelyard.domain.errors import BackendError, ModelyardError, NotFound
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model import File
 from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.mounts import Mount, refused_in_pod
 from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.quota import Quota
@@ -176,6 +177,10 @@ class KubernetesBackend:
     def refuses_model_files(self, wanted: ModelFiles) -> str:
         """What would be needed, when nodes of this cluster cannot mount an image."""
         return volumes.refusal(wanted, self._replicas.capabilities)
+
+    def refuses_mount(self, wanted: Mount) -> str:
+        """A pod has places of its own."""
+        return refused_in_pod(wanted)
 
     def refuses_images(self) -> str:
         """Every replica is a container."""

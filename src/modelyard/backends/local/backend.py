@@ -36,6 +36,7 @@ from modelyard.domain.deployment import Key, Replica
 from modelyard.domain.errors import BackendError, Conflict
 from modelyard.domain.gpu import GpuRequest
 from modelyard.domain.model_files import ModelFiles
+from modelyard.domain.mounts import Mount
 from modelyard.domain.network import Network
 from modelyard.domain.node import Node, NodeClass
 from modelyard.domain.quota import Quota
@@ -110,6 +111,10 @@ class LocalBackend:
     def refuses_model_files(self, wanted: ModelFiles) -> str:
         """There are no volumes of a cluster here."""
         return model_files.of_cluster_only(wanted)
+
+    def refuses_mount(self, wanted: Mount) -> str:
+        """Wherever it is, it is a link below the replica's directory."""
+        return ""
 
     def refuses_images(self) -> str:
         """Replicas are processes here."""

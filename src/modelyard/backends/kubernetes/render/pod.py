@@ -271,7 +271,10 @@ def _volume_mounts(desired: Desired, named: Named) -> list[dict[str, Any]]:
     found[4:4] = delivery.mounts(desired, named.fetch)
     if named.packages:
         found.append(runtime.mount())
-    return found + mounts.mounts(desired.launch.spec.mounts)
+    # What a user lays where the pod has something takes its place: no path can be mounted twice.
+    laid = {mount.place for mount in desired.launch.spec.mounts}
+    kept = [each for each in found if each["mountPath"] not in laid]
+    return kept + mounts.mounts(desired.launch.spec.mounts)
 
 
 def _volumes(desired: Desired, named: Named) -> list[dict[str, Any]]:
