@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -17,6 +18,8 @@ from modelyard.cli import context, extras, output
 
 Kubeconfig = Annotated[str, typer.Option(help="File that says how to reach the cluster")]
 Context = Annotated[str, typer.Option("--context", help="Context of that file")]
+_USER_INFO = re.compile(r"(?<=://)\S*@")
+_PASSWORD = re.compile(r"([?&](?:ssl)?password=)[^&\s]*")
 _doctor = typer.Typer(help="Check this machine, its GPUs, or a cluster; each with a remedy.")
 group = typer.Typer(no_args_is_help=True, help="Settings, and what clients must trust.")
 
@@ -33,13 +36,20 @@ def show(
 ) -> None:
     """Every setting of the platform on this machine, with its value."""
     loaded = settings.load(settings.home(os.environ), os.environ, {})
-    values = settings.values(loaded.settings)
+    values = {name: _masked(value) for name, value in settings.values(loaded.settings).items()}
     if context.current().output != "table":
         return output.data({n: {"value": v, "origin": loaded.origins[n]} for n, v in values.items()})
     width = max(len(name) for name in values)
     for name, value in values.items():
         note = f"   ({loaded.origins[name]})" if origin else ""
         sys.stdout.write(f"{name:<{width}} = {value!r}{note}\n")
+
+
+def _masked(value: Any) -> Any:
+    """A value as others may see it: addresses without the user and password in them."""
+    if not isinstance(value, str):
+        return value
+    return _PASSWORD.sub(r"\1***", _USER_INFO.sub("***@", value))
 
 
 @group.command()

@@ -17,7 +17,7 @@ from modelyard.installing.foundation import (
     metadata,
 )
 from modelyard.installing.pods import CONTAINER_SECURITY, CONTROL_NODES, POD_SECURITY, listens, probe, setting
-from modelyard.installing.tree import NAMESPACE, Equals, Given, Text, Tree, Value, When
+from modelyard.installing.tree import NAMESPACE, All, Equals, Given, Not, Text, Tree, Value, When
 
 _PIECES = 4
 """Secrets with the last routes that a router has mounted; one holds some thousands of services."""
@@ -120,7 +120,11 @@ def _container() -> Tree:
             When(Given("bind.https_port"), setting("ROUTER_HTTPS_PORT", str(HTTPS))),
             When(Given("bind.second_http_port"), setting("ROUTER_SECOND_PORT", str(SECOND))),
             When(Given("bind.redirect"), setting("ROUTER_REDIRECT", "true")),
-            When(Given("bind.redirect"), setting("ROUTER_REDIRECT_PORT", Text("{bind.https_port}"))),
+            # Inside the cluster the Service has the router's own number, whatever values say of the port.
+            When(
+                All((Given("bind.redirect"), Not(Equals("bind.kind", "ClusterIP")))),
+                setting("ROUTER_REDIRECT_PORT", Text("{bind.https_port}")),
+            ),
             setting("ROUTER_FACE_PORT", str(FACE)),
             setting("ROUTER_HEALTH_PORT", str(HEALTH)),
             setting("ROUTER_API", Text(f"{NAME}.{{{NAMESPACE}}}.svc:{API}")),

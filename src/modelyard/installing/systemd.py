@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ SYSTEM = Path("/etc/systemd/system")
 """Where administrators put units on every distribution; packages' own directories differ."""
 _MARK = "# Written by `modelyard install systemd`; put changes into a drop-in: systemctl edit modelyard"
 _STOP_SECONDS = 180
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
+"""Also those of directory services, such as `svc@corp.example`, and of machines, which end with a dollar."""
 _UNPRINTABLE = "must be an absolute path without line breaks"
 
 
@@ -54,7 +57,7 @@ def unit(service: Service) -> str:
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart={_quoted(service.python)} -m modelyard up",
+        f"ExecStart={_quoted(service.python).replace('$', '$$')} -m modelyard up",
         f"Environment={_quoted(f'MODELYARD_HOME={service.home}')}",
         *([f"User={service.user}"] if service.user else []),
         "KillMode=process",
@@ -106,13 +109,13 @@ def _require(service: Service) -> None:
     ]
     if service.is_personal and service.user:
         wrong.append(FieldError("--as", "a unit of your own runs as you; leave --as or --user out"))
-    elif service.user and not service.user.replace("-", "").replace("_", "").isalnum():
+    elif service.user and not _USER.fullmatch(service.user):
         wrong.append(FieldError("--as", f"{service.user[:60]!r} is no name of a user; `id NAME` knows those"))
     if wrong:
         raise Invalid("; ".join(f"{each.path}: {each.message}" for each in wrong), errors=wrong)
 
 
 def _quoted(value: object) -> str:
-    """As systemd reads one word: percent signs and dollars are its own."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """As systemd reads one word: percent signs are its own, and in commands alone dollars too."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"'

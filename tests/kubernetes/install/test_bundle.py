@@ -295,3 +295,10 @@ def test_the_commands_say_in_one_line_what_is_wrong(tmp_path: Path) -> None:
             env={**os.environ, "MODELYARD_HOME": str(tmp_path / "home")},
         )
         assert (done.returncode, word in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+def test_listed_commands_write_where_there_is_a_directory(tmp_path: Path) -> None:
+    lines = pictures.listing(pictures.planned(["modelyard/serving:1"])).splitlines()
+    commands = [line for line in lines if line.startswith("#   ")]
+    assert commands[0] == "#   mkdir -p images"
+    assert all("images/" in line or "pull modelyard" in line for line in commands[1:])

@@ -115,6 +115,14 @@ def test_clients_are_told_and_sent_to_the_ports_outside() -> None:
     assert "SHOWN" not in str(rendered({"bind": {"kind": "ClusterIP"}}))
 
 
+def test_inside_the_cluster_they_are_sent_to_the_port_of_the_service() -> None:
+    found = rendered({"bind": {"kind": "ClusterIP", "http_port": 80, "https_port": 443, "redirect": True}})
+    (router,) = found["Deployment", "modelyard-router"]["spec"]["template"]["spec"]["containers"]
+    said = {each["name"]: each.get("value") for each in router["env"]}
+    assert said["MODELYARD_ROUTER_REDIRECT"] == "true"
+    assert "MODELYARD_ROUTER_REDIRECT_PORT" not in said, "the router's own number is the Service's"
+
+
 def test_the_network_lets_in_what_is_meant_for_clients_and_never_a_routers_face() -> None:
     policy = rendered({})["NetworkPolicy", "modelyard"]["spec"]
     ours = {"matchLabels": {"app.kubernetes.io/name": "modelyard"}}

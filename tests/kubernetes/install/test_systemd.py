@@ -60,7 +60,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(service: Service, tmp_path: P
 def test_only_the_control_plane_is_told_to_end_and_it_comes_back_after_a_crash() -> None:
     lines = systemd.unit(HERE).splitlines()
     assert {"KillMode=process", "Restart=on-failure", "User=daemon", "WantedBy=multi-user.target"} <= {*lines}
-    assert 'Environment="MODELYARD_HOME=/srv/my \\"models\\" 100%% $$HOME"' in lines
+    assert 'Environment="MODELYARD_HOME=/srv/my \\"models\\" 100%% $HOME"' in lines
     assert f'ExecStart="{sys.executable}" -m modelyard up' in lines
 
 
@@ -128,3 +128,21 @@ def test_a_systemd_that_does_not_run_is_told_with_its_words(told: Path) -> None:
     said = call("install", "systemd", "--user", "--data", "/srv/a", code=1).output
     assert "systemd was not told: systemctl --user daemon-reload: System has not been booted" in said
     assert written(told).exists()
+
+
+def test_a_dollar_is_doubled_in_commands_only() -> None:
+    made = systemd.unit(Service(python=Path("/opt/a$b/bin/python"), home=Path("/srv/my$home/100%")))
+    assert 'ExecStart="/opt/a$$b/bin/python" -m modelyard up' in made
+    assert 'Environment="MODELYARD_HOME=/srv/my$home/100%%"' in made
+
+
+@pytest.mark.parametrize("user", ["john.doe", "svc@corp.example", "machine$", "my-svc_1"])
+def test_users_of_a_directory_service_are_taken(user: str) -> None:
+    made = systemd.unit(Service(python=Path("/usr/bin/python3"), home=Path("/srv/my"), user=user))
+    assert f"User={user}\n" in made
+
+
+@pytest.mark.parametrize("user", ["-x", "a b", "a\nExecStart=x", "a:b", "a/b", "$a", "%u", ".."])
+def test_what_is_no_users_name_is_refused(user: str) -> None:
+    with pytest.raises(Invalid, match="is no name of a user"):
+        systemd.unit(Service(python=Path("/usr/bin/python3"), home=Path("/srv/my"), user=user))

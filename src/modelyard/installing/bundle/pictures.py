@@ -92,6 +92,7 @@ def listing(pictures: Sequence[Picture]) -> str:
         "",
         "# Run in this directory, where the registry can be reached, what one of these programs does:",
     ]
+    lines += ["#   mkdir -p images"]
     for program in _COPIERS:
         lines += [f"#   {' '.join(command)}" for each in pictures for command in copy_commands(program, each)]
     lines += [f"# and then: {_ANEW}"]
