@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from modelyard.domain import documents
 from modelyard.domain.errors import FieldError, Invalid
 
 
@@ -33,14 +32,13 @@ def parse_json(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise _invalid(name, f"not JSON at {where}: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise _invalid(name, "not usable JSON: it is nested too deeply, or has too long a number") from None
 
 
 def parse_yaml(file: Path) -> list[Any]:
     """The documents of a YAML or JSON file. Raises Invalid."""
-    try:
-        return [document for document in yaml.safe_load_all(read(file)) if document is not None]
-    except yaml.YAMLError as error:
-        raise _invalid(str(file), f"not YAML: {error}") from None
+    return [document for document in documents.read(read(file), str(file)) if document is not None]
 
 
 def read(file: Path) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from modelyard import __version__
 from modelyard.backends.kubernetes.images import REGISTRY
+from modelyard.domain import documents
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.installing.settled import Artifacts, Kubernetes, Limits, Runtimes, Scaling
 
@@ -196,9 +196,10 @@ def schema() -> dict[str, Any]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = path.read_text()
+    except (OSError, ValueError) as error:
         raise Invalid(f"{path} cannot be read: {error}") from None
+    document = documents.one(text, f"{path} cannot be read") or {}
     if not isinstance(document, dict):
         raise Invalid(f"{path} must hold values by name, such as `domain: example.org`")
     return document
@@ -209,10 +210,7 @@ def _assignment(word: str) -> dict[str, Any]:
     if not equals or not name:
         raise _invalid([("--set", f"must be NAME=VALUE, got {word[:70]!r}")])
     *outer, last = name.split(".")
-    try:
-        value: Any = text if _is_text(name) else yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
+    value: Any = text if _is_text(name) else documents.one(text, name)
     for part in [last, *reversed(outer)]:
         value = {part: value}
     return dict(value)

@@ -50,16 +50,21 @@ def install_wheels(directory: Path, into: Path) -> Path:
 
 def load_images(directory: Path, *, say: Say) -> None:
     """Give the images to this machine's containers, or say with which command."""
-    known = _about(directory).get("images") or ()
-    pictures.load([Picture(**each) for each in known], directory, say=say)
+    try:
+        known = [Picture(**each) for each in _about(directory).get("images") or ()]
+    except TypeError:
+        raise Refused(f"{directory} is no bundle of this release: its {ABOUT} lists no images") from None
+    pictures.load(known, directory, say=say)
 
 
 def _about(directory: Path) -> dict[str, Any]:
     try:
         found = json.loads((directory / ABOUT).read_text())
-    except (OSError, ValueError):
-        raise Refused(f"{directory} is no bundle: it has no {ABOUT} that can be read") from None
-    return dict(found)
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(f"{directory} is no bundle: it has no {ABOUT} that can be read")
+    return found
 
 
 def _unpacked(path: Path, into: Path) -> Path:

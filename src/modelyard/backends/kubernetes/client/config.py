@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import yaml
-
+from modelyard.domain import documents
 from modelyard.domain.errors import FieldError, Invalid
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -201,11 +201,13 @@ class _Merged:
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
+        text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise _invalid(_FILE, f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise _invalid(_FILE, f"{path} is not YAML: {error}") from None
+    try:
+        found = documents.one(text, _FILE)
+    except Invalid as error:
+        raise _invalid(_FILE, f"{path} is not YAML: {error.errors[0].message}") from None
     if not isinstance(found, Mapping):
         raise _invalid(_FILE, f"{path} is not a kubeconfig: it has no clusters, users and contexts")
     for part in ("contexts", "clusters", "users"):
@@ -216,7 +218,7 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def _access(context: str, cluster: _Entry, user: _Entry) -> Access:
     server = cluster.text("server").rstrip("/")
-    if not server.startswith(("http://", "https://")):
+    if not _is_url(server):
         raise _invalid(
             _FILE, f"{cluster.path}: the server of context {context} is no URL: {server or 'empty'}"
         )
@@ -243,6 +245,14 @@ def _access(context: str, cluster: _Entry, user: _Entry) -> Access:
         basic=(user.text("username"), user.text("password")) if user.text("username") else None,
         impersonate=_impersonated(user),
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _exec(user: _Entry, cluster: _Entry, environ: Mapping[str, str]) -> Exec:
