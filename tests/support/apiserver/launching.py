@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.apiserver import papers
 from tests.support.apiserver.papers import Papers
-from tests.support.platform import free_port
+from tests.support.ports import free_port
 
 _START_SECONDS = 60.0
 _END_SECONDS = 20.0
