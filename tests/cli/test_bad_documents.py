@@ -14,6 +14,7 @@ from modelyard.domain import documents
 from modelyard.domain.errors import Invalid, Refused
 from modelyard.installing import values
 from modelyard.installing.bundle import unpacking
+from modelyard.router import running
 
 BAD = ["a: 2024-13-45", "[" * 5000, "a: &a [*a]", "a: &a {b: *a}", "a: [", "\x00"]
 
@@ -65,3 +66,17 @@ def test_an_empty_archive_is_no_bundle(tmp_path: Path) -> None:
     for name in ("b.tar", "empty.tar"):
         with pytest.raises(Refused), unpacking.opened(tmp_path / name, say=lambda _: None):
             pass
+
+
+def test_a_row_with_more_values_than_names_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n3,4,5\n")
+    with pytest.raises(Invalid, match="line 3 has more values than the first line has names"):
+        files.given(None, path)
+
+
+def test_a_routers_token_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(Invalid, match=r"--token-file: .* is no text"):
+        running._token(path)

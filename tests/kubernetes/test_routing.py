@@ -16,6 +16,7 @@ from modelyard.backends.kubernetes.client.cluster import Cluster as Client
 from modelyard.backends.kubernetes.client.config import Access
 from modelyard.backends.kubernetes.routing import RoutingObjects
 from modelyard.domain.endpoint import Mirror, Pin
+from modelyard.domain.errors import ModelyardError
 from modelyard.gateway.base import Certificate
 from modelyard.gateway.gateway_api import publishing
 from modelyard.gateway.gateway_api.publishing import GatewayApi
@@ -451,3 +452,20 @@ async def test_whoever_asks_at_the_router_is_heard() -> None:
         world.router.knock("vision/demo", 3)
         assert await asyncio.wait_for(gateway.asked(), PATIENCE) == {"vision/demo"}
         assert gateway.waiting == {"vision/demo": 3}
+
+
+async def test_features_are_read_as_older_classes_say_them() -> None:
+    class Older:
+        async def get(self, kind: kinds.Kind, name: str) -> dict[str, Any]:
+            return {"status": {"supportedFeatures": ["HTTPRoute", {"name": "GRPCRoute"}]}}
+
+    assert await RoutingObjects(Older(), SYSTEM).offered("envoy") == {"HTTPRoute", "GRPCRoute"}  # type: ignore[arg-type]
+
+
+async def test_the_router_hears_of_routes_also_while_nobody_says_what_the_gateway_is() -> None:
+    async with a_world("envoy") as world:
+        gateway = world.gateway()
+        world.server.faults.add(Status(403), times=1000, where=lambda method, path: "gatewayclasses" in path)
+        with pytest.raises(ModelyardError):
+            await gateway.publish([BEFORE])
+        assert [each.name for each in world.router.applied] == [BEFORE.name]

@@ -16,6 +16,7 @@ import pytest
 
 from modelyard.backends.base import Guest, Task, TaskKind
 from modelyard.backends.delivery import Grant, Tree
+from modelyard.backends.kubernetes import projects, tasks
 from modelyard.backends.kubernetes.capabilities import Capabilities, Gpus
 from modelyard.backends.kubernetes.gpus.fragment import Fragment
 from modelyard.backends.kubernetes.gpus.wanted import gpus_for
@@ -306,6 +307,30 @@ async def test_images_that_cannot_be_had_and_quotas_are_answers(tmp_path: Path, 
         answer = await here.backend.run(task(TaskKind.INSPECT, DOUBLES, lender))
         assert answer.failure is not None
         assert answer.failure.reason == "ImageError"
+        await nothing_left(here)
+
+
+async def test_a_full_quota_of_others_is_said_and_held_against_no_model(
+    tmp_path: Path, lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_PLACE_SECONDS", 1.0)
+    monkeypatch.setattr(tasks, "_EVENT_SECONDS", 0.1)
+    async with world(tmp_path) as here:
+        here.backend._options = replace(here.backend._options, courier=lender)
+        await projects.prepare(here.backend._cluster, here.backend._options.settings, "default")
+        cluster, theirs = (
+            here.there.cluster,
+            {"metadata": {"name": "theirs"}, "spec": {"hard": {"pods": "0"}}},
+        )
+        cluster.create(
+            cluster.kind("ResourceQuota"), "modelyard-default", theirs, Options(manager="somebody")
+        )
+        answer = await here.backend.run(task(TaskKind.INSPECT, DOUBLES, lender))
+        assert answer.failure is not None
+        assert (answer.failure.reason, "the quota theirs" in answer.failure.message) == (
+            "QuotaExceeded",
+            True,
+        )
         await nothing_left(here)
 
 

@@ -86,8 +86,13 @@ def seconds(text: str, name: str) -> float:
 
 
 def _csv(file: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(read(file).splitlines())
-    return [{key: _number(value) for key, value in row.items()} for row in reader]
+    reader, rows = csv.DictReader(read(file).splitlines()), []
+    for row in reader:
+        if None in row:
+            message = f"line {reader.line_num} has more values than the first line has names"
+            raise _invalid(str(file), f"{message}; quote values that hold a comma")
+        rows.append({key: _number(value) for key, value in row.items()})
+    return rows
 
 
 def _number(text: str) -> Any:

@@ -16,7 +16,7 @@ from modelyard.backends.kubernetes import names
 from modelyard.backends.kubernetes.images import CONTROL_PLANE, reference
 from modelyard.backends.kubernetes.kinds import CRON_JOB, JOB, Kind, Manifest
 from modelyard.backends.kubernetes.render import queueing
-from modelyard.domain import gpu, naming
+from modelyard.domain import gpu, naming, server
 from modelyard.domain.errors import FieldError, Invalid
 from modelyard.domain.gpu import GpuRequest
 from modelyard.installing import schedules, writing
@@ -163,15 +163,28 @@ def _require(export: Export) -> None:
     gpu.parse(export.gpu, "--gpu")
     for option, value in (
         ("--namespace", export.namespace), ("--secret", export.secret), ("--name", export.name or "a"),
-        ("--queue", export.queue or "a"),
+        ("--queue", export.queue or "a"), ("--project", export.project),
     ):  # fmt: skip
         naming.require_name(value, option)
     if len(export.name) > _LONGEST:
         _refuse("--name", f"has {len(export.name)} characters; a CronJob's may have {_LONGEST}")
-    if urlsplit(export.url).scheme not in ("http", "https") or not urlsplit(export.url).hostname:
-        _refuse("--url", f"{export.url!r} is no address; write such as `{_EXAMPLE}`")
+    if export.image and not server.IMAGE.fullmatch(export.image):
+        _refuse("--image", "is not the name of an image; write it as `registry/name:tag`")
+    _require_url(export.url)
     if export.schedule:
         schedules.require(export.schedule, export.time_zone)
+
+
+def _require_url(url: str) -> None:
+    try:
+        found = urlsplit(url)
+        usable = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # a bracket that is not closed, or a port that is none
+        usable = False
+    if not usable:
+        _refuse("--url", f"{url!r} is no address; write such as `{_EXAMPLE}`")
+    if found.username or found.password:
+        _refuse("--url", "has a user or a password, which would stand in the Job; the Secret has the token")
 
 
 def _refuse(option: str, message: str) -> None:

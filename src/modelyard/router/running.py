@@ -130,6 +130,8 @@ def _token(path: Path) -> str:
         token = path.read_text().strip()
     except OSError as error:
         raise Invalid(f"--token-file: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise Invalid(f"--token-file: {path} is no text; put the control plane's token there") from None
     if not token:
         raise Invalid(f"--token-file: {path} is empty; put the control plane's token there")
     return token

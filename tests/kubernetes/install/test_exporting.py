@@ -84,6 +84,11 @@ def test_a_test_on_a_card_asks_the_platform_for_one_and_the_cluster_for_none() -
     ("changes", "what"),
     [
         ({"url": "10.0.0.1:8080"}, "--url: '10.0.0.1:8080' is no address; write such as `http://"),
+        ({"url": "http://[::1"}, "--url: 'http://\\[::1' is no address"),
+        ({"url": "http://here:99999999"}, "--url: 'http://here:99999999' is no address"),
+        ({"url": "http://me:secret@here"}, "--url: has a user or a password"),
+        ({"project": "../x y"}, "--project: "),
+        ({"image": "a b"}, "--image: "),
         ({"namespace": "My Space"}, "--namespace: "),
         ({"secret": ""}, "--secret: "),
         ({"queue": "My Queue"}, "--queue: "),
@@ -96,6 +101,8 @@ def test_a_test_on_a_card_asks_the_platform_for_one_and_the_cluster_for_none() -
         ),
         ({"schedule": "60 6 * * *"}, "--schedule: '60' is no minute; write 0 to 59"),
         ({"schedule": "0 6 * * 5-1"}, "--schedule: '5-1' is no day of the week"),
+        ({"schedule": "0 6 * * 7"}, "--schedule: '7' is no day of the week; write 0 to 6"),
+        ({"schedule": "0 6 * * 1-7"}, "--schedule: '1-7' is no day of the week"),
         ({"schedule": "0 6 * foo *"}, "--schedule: 'foo' is no month"),
         ({"schedule": "0 6 * * *", "time_zone": "Mars/Base"}, "--time-zone: 'Mars/Base' is no time zone"),
         ({"schedule": "0 6 * * *", "time_zone": "../etc"}, "--time-zone: "),
@@ -106,7 +113,7 @@ def test_what_a_cluster_would_refuse_is_refused_by_its_option(changes: dict[str,
         exporting.manifest(replace(ONCE, **changes))
 
 
-@pytest.mark.parametrize("schedule", ["@daily", "*/15 0-6,22 1 jan-MAR sun", "0 0 31 12 7", "5/10 * * * *"])
+@pytest.mark.parametrize("schedule", ["@daily", "*/15 0-6,22 1 jan-MAR sun", "0 0 31 12 0", "5/10 * * * *"])
 def test_times_that_cron_knows_are_taken(schedule: str) -> None:
     schedules.require(schedule, "UTC")
 

@@ -102,7 +102,8 @@ class RoutingObjects:
         except NotFound:
             return None
         features = (found.get("status") or {}).get("supportedFeatures") or []
-        return frozenset(each["name"] for each in features)
+        # Until Gateway API 1.2 they were bare words.
+        return frozenset(each["name"] if isinstance(each, dict) else str(each) for each in features)
 
     async def _listed(self, kind: Kind) -> list[Manifest]:
         labels = names.selector({names.MANAGED_BY: names.MANAGER, ROUTING: "true"})

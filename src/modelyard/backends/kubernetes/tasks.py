@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from modelyard.backends.kubernetes.capabilities import Capabilities
 from modelyard.backends.kubernetes.client.cluster import Cluster
 from modelyard.backends.kubernetes.gpus.wanted import gpus_for
 from modelyard.backends.kubernetes.kinds import (
+    EVENT,
     JOB,
     PERSISTENT_VOLUME_CLAIM,
     RESOURCE_CLAIM_TEMPLATE,
@@ -72,9 +73,22 @@ _FORGOTTEN_SECONDS = 3 * _LENT_AGAIN_SECONDS
 """What was not lent its files anew for so long has nobody who asks for it."""
 _QUEUE_LOOKS = 4
 """What waits in a queue is looked at so many times less often than what runs."""
+_EVENT_SECONDS = 2.0
+"""So often it is asked what is said of a Job without a pod."""
+_AT_ONCE = ("PodSecurity", "PolicyRefused")
+"""Why there will be no pod before somebody changes something; a quota has room again by itself."""
 _GONE = Failure(reason="Disrupted", message="somebody deleted the task's Job")
 _LONG_REQUEST = 256 * 1024
 """Bytes of a question that is lent as a file: a Secret takes a mebibyte in all."""
+
+
+@dataclass(slots=True)
+class _Vacancy:
+    """A time without a pod."""
+
+    since: float
+    look_at: float = 0.0
+    """When it is asked next why."""
 
 
 class Tasks:
@@ -212,19 +226,20 @@ class Tasks:
         seconds += prepares_within(errand.task)
         end, placed_by = now() + seconds, now() + _PLACE_SECONDS
         waiting = functools.partial(self._admitted, errand, packages, lent_at=now())
-        seen = False
+        seen, vacancy = False, _Vacancy(now())
         while now() < end:
             pod = self._pod(errand)
             if pod is None or (errand.queue and "deletionTimestamp" in pod["metadata"]):
                 live = await self._live(errand)
-                if live is None or (refused := _refused(live, seen=seen)):
-                    return Answer(result=None, failure=_GONE if live is None else refused)
+                why = await self._unmade(live, vacancy, seen=seen)
+                if live is None or why is not None:
+                    return Answer(result=None, failure=why or _GONE)
                 if errand.queue and (late := await waiting(live)):
                     return Answer(result=None, failure=late)
                 placed_by = now() + _PLACE_SECONDS
                 end = max(end, now() + seconds) if errand.queue else end
             else:
-                seen = True
+                seen, vacancy = True, _Vacancy(now())
                 errand.task.told("")  # it may have been let begin before anybody looked
                 if _has_ended(pod):
                     return await self._told(errand, pod)
@@ -234,6 +249,25 @@ class Tasks:
                     return Answer(result=None, failure=trouble.failure)
             await asyncio.sleep(self._look_seconds)
         return Answer(result=None, failure=endings.late(errand.task))
+
+    async def _unmade(self, live: Manifest | None, vacancy: _Vacancy, *, seen: bool) -> Failure | None:
+        """Why the Job makes no pod; None while it may yet. Its controller tries again for ever, silently."""
+        refused = _refused(live, seen=seen) if live is not None else None
+        now = asyncio.get_running_loop().time()
+        if live is None or refused or queues.is_suspended(live) or now < vacancy.look_at:
+            return refused
+        vacancy.look_at = now + _EVENT_SECONDS
+        metadata = live["metadata"]
+        selector = f"involvedObject.uid={metadata['uid']},reason=FailedCreate"
+        try:
+            events = (await self._cluster.list(EVENT, namespace=metadata["namespace"], fields=selector)).items
+        except ModelyardError:
+            return None  # it is asked again
+        if not events:
+            return None
+        failure = reasons.refusal(str(events[-1].get("message", "")))
+        waits = failure.reason not in _AT_ONCE and now - vacancy.since < _PLACE_SECONDS
+        return None if waits else failure
 
     async def _admitted(
         self, errand: Errand, packages: Packages, live: Manifest, *, lent_at: float

@@ -101,10 +101,10 @@ class GatewayApi:
         """
         async with self._lock:
             self._examined_at = float("-inf")
-            site = self._site = await self._site_of()
             named = with_aliases(sorted(routes, key=lambda route: route.name))
-            if self._router is not None:
+            if self._router is not None:  # also where the cluster cannot be asked what its gateway is
                 await self._router.publish(named)
+            site = self._site = await self._site_of()
             self._missing = _missing_ports(named, site)
             if self._routes is None:
                 self._found = await self._present()
