@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -136,6 +137,26 @@ async def test_a_long_silence_is_asked_about(monkeypatch: pytest.MonkeyPatch) ->
     async with scripted(script) as there, client(there.url) as cluster:
         assert await read(cluster, follow=True) == ["before", "after"]
         assert opened == 2
+
+
+async def test_a_log_that_begins_late_is_waited_for() -> None:
+    opened = 0
+
+    async def script(asked: Asked) -> None:
+        nonlocal opened
+        if not urlsplit(asked.target).path.endswith("/log"):
+            return await asked.answer(200, {"metadata": {}, "status": {"phase": "Succeeded"}})
+        opened += 1
+        await asyncio.sleep(0.6)  # as a kubelet, whose headers come with the first line
+        await asked.begin()
+        return await asked.more(f"{stamped(5, 'hello')}\n".encode())
+
+    async with scripted(script) as there, client(there.url) as cluster:
+        cluster._transport._with = replace(cluster._transport._with, answer_seconds=0.2)
+        assert await read(cluster, follow=True, tail=0) == ["hello"]
+        assert opened == 1
+        with pytest.raises(Unavailable):
+            await read(cluster)
 
 
 async def test_pods_that_are_not_there() -> None:

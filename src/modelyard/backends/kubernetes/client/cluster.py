@@ -236,7 +236,10 @@ class Cluster:
         given = {key: value for key, value in query.items() if value}
         call = Call(verb="logs", kind=kinds.POD.qualified, path=path, query=given, accept="*/*")
         # A program that has nothing to say is no broken connection; after so long nobody can tell any more.
-        async with self._transport.open(call, idle=_QUIET_SECONDS if follow else _IDLE_SECONDS) as answer:
+        idle = _QUIET_SECONDS if follow else _IDLE_SECONDS
+        # A kubelet's answer begins with the first line, also its headers.
+        begins = idle if follow else None
+        async with self._transport.open(call, idle=idle, begins_within=begins) as answer:
             async for line in watching.lines(answer.aiter_bytes()):
                 yield line.decode(errors="replace").rstrip("\r")
 

@@ -135,12 +135,20 @@ class Transport:
 
     @contextlib.asynccontextmanager
     async def open(
-        self, call: Call, *, idle: float | None, headers: Mapping[str, str] | None = None
+        self,
+        call: Call,
+        *,
+        idle: float | None,
+        headers: Mapping[str, str] | None = None,
+        begins_within: float | None = None,
     ) -> AsyncIterator[httpx2.Response]:
-        """An answer that is read as it comes, and breaks off after `idle` seconds without anything."""
+        """An answer that is read as it comes, and breaks off after `idle` seconds without anything.
+
+        It begins within as many seconds as any other answer takes, or as said.
+        """
         await self._queue.pace()
         request = self._request(call, idle, headers or {})
-        response = await self._opened(call, request)
+        response = await self._opened(call, request, begins_within or self._with.answer_seconds)
         try:
             yield response
         except httpx2.HTTPError as error:
@@ -170,13 +178,13 @@ class Transport:
             return NoAnswer(sent=True, why=_words(error))
         return Answer(response.status_code, response.headers, response.content)
 
-    async def _opened(self, call: Call, request: httpx2.Request) -> httpx2.Response:
+    async def _opened(self, call: Call, request: httpx2.Request, seconds: float) -> httpx2.Response:
         """The response, as soon as it begins with success."""
         opened: list[httpx2.Response] = []
 
         async def begin() -> Answer | NoAnswer:
             try:
-                async with asyncio.timeout(self._with.answer_seconds):
+                async with asyncio.timeout(seconds):
                     response = await self._client.send(request, stream=True)
                     if response.status_code < 300:
                         opened.append(response)
