@@ -194,6 +194,9 @@ def test_each_class_does_what_it_says_that_it_supports(
         assert table[Feature.MIRROR].reason == f"GatewayClass {name} does not support HTTPRouteRequestMirror"
     mirrored = served(mirrors=(Mirror(share=some("vision/shadow", 3, 1), percent=20),))
     assert planning.straight(mirrored, an_offer(name, direct=True)) is (mirror is Where.GATEWAY)
+    if mirror is Where.GATEWAY:
+        said = {d.feature: d.reason for d in planning.plan(mirrored, an_offer(name, direct=True))}
+        assert "calls over gRPC are not copied" in said[Feature.MIRROR]
 
 
 def test_unless_it_is_asked_for_all_services_are_led_to_the_router_where_they_are_counted() -> None:

@@ -72,6 +72,10 @@ _STANDARD = {
 }
 """What the gateway's class must say that it supports."""
 _CORE = (Feature.HOSTS, Feature.WEIGHTS, Feature.PINS)
+_COPIES = (
+    "requests over HTTP, without x-modelyard-mirror and however many wait; calls over gRPC are not copied"
+)
+"""What is less than the router does."""
 _OPTIONAL = (Feature.TIMEOUT, Feature.GRPC, Feature.OWN_PORTS)
 """Without these a service is still led straight to its replicas: they end late requests themselves, and what
 calls over gRPC or a port has an address of its own."""
@@ -165,10 +169,14 @@ def _decided(feature: Feature, route: Route, offer: Offer, whole: bool) -> Decis
         return _own_ports(route, offer)
     why = _not_at_gateway(feature, route, offer)
     if whole:
-        return Decision(feature=feature, where=Where.NOBODY if why else Where.GATEWAY, reason=why)
+        return Decision(feature=feature, where=Where.NOBODY, reason=why) if why else _at_gateway(feature)
     if offer.router is None:
         return Decision(feature=feature, where=Where.NOBODY, reason=why or "of what else it needs")
     return Decision(feature=feature, where=Where.ROUTER, reason=why or _beside(route, offer))
+
+
+def _at_gateway(feature: Feature) -> Decision:
+    return Decision(feature=feature, where=Where.GATEWAY, reason=_COPIES if feature is Feature.MIRROR else "")
 
 
 def _beside(route: Route, offer: Offer) -> str:
@@ -182,7 +190,7 @@ def _beside(route: Route, offer: Offer) -> str:
 def _anyone(feature: Feature, offer: Offer) -> Decision:
     why = _never(feature, offer)
     if not why and (offer.router is None or offer.direct):
-        return Decision(feature=feature, where=Where.GATEWAY)
+        return _at_gateway(feature)
     if offer.router is not None:
         return Decision(feature=feature, where=Where.ROUTER, reason=why)
     return Decision(feature=feature, where=Where.NOBODY, reason=why)
