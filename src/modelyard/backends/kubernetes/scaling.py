@@ -177,6 +177,7 @@ def _measured(autoscaler: Manifest) -> Iterator[str]:
     """Each metric with what it is and should be: `cpu 80% of 50%`."""
     found = (autoscaler.get("status") or {}).get("currentMetrics") or ()
     wanted = autoscaler["spec"].get("metrics") or ()
+    # A status lists the metrics in the order of the spec, and fewer or more while it is of another spec.
     for now, goal in zip(found, wanted, strict=False):
         kind = str(goal.get("type", ""))
         field = kind[:1].lower() + kind[1:]
